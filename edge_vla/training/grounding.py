@@ -1,0 +1,235 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Stage 1, grounding: which patch of the picture is what the instruction asks for.
+
+Random scenes from random poses, every patch labelled by the ray-caster. The labels are what a
+policy loss could only hint at, so the encoder is good before the first flight.
+"""
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+import torch.nn.functional as F  # noqa: N812
+
+from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, VERBS
+from edge_vla.sim.raycast import A, C, COS, FAR, OBJECT_COLUMNS, render_batch, surface_distance, Z
+from edge_vla.sim.scene import MAX_OBJECTS, sample_scene, Scene
+from edge_vla.sim.tasks import TASKS
+from edge_vla.training.pilot_torch import PilotNet
+from edge_vla.vision import layout
+
+TAN_HALF = 1.0  # 90 degrees
+TRAIN_STYLES = ('meadow', 'random')  # the named seasons stay unseen, for the shift suite
+
+
+def soften(rng: np.random.Generator, vector: np.ndarray) -> np.ndarray:
+    """Make a certain context vector as uncertain as a language head might."""
+    out = vector.copy()
+    start = 0
+    for size in (len(VERBS), len(COLOURS), len(SHAPES)):
+        slot = slice(start, start + size)
+        e = rng.uniform(0, .12) if rng.random() < .3 else rng.uniform(0, .01)
+        out[slot] = (1 - e) * out[slot] + e * out[slot].sum() * rng.dirichlet(np.ones(size))
+        start += size
+    return out
+
+
+def labels(ids: np.ndarray, depth: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Turn per-pixel object indices into per-token labels.
+
+    Parameters
+    ----------
+    ids : int8 [N, 72, 96]
+    depth : float32 [N, 72, 96]
+    target : int [N]
+        Object index asked for, -1 for one that is not in the scene.
+
+    Returns
+    -------
+    tuple
+        coverage float32 [N, TOKENS] of the target; nearness float32 [N, TOKENS], 1/(1+m) of
+        the nearest object surface, 0 without one; kind int64 [N, TOKENS], index of the object
+        that covers most, -1 where objects cover less than 30 %.
+
+    """
+    n, p = len(ids), layout.PATCH
+    patches = ids.reshape(n, layout.ROWS, p, layout.COLUMNS, p).transpose(0, 1, 3, 2, 4)
+    patches = patches.reshape(n, layout.TOKENS, p * p)
+    near = depth.reshape(n, layout.ROWS, p, layout.COLUMNS, p).transpose(0, 1, 3, 2, 4)
+    near = near.reshape(n, layout.TOKENS, p * p)
+    wanted = np.where(target < 0, 99, target)[:, None, None]
+    coverage = (patches == wanted).mean(-1, dtype=np.float32)
+    nearness = (1 / (1 + np.where(patches >= 0, near, FAR))).max(-1).astype(np.float32)
+    counts = np.stack([(patches == k).sum(-1) for k in range(MAX_OBJECTS)], -1)
+    kind = np.where(counts.max(-1) > .3 * p * p, counts.argmax(-1), -1)
+    return coverage, nearness, kind
+
+
+class FrameSampler:
+    """Random scenes from random poses with labels.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    scenes, poses : int
+        A batch holds scenes x poses frames.
+
+    """
+
+    def __init__(self, rng: np.random.Generator, scenes: int = 16, poses: int = 8) -> None:
+        self.rng, self.scenes, self.poses = rng, scenes, poses
+
+    def _pose(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = self.rng
+        while True:
+            o = rows[rng.integers(count)]
+            away = o[A] + math.exp(rng.uniform(math.log(.5), math.log(9.)))
+            angle = rng.uniform(-math.pi, math.pi)
+            p = np.array([o[1] + away * math.cos(angle), o[2] + away * math.sin(angle),
+                          rng.uniform(.3, 2.8)])
+            if min(surface_distance(rows[k], *p) for k in range(count)) > .15:
+                break
+        yaw = angle + math.pi + rng.uniform(-.8, .8)
+        if rng.random() < .2:
+            yaw = rng.uniform(-math.pi, math.pi)
+        roll, pitch = rng.normal(0, .08, 2)
+        cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
+        cy, sy = math.cos(yaw), math.sin(yaw)
+        r = np.array([[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+                      [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+                      [-sp, cp * sr, cp * cr]])
+        return p, r
+
+    def _query(self, scene: Scene) -> tuple[int, np.ndarray]:
+        rng = self.rng
+        verb = VERBS[rng.integers(4)]
+        k = int(rng.integers(len(scene.objects)))
+        o = scene.objects[k]
+        plan = Plan(verb, o.colour, o.shape)
+        if rng.random() < .2:
+            while scene.find(plan.colour, plan.shape) is not None:
+                u = rng.random()  # near misses: one property right
+                plan = Plan(verb, o.colour if u < .4 else COLOURS[rng.integers(8)],
+                            o.shape if u > .6 else SHAPES[rng.integers(4)])
+            k = -1
+        return k, soften(rng, plan.vector())
+
+    def batch(self) -> dict[str, np.ndarray]:
+        """Return images, contexts, labels and located targets of one batch."""
+        rng, n = self.rng, self.scenes * self.poses
+        rows = np.zeros((n, MAX_OBJECTS, OBJECT_COLUMNS))
+        counts = np.zeros(n, np.int64)
+        positions, rotations = np.zeros((n, 3)), np.zeros((n, 3, 3))
+        scenes, target, context = [], np.zeros(n, np.int64), np.zeros((n, CONTEXT_SIZE),
+                                                                      np.float32)
+        for i in range(self.scenes):
+            scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
+                                 count=(2, 7))
+            r = scene.rows()
+            for j in range(i * self.poses, (i + 1) * self.poses):
+                rows[j], counts[j] = r, len(scene.objects)
+                positions[j], rotations[j] = self._pose(r, counts[j])
+                target[j], context[j] = self._query(scene)
+                scenes.append(scene)
+        lights = np.stack([s.light for s in scenes])
+        zoom = 2 if rng.random() < .5 else 1  # half of the batches are smoothed like a real lens
+        h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
+        images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
+        depth = np.empty((n, h, w), np.float32)
+        render_batch(images, ids, depth, rows, counts, positions, rotations, TAN_HALF, lights)
+        if zoom > 1:
+            images = np.stack([cv2.resize(im, (layout.WIDTH, layout.HEIGHT),
+                                          interpolation=cv2.INTER_AREA) for im in images])
+            ids, depth = ids[:, ::zoom, ::zoom], depth[:, ::zoom, ::zoom]
+        coverage, nearness, kind = labels(ids, depth, target)
+        colour, shape = np.full_like(kind, -1), np.full_like(kind, -1)
+        located = np.zeros((n, layout.LOCATED), np.float32)
+        for j, s in enumerate(scenes):
+            seen = kind[j] >= 0
+            colour[j, seen] = [COLOURS.index(s.objects[k].colour) for k in kind[j, seen]]
+            shape[j, seen] = [SHAPES.index(s.objects[k].shape) for k in kind[j, seen]]
+            located[j] = locate(rows[j, max(target[j], 0)], positions[j], rotations[j])
+        return {'images': images, 'context': context, 'coverage': coverage,
+                'nearness': nearness, 'colour': colour, 'shape': shape, 'located': located}
+
+
+def locate(row: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Return bearing (rad, in the heading frame), elevation (m) and log gap of an object."""
+    d = row[1:4] - position
+    yaw = math.atan2(rotation[1, 0], rotation[0, 0])
+    bearing = math.atan2(d[1], d[0]) - yaw
+    bearing = math.atan2(math.sin(bearing), math.cos(bearing))
+    gap = max(0., math.hypot(d[0], d[1]) - row[A])
+    return np.array([bearing, max(-1.5, min(1.5, d[2])), math.log(gap + layout.LOG_GAP_OFFSET)],
+                    np.float32)
+
+
+def augment(generator: torch.Generator, images: Tensor) -> Tensor:
+    """Vary exposure, colour cast, contrast, noise, blur and cover parts of uint8 frames."""
+    n = len(images)
+
+    def rand(*size: int) -> Tensor:
+        return torch.rand(*size, generator=generator)
+
+    x = images.float()
+    gain, cast = rand(n, 1, 1, 1) * .7 + .65, 1 + (rand(n, 1, 1, 3) - .5) * .16
+    offset = (rand(n, 1, 1, 1) - .5) * 50
+    x = (x - 110) * gain * cast + 110 + offset
+    blurred = rand(n) < .25
+    if blurred.any():
+        part = x[blurred].permute(0, 3, 1, 2)
+        x[blurred] = F.avg_pool2d(F.pad(part, (1, 1, 1, 1), 'replicate'), 3, 1).permute(0, 2, 3, 1)
+    noise = torch.randn(x.shape, generator=generator) * (rand(n, 1, 1, 1) ** 2 * 16)
+    x = x + noise
+    covered = torch.nonzero(rand(n) < .1)[:, 0].tolist()
+    for i in covered:
+        v, u = int(rand(1) * 60), int(rand(1) * 84)
+        x[i, v:v + 4 + int(rand(1) * 12), u:u + 4 + int(rand(1) * 12)] = float(rand(1) * 255)
+    return x.clamp_(0, 255).to(torch.uint8)
+
+
+def grounding_loss(net: PilotNet, batch: dict[str, np.ndarray],
+                   generator: torch.Generator | None) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of one batch and its readings; no augmentation without a generator."""
+    images = torch.as_tensor(batch['images'])
+    if generator is not None:
+        images = augment(generator, images)
+    tokens = net.encoder(images)
+    features, score, near = net.grounding(tokens, torch.as_tensor(batch['context']))
+    coverage = torch.as_tensor(batch['coverage'])
+    label = (coverage / .25).clamp(max=1)
+    loss_score = (F.binary_cross_entropy_with_logits(score, label, reduction='none')
+                  * (1 + 3 * label)).mean() * 6
+    loss_near = ((near - torch.as_tensor(batch['nearness'])) ** 2).mean() * 20
+    visible = (coverage.amax(1) > .1).float()
+    error = features[:, layout.POOLED:layout.POOLED + 3] - torch.as_tensor(batch['located'])
+    loss_located = (F.smooth_l1_loss(error, torch.zeros_like(error), beta=.2, reduction='none')
+                    .sum(1) * visible).sum() / visible.sum().clamp(min=1)
+    loss = loss_score + loss_near + loss_located
+    for head, name in ((net.colour, 'colour'), (net.shape, 'shape')):
+        loss = loss + .25 * F.cross_entropy(
+            head(tokens).flatten(0, 1), torch.as_tensor(batch[name]).flatten(), ignore_index=-1)
+    with torch.no_grad():
+        hit = coverage.gather(1, score.argmax(1, keepdim=True))[:, 0] > 0
+        seen, none = visible > 0, coverage.amax(1) == 0
+        present = features[:, 0] > .5
+        err = error[seen].abs().mean(0)
+        readings = {'hit': float((hit & present)[seen].float().mean()),
+                    'false': float(present[none].float().mean()),
+                    'bearing': float(err[0]), 'log_gap': float(err[2])}
+    return loss, readings

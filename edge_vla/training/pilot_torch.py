@@ -1,0 +1,141 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The pilot in torch, for training and as the oracle of the numba pilot.
+
+Vision: patch tokens, then local mixing; a grounding head, modulated by the context vector
+(FiLM, Perez et al. 2018), scores every token for "is this what was asked for". Policy: a
+closed-form continuous-time cell (CfC, Hasani et al. 2022, default mode with one backbone
+layer) that takes the true elapsed time.
+"""
+
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F  # noqa: N812
+
+from edge_vla.language.plan import CONTEXT_SIZE
+from edge_vla.vision import layout
+
+ACTION_SCALE = (1.5, 1.0, 0.8, 1.2)  # m/s, m/s, m/s, rad/s
+TIME_UNIT = 0.1  # s, elapsed time enters the cell in this unit
+UNITS, BACKBONE, INPUTS = 64, 96, layout.VISION_FEATURES + layout.MOTION_FEATURES + CONTEXT_SIZE
+
+
+class PatchEncoder(nn.Module):
+    """uint8 frames [N, 72, 96, 3] -> tokens [N, 108, 64]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        c, d = layout.STEM_CHANNELS, layout.CHANNELS
+        self.stem = nn.Conv2d(3, c, layout.STEM, layout.STEM)
+        self.merge = nn.Conv2d(c, d, 3, 2, 1)
+        self.mix = nn.ModuleList([nn.Conv2d(d, d, 3, 1, 1), nn.Conv2d(d, d, 3, 1, 1)])
+        self.position = nn.Parameter(torch.randn(layout.TOKENS, d) * .02)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1
+        x = F.relu(self.stem(x))
+        x = F.relu(self.merge(x))
+        for conv in self.mix:
+            x = x + F.relu(conv(x))
+        return x.flatten(2).transpose(1, 2) + self.position
+
+
+class Grounding(nn.Module):
+    """Tokens and context -> what the policy needs to know about the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        d, g = layout.CHANNELS, layout.GROUND_CHANNELS
+        self.film = nn.Linear(CONTEXT_SIZE, 2 * g)
+        self.hidden = nn.Linear(d, g)
+        self.score = nn.Linear(g, 1)
+        self.value = nn.Linear(d, layout.VALUE_CHANNELS)
+        self.near = nn.Linear(d, 1)
+        self.locate = nn.Sequential(nn.Linear(layout.POOLED, 32), nn.ReLU(),
+                                    nn.Linear(32, layout.LOCATED))
+        self.register_buffer('centres', torch.as_tensor(layout.token_centres()))
+
+    def forward(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features [N, VISION_FEATURES], scores [N, TOKENS], nearness [N, TOKENS]."""
+        scale, shift = self.film(context)[:, None].chunk(2, -1)
+        score = self.score(F.relu(self.hidden(tokens) * (1 + scale) + shift))[..., 0]
+        near = F.relu(self.near(tokens)[..., 0])
+        p = torch.sigmoid(score)
+        presence = p.amax(1, keepdim=True)
+        weight = p * p / ((p * p).sum(1, keepdim=True) + 1e-3)
+        centre = weight @ self.centres if weight.dim() == 1 else torch.einsum(
+            'nt,tc->nc', weight, self.centres)
+        spread = (weight * (self.centres[None, :, 0] - centre[:, :1]).abs()).sum(1, keepdim=True)
+        area = p.mean(1, keepdim=True)
+        values = torch.einsum('nt,ntc->nc', weight, self.value(tokens))
+        pooled = torch.cat([presence, centre * presence, spread, area, values * presence], 1)
+        located = self.locate(pooled)
+        grid = near.view(-1, layout.ROWS, layout.COLUMNS)
+        profile = torch.cat([grid[:, :layout.BAND].amax(1), grid[:, layout.BAND:].amax(1)], 1)
+        return torch.cat([pooled, located * presence, profile], 1), score, near
+
+
+class CfCCell(nn.Module):
+    """Closed-form continuous-time cell, default mode (Hasani et al. 2022, eq. 10)."""
+
+    def __init__(self, inputs: int, units: int, backbone: int) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(inputs + units, backbone)
+        self.ff1, self.ff2 = nn.Linear(backbone, units), nn.Linear(backbone, units)
+        self.time_a, self.time_b = nn.Linear(backbone, units), nn.Linear(backbone, units)
+        for p in self.parameters():
+            if p.dim() == 2:
+                nn.init.xavier_uniform_(p)
+
+    def forward(self, x: Tensor, h: Tensor, dt: Tensor) -> Tensor:
+        """x [B, inputs], h [B, units], dt [B, 1] in TIME_UNIT -> new h."""
+        z = 1.7159 * torch.tanh(.666 * self.backbone(torch.cat([x, h], -1)))
+        gate = torch.sigmoid(self.time_a(z) * dt + self.time_b(z))
+        return torch.tanh(self.ff1(z)) * (1 - gate) + gate * torch.tanh(self.ff2(z))
+
+
+class LiquidPolicy(nn.Module):
+    """Features, motion and context -> heading-frame velocity and yaw rate, scaled to ±1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = CfCCell(INPUTS, UNITS, BACKBONE)
+        self.head = nn.Linear(UNITS, 4)
+
+    def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
+                h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last h."""
+        h = x.new_zeros(x.shape[1], UNITS) if h is None else h
+        out = []
+        for t in range(x.shape[0]):
+            h = self.cell(x[t], h * (1 - reset[t])[:, None], (dt[t] / TIME_UNIT)[:, None])
+            out.append(h)
+        return self.head(torch.stack(out)), h
+
+
+class PilotNet(nn.Module):
+    """Encoder, grounding and policy together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.grounding, self.policy = PatchEncoder(), Grounding(), LiquidPolicy()
+        d = layout.CHANNELS  # read-outs that only shape the features during training
+        self.colour, self.shape = nn.Linear(d, 8), nn.Linear(d, 4)
+
+    @torch.no_grad()
+    def see(self, images: Tensor, context: Tensor) -> Tensor:
+        """Return vision features [N, VISION_FEATURES] without gradients."""
+        return self.grounding(self.encoder(images), context)[0]
