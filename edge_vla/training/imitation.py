@@ -30,17 +30,18 @@ import torch.nn.functional as F  # noqa: N812
 from tqdm import tqdm
 
 from edge_vla.language.plan import CONTEXT_SIZE
+from edge_vla.policy.liquid import ACTION_SCALE, UNITS
 from edge_vla.sim import judge
 from edge_vla.sim.tasks import TASKS
 from edge_vla.sim.worlds import Worlds
 from edge_vla.training.grounding import augment, soften, TRAIN_STYLES
-from edge_vla.training.pilot_torch import ACTION_SCALE, PilotNet, UNITS
+from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
 
 if TYPE_CHECKING:
     from edge_vla.training.policy import Recipe
 
-SCALE = np.array(ACTION_SCALE)
+SCALE = ACTION_SCALE
 WINDOW, BURN_IN, SEQUENCES = 64, 8, 64
 BLIND = .15  # share of flights without odometry
 

@@ -25,11 +25,8 @@ from torch import nn, Tensor
 import torch.nn.functional as F  # noqa: N812
 
 from edge_vla.language.plan import CONTEXT_SIZE
+from edge_vla.policy.liquid import BACKBONE, INPUTS, TIME_UNIT, UNITS
 from edge_vla.vision import layout
-
-ACTION_SCALE = (1.5, 1.0, 0.8, 1.2)  # m/s, m/s, m/s, rad/s
-TIME_UNIT = 0.1  # s, elapsed time enters the cell in this unit
-UNITS, BACKBONE, INPUTS = 64, 96, layout.VISION_FEATURES + layout.MOTION_FEATURES + CONTEXT_SIZE
 
 
 class PatchEncoder(nn.Module):

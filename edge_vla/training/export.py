@@ -1,0 +1,40 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Write a trained pilot in the shipped format."""
+
+from dataclasses import asdict
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_vla.checkpoints.safetensors import write_safetensors
+from edge_vla.training.pilot_torch import PilotNet
+
+if TYPE_CHECKING:
+    from edge_vla.training.policy import Recipe
+
+SHIPPED = ('encoder.', 'grounding.', 'policy.')
+
+
+def export_pilot(net: PilotNet, recipe: 'Recipe', out: Path) -> Path:
+    """Write ``policy.safetensors`` (float32) to `out`, print its sha256, return its path."""
+    tensors = {k: v.detach().numpy() for k, v in net.state_dict().items()
+               if k.startswith(SHIPPED) and k != 'grounding.centres'}
+    path = out / 'policy.safetensors'
+    write_safetensors(path, tensors, {'format': 'edge_vla pilot', 'version': '1',
+                                      'recipe': json.dumps(asdict(recipe), sort_keys=True)})
+    print(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}')
+    return path
