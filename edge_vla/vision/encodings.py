@@ -1,0 +1,142 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Image encodings (the names of ``sensor_msgs/image_encodings``) to RGB, without ROS."""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from edge_vla.exceptions import ImageError
+
+
+class _Layout(NamedTuple):
+    """Channels and bytes per channel of an encoding, and cv2's conversion to RGB if any."""
+
+    channels: int
+    depth: int
+    convert: int | None
+
+
+# The numeric types (8UC3 and so on) name no colours; like cv_bridge, they are taken as BGR.
+_LAYOUTS = {
+    'rgb8': _Layout(3, 1, None),
+    'bgr8': _Layout(3, 1, cv2.COLOR_BGR2RGB),
+    'rgba8': _Layout(4, 1, cv2.COLOR_RGBA2RGB),
+    'bgra8': _Layout(4, 1, cv2.COLOR_BGRA2RGB),
+    'mono8': _Layout(1, 1, cv2.COLOR_GRAY2RGB),
+    'mono16': _Layout(1, 2, cv2.COLOR_GRAY2RGB),
+    '8UC1': _Layout(1, 1, cv2.COLOR_GRAY2RGB),
+    '8UC3': _Layout(3, 1, cv2.COLOR_BGR2RGB),
+    '8UC4': _Layout(4, 1, cv2.COLOR_BGRA2RGB),
+    'rgb16': _Layout(3, 2, None),
+    'bgr16': _Layout(3, 2, cv2.COLOR_BGR2RGB),
+    'bayer_rggb8': _Layout(1, 1, cv2.COLOR_BayerRGGB2RGB),
+    'bayer_bggr8': _Layout(1, 1, cv2.COLOR_BayerBGGR2RGB),
+    'bayer_gbrg8': _Layout(1, 1, cv2.COLOR_BayerGBRG2RGB),
+    'bayer_grbg8': _Layout(1, 1, cv2.COLOR_BayerGRBG2RGB),
+    'uyvy': _Layout(2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422': _Layout(2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuyv': _Layout(2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    'yuv422_yuy2': _Layout(2, 1, cv2.COLOR_YUV2RGB_YUY2),
+}
+ENCODINGS = tuple(_LAYOUTS)
+
+
+def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
+           big_endian: bool = False) -> np.ndarray:
+    """Turn the fields of a ``sensor_msgs/Image`` into an RGB image.
+
+    Parameters
+    ----------
+    data : buffer
+        Anything with the buffer protocol (bytes, array.array, uint8 array).
+    encoding : str
+        One of ``ENCODINGS``.
+    height, width : int
+        px.
+    step : int
+        Bytes from one row to the next, padding included; 0 means no padding.
+    big_endian : bool
+        Byte order of 16-bit channels; their upper 8 bits are kept.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 [height, width, 3], RGB, C-contiguous. It shares memory with `data` where
+        nothing has to be converted.
+
+    Raises
+    ------
+    ImageError
+        The encoding is unknown, a size is not positive, or `data` is too short.
+
+    """
+    layout = _LAYOUTS.get(encoding)
+    if layout is None:
+        raise ImageError(f'image encoding {encoding!r} is not supported; '
+                         f'known: {", ".join(ENCODINGS)}')
+    if height <= 0 or width <= 0:
+        raise ImageError(f'image size {width}x{height} is not positive')
+    row = width * layout.channels * layout.depth
+    step = step or row
+    pixels = np.frombuffer(data, np.uint8)
+    if step < row or pixels.size < step * (height - 1) + row:
+        raise ImageError(f'{encoding} image of {width}x{height} needs rows of at least {row} '
+                         f'bytes, got {pixels.size} bytes with step {step}')
+    if step == row:
+        pixels = pixels[:height * row].reshape(height, row)
+    else:
+        pixels = np.lib.stride_tricks.as_strided(pixels, (height, row), (step, 1),
+                                                 writeable=False)
+    if layout.depth == 2:
+        pixels = pixels[:, 0 if big_endian else 1::2]
+    pixels = np.ascontiguousarray(pixels).reshape(height, width, layout.channels)
+    if layout.convert is None:
+        return pixels
+    try:
+        return cv2.cvtColor(pixels, layout.convert)
+    except cv2.error as error:  # an odd width with 4:2:2 colours
+        raise ImageError(f'{encoding} image of {width}x{height} cannot be converted') from error
+
+
+def decode_compressed(data: Any) -> np.ndarray:
+    """Decode the bytes of a ``sensor_msgs/CompressedImage`` (JPEG, PNG and what cv2 reads).
+
+    Parameters
+    ----------
+    data : buffer
+        The encoded file.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 [height, width, 3], RGB, C-contiguous.
+
+    Raises
+    ------
+    ImageError
+        The bytes are no image.
+
+    """
+    encoded = np.frombuffer(data, np.uint8)
+    try:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError(f'compressed image of {encoded.size} bytes cannot be decoded')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
