@@ -1,0 +1,72 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Package edge_vla for pip and for colcon (ament_python)."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = 'edge_vla'
+# ROS 2 from PyPI, for machines without an installation; these exist for Linux on x86_64 only.
+# The versions belong to one distribution (Kilted): mixing them breaks at run time.
+ON_X86_LINUX = "platform_machine == 'x86_64' and sys_platform == 'linux'"
+ROS_WHEELS = [
+    'ros-kilted-rclpy', 'ros-kilted-sensor-msgs', 'ros-rmw-fastrtps-cpp==9.3.*',
+    'ros-diagnostic-msgs==5.5.*', 'ros-geometry-msgs==5.5.*', 'ros-nav-msgs==5.5.*',
+    'ros-std-msgs==5.5.*', 'ros-std-srvs==5.5.*', 'ros-lifecycle-msgs==2.3.*',
+    'ros-rosgraph-msgs==2.3.*']
+EXTRAS = {
+    'ros': [f'{wheel}; {ON_X86_LINUX}' for wheel in ROS_WHEELS],
+    'sim': ['gymnasium>=0.29'],
+    'bag': ['rosbags>=0.10.5', 'tqdm'],
+    'viz': ['matplotlib>=3.5'],
+    'train': ['torch>=2.2', 'tqdm'],
+    'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6'],
+    # Compared against in tests, which skip without them.
+    'oracle': ['torch>=2.2', 'transformers>=4.54', 'safetensors', 'tokenizers'],
+}
+# Everything but what brings torch.
+EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'test') for r in EXTRAS[extra]]
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={NAME: ['checkpoints/pilot/*', 'checkpoints/pilot/language/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', sorted(glob('launch/*.py'))),
+        (f'share/{NAME}/config', sorted(glob('config/*'))),
+        # pip knows nothing of ROS's folder for executables, so they are data
+        (f'lib/{NAME}', sorted(glob('scripts/*'))),
+    ],
+    python_requires='>=3.10',
+    install_requires=['setuptools', 'numpy>=1.22', 'numba>=0.57', 'opencv-python-headless>=4.5.4',
+                      'PyYAML'],
+    extras_require=EXTRAS,
+    entry_points={'console_scripts': [
+        f'edge-vla = {NAME}.cli.main:main',
+        f'vla_node = {NAME}.ros.vla_node:main',
+        f'sim_node = {NAME}.ros.sim_node:main',
+    ]},
+    zip_safe=False,
+    maintainer='The edge_vla authors',
+    maintainer_email='edge_vla@users.noreply.github.com',
+    description='Camera frames and an instruction become safe velocity commands for a drone, '
+                'on a CPU.',
+    license='Apache-2.0',
+)
