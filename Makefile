@@ -1,0 +1,35 @@
+# make help lists the targets. VENV and PYTHON may be set: make install PYTHON=python3.12
+
+SHELL := /bin/bash
+VENV ?= .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint oracles clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Make .venv with edge_vla and, where there is no ROS 2, ROS 2 from PyPI
+
+$(STAMP): setup.py package.xml tools/install.sh
+	@tools/install.sh "$(VENV)" "$(PYTHON)"
+	@touch $@
+
+demo: $(STAMP)  ## Fly three instructions over ROS 2 in the simulator; see out/demo/
+	@$(BIN)/edge-vla demo $(ARGS)
+
+test: $(STAMP)  ## Run every test: unit, property, golden, live ROS on loopback, linters
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(STAMP)  ## Check style alone
+	@$(BIN)/ruff check . && echo 'style: clean'
+
+oracles: $(STAMP)  ## Add PyTorch and transformers, so that tests against them no longer skip
+	@echo 'Installing PyTorch and transformers (several GB where pip brings the CUDA build)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[oracle]'
+
+clean:  ## Remove what was built (not .venv, not out/)
+	@rm -rf build dist install log *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find edge_vla test -name __pycache__ -type d -exec rm -rf {} +
+	@echo 'clean'
