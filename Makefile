@@ -27,7 +27,7 @@ lint: $(STAMP)  ## Check style alone
 
 oracles: $(STAMP)  ## Add PyTorch and transformers, so that tests against them no longer skip
 	@echo 'Installing PyTorch and transformers (several GB where pip brings the CUDA build)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[oracle]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[oracle]'
 
 clean:  ## Remove what was built (not .venv, not out/)
 	@rm -rf build dist install log *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -31,7 +31,7 @@ ROS_WHEELS = [
 EXTRAS = {
     'ros': [f'{wheel}; {ON_X86_LINUX}' for wheel in ROS_WHEELS],
     'sim': ['gymnasium>=0.29'],
-    'bag': ['rosbags>=0.10.5', 'tqdm'],
+    'bag': ['rosbags>=0.11', 'tqdm'],
     'viz': ['matplotlib>=3.5'],
     'train': ['torch>=2.2', 'tqdm'],
     'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6'],

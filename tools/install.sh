@@ -63,6 +63,6 @@ print(f'numpy<{int(numpy.__version__.split(".")[0]) + 1}')
 PYTHON
 fi
 echo "edge_vla: installing the package with its extras ($extras); a minute or two"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --retries 5 \
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --retries 5 \
   --constraint "$constraints" --editable ".[$extras]"
 echo "edge_vla: installed. Next: make demo, make test, $venv/bin/edge-vla doctor"

@@ -18,9 +18,8 @@
 from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
-
 from edge_vla.exceptions import ImageError
+import numpy as np
 
 
 class _Layout(NamedTuple):
@@ -58,7 +57,8 @@ ENCODINGS = tuple(_LAYOUTS)
 
 def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
            big_endian: bool = False) -> np.ndarray:
-    """Turn the fields of a ``sensor_msgs/Image`` into an RGB image.
+    """
+    Turn the fields of a ``sensor_msgs/Image`` into an RGB image.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
 
 
 def decode_compressed(data: Any) -> np.ndarray:
-    """Decode the bytes of a ``sensor_msgs/CompressedImage`` (JPEG, PNG and what cv2 reads).
+    """
+    Decode the bytes of a ``sensor_msgs/CompressedImage`` (JPEG, PNG and what cv2 reads).
 
     Parameters
     ----------

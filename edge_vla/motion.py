@@ -1,0 +1,56 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Measured motion from the fields of an odometry message, without ROS."""
+
+from collections.abc import Sequence
+import math
+
+from edge_vla.datatypes import Motion
+import numpy as np
+
+
+def motion_from_odometry(stamp_ns: int, quaternion: Sequence[float], linear: Sequence[float],
+                         angular: Sequence[float]) -> Motion:
+    """
+    Turn the pose and twist of ``nav_msgs/Odometry`` into motion in the heading frame.
+
+    Parameters
+    ----------
+    stamp_ns : int
+        Time of measurement, nanoseconds.
+    quaternion : sequence of float
+        x y z w, body to world.
+    linear, angular : sequence of float
+        m/s and rad/s in the body frame (the message's child frame).
+
+    Returns
+    -------
+    Motion
+        With a zero quaternion (the publisher knows no attitude) the body is taken as level.
+
+    """
+    x, y, z, w = (float(v) for v in quaternion)
+    norm = math.sqrt(x * x + y * y + z * z + w * w)
+    x, y, z, w = (x / norm, y / norm, z / norm, w / norm) if norm > 1e-6 else (0.0, 0.0, 0.0, 1.0)
+    roll = math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    pitch = math.asin(max(-1.0, min(1.0, 2 * (w * y - z * x))))
+    cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
+    u, v, n = (float(c) for c in linear)
+    velocity = np.array([cp * u + sp * sr * v + sp * cr * n, cr * v - sr * n,
+                         -sp * u + cp * sr * v + cp * cr * n])
+    _, q, r = (float(c) for c in angular)
+    yaw_rate = (sr * q + cr * r) / max(cp, 0.1)
+    return Motion(stamp_ns, velocity, yaw_rate, roll, pitch)
