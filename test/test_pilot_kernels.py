@@ -1,0 +1,202 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Vision and policy kernels against plain NumPy, and the numba pilot against torch."""
+
+from edge_vla.datatypes import Motion
+from edge_vla.exceptions import CheckpointError, ImageError
+from edge_vla.kernels.cfc import cfc_step
+from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
+from edge_vla.kernels.grounding import ground
+from edge_vla.language.plan import CONTEXT_SIZE
+from edge_vla.policy.liquid import ACTION_SCALE, Grounding, INPUTS, LiquidPolicy
+from edge_vla.vision import layout
+from edge_vla.vision.encoder import fit_image, PatchEncoder
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.normal(0, 1, shape).astype(np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70), st.booleans(),
+       st.integers(0, 99))
+def test_dense(n: int, k: int, m: int, relu: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, w, b, out = normal(rng, n, k), normal(rng, k, m), normal(rng, m), normal(rng, n, m)
+    dense(x, w, b, relu, out)
+    want = x.astype(np.float64) @ w + b
+    np.testing.assert_allclose(out, np.maximum(want, 0) if relu else want, atol=2e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 5), st.sampled_from([1, 2]),
+       st.booleans(), st.integers(0, 99))
+def test_convolution(h: int, w: int, k: int, stride: int, residual: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    residual = residual and stride == 1
+    m = k if residual else k + 3
+    x, weight, bias = normal(rng, h, w, k), normal(rng, 3, 3, k, m), normal(rng, m)
+    out = normal(rng, -(-h // stride), -(-w // stride), m)
+    convolve3x3(x, weight, bias, stride, residual, out)
+    padded = np.zeros((h + 2, w + 2, k))
+    padded[1:-1, 1:-1] = x
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            patch = padded[i * stride:i * stride + 3, j * stride:j * stride + 3]
+            want = np.maximum(np.tensordot(patch, weight, 3) + bias, 0)
+            np.testing.assert_allclose(out[i, j], want + (x[i, j] if residual else 0), atol=2e-5)
+
+
+def test_patches_keep_row_column_channel_order() -> None:
+    image = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
+    out = np.zeros((6, 48), np.float32)
+    normalise_patches(image, 4, out)
+    for r in range(2):
+        for c in range(3):
+            want = image[r * 4:r * 4 + 4, c * 4:c * 4 + 4].reshape(-1) / 127.5 - 1
+            np.testing.assert_allclose(out[r * 3 + c], want, atol=1e-6)
+
+
+def cfc_arrays(rng: np.random.Generator, inputs: int, units: int, backbone: int) -> tuple:
+    return (normal(rng, inputs + units, backbone) * .2, normal(rng, backbone),
+            normal(rng, backbone, 4 * units) * .2, normal(rng, 4 * units))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0, 50), st.integers(0, 99))
+def test_cfc_step(dt: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    units, inputs, backbone = 7, 5, 11
+    w1, b1, w2, b2 = cfc_arrays(rng, inputs, units, backbone)
+    x, h = normal(rng, inputs), np.tanh(normal(rng, units))
+    z = 1.7159 * np.tanh(.666 * (np.concatenate([x, h]) @ w1 + b1))
+    ff1, ff2, a, b = np.split(z @ w2 + b2, 4)
+    gate = 1 / (1 + np.exp(-(a * dt + b)))
+    want = np.tanh(ff1) * (1 - gate) + gate * np.tanh(ff2)
+    joined = np.concatenate([x, np.zeros(units, np.float32)])
+    cfc_step(joined, dt, w1, b1, w2, b2, np.zeros(backbone, np.float32),
+             np.zeros(4 * units, np.float32), h)
+    np.testing.assert_allclose(h, want, atol=2e-5 * (1 + dt))
+    # the state is a blend of two tanh, so it can never leave (-1, 1)
+    assert (np.abs(h) <= 1).all()
+    assert (h >= np.minimum(np.tanh(ff1), np.tanh(ff2)) - 1e-5).all()
+
+
+def test_grounding_kernel() -> None:
+    rng = np.random.default_rng(0)
+    rows, columns, g, v = 3, 4, 6, 2
+    hidden, scale, shift = normal(rng, 12, g), normal(rng, g), normal(rng, g)
+    w, values, centres = normal(rng, g), normal(rng, 12, v), normal(rng, 12, 2)
+    near = np.maximum(normal(rng, 12), 0)
+    p, out = np.zeros(12, np.float32), np.zeros(8 + v + 2 * columns, np.float32)
+    ground(hidden, scale, shift, w, .3, values, near, centres, rows, 2, p, out)
+    q = 1 / (1 + np.exp(-(np.maximum(hidden * (1 + scale) + shift, 0) @ w + .3)))
+    weight = q * q / ((q * q).sum() + 1e-3)
+    c = weight @ centres
+    np.testing.assert_allclose(p, q, atol=1e-6)
+    np.testing.assert_allclose(out[0], q.max(), atol=1e-6)
+    np.testing.assert_allclose(out[1:3], c * q.max(), atol=1e-5)
+    np.testing.assert_allclose(out[3], weight @ np.abs(centres[:, 0] - c[0]), atol=1e-5)
+    np.testing.assert_allclose(out[4], q.mean(), atol=1e-6)
+    np.testing.assert_allclose(out[5:5 + v], weight @ values * q.max(), atol=1e-5)
+    grid = near.reshape(rows, columns)
+    np.testing.assert_array_equal(out[8 + v:8 + v + columns], grid[:2].max(0))
+    np.testing.assert_array_equal(out[8 + v + columns:], grid[2:].max(0))
+
+
+def test_images_are_cropped_not_stretched() -> None:
+    out = np.zeros((72, 96, 3), np.uint8)
+    wide = np.zeros((90, 160, 3), np.uint8)
+    wide[:, 20:140] = 200  # the middle 4:3 part
+    fit_image(wide, out)
+    assert (out == 200).all()
+    tall = np.zeros((200, 96, 3), np.uint8)
+    tall[64:136] = 200
+    fit_image(tall, out)
+    assert (out == 200).all()
+
+
+@pytest.mark.parametrize('image', [
+    np.zeros((72, 96), np.uint8), np.zeros((72, 96, 4), np.uint8),
+    np.zeros((72, 96, 3), np.float32), np.zeros((8, 8, 3), np.uint8)])
+def test_bad_images_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(ImageError):
+        fit_image(image, np.zeros((72, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize('size', [(16, 12), (97, 61), (320, 240), (1920, 1080), (50, 400)])
+def test_any_size_fits(size: tuple[int, int]) -> None:
+    out = np.zeros((72, 96, 3), np.uint8)
+    fit_image(np.full((size[1], size[0], 3), 77, np.uint8), out)
+    assert (out == 77).all()
+
+
+def test_numba_pilot_equals_torch() -> None:
+    torch = pytest.importorskip('torch')
+    from edge_vla.training.pilot_torch import PilotNet
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    net = PilotNet()
+    tensors = {k: v.numpy() for k, v in net.state_dict().items()}
+    encoder, grounding, policy = PatchEncoder(tensors), Grounding(tensors), LiquidPolicy(tensors)
+    rng, h = np.random.default_rng(0), None
+    for _ in range(5):
+        image = rng.integers(0, 256, (72, 96, 3), dtype=np.uint8)
+        context = rng.random(CONTEXT_SIZE).astype(np.float32)
+        dt = float(rng.uniform(.01, .3))
+        tokens = encoder.encode(image)
+        want = net.encoder(torch.as_tensor(image)[None])
+        np.testing.assert_allclose(tokens, want[0].detach(), atol=2e-5)
+        grounding.attend(context)
+        features = grounding.look(tokens)
+        seen, score, _ = net.grounding(want, torch.as_tensor(context)[None])
+        np.testing.assert_allclose(features, seen[0].detach(), atol=2e-5)
+        np.testing.assert_allclose(grounding.probability, torch.sigmoid(score[0]).detach(),
+                                   atol=1e-5)
+        m = Motion(0, rng.normal(0, 1, 3), .1, .02, -.03)
+        x = np.concatenate([features, m.velocity, [.1, .02, -.03, 1], context])
+        y, h = net.policy(torch.as_tensor(x.astype(np.float32))[None, None],
+                          torch.tensor([[dt]], dtype=torch.float32), torch.zeros(1, 1), h)
+        got = policy.step(features, m, context, dt)
+        np.testing.assert_allclose(got, np.clip(y[0, 0].detach().numpy(), -1, 1) * ACTION_SCALE,
+                                   atol=2e-5)
+        assert x.size == INPUTS
+
+
+def test_unknown_motion_is_marked_not_trusted() -> None:
+    torch = pytest.importorskip('torch')
+    from edge_vla.training.pilot_torch import PilotNet
+    torch.manual_seed(1)
+    tensors = {k: v.numpy() for k, v in PilotNet().state_dict().items()}
+    features = np.zeros(layout.VISION_FEATURES, np.float32)
+    context = np.zeros(CONTEXT_SIZE, np.float32)
+    actions = []
+    for motion in (None, Motion(0, np.array([np.nan, 0, 0]), 0., 0., 0.),
+                   Motion(0, np.zeros(3), np.inf, 0., 0.)):
+        policy = LiquidPolicy(tensors)
+        actions.append(policy.step(features, motion, context, .03))
+    assert np.isfinite(actions).all()
+    np.testing.assert_array_equal(actions[0], actions[1])
+    np.testing.assert_array_equal(actions[0], actions[2])
+
+
+def test_a_missing_or_misshapen_tensor_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r'encoder\.stem\.weight'):
+        PatchEncoder({})
+    with pytest.raises(CheckpointError, match='expected'):
+        PatchEncoder({'encoder.stem.weight': np.zeros((1, 2), np.float32)})
