@@ -1,0 +1,140 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Read and write safetensors files with NumPy alone.
+
+Format: eight bytes little-endian header length, a JSON header of ``{name: {dtype, shape,
+data_offsets}}`` with an optional ``__metadata__`` of strings, then the tensor bytes.
+"""
+
+from collections.abc import Mapping
+import json
+import math
+from pathlib import Path
+import struct
+from typing import Any
+
+import numpy as np
+
+from edge_vla.exceptions import CheckpointError
+
+_DTYPES = {
+    'F64': np.dtype('<f8'), 'F32': np.dtype('<f4'), 'F16': np.dtype('<f2'),
+    'I64': np.dtype('<i8'), 'I32': np.dtype('<i4'), 'I16': np.dtype('<i2'),
+    'I8': np.dtype('i1'), 'U8': np.dtype('u1'), 'BOOL': np.dtype('?'),
+    'BF16': np.dtype('<u2')}
+_NAMES = {v: k for k, v in _DTYPES.items() if k != 'BF16'}
+_LARGEST_HEADER = 100_000_000
+
+
+def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read every tensor of a file.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    tuple
+        Tensors by name, memory-mapped and read-only (bfloat16 comes as a float32 copy), and
+        the metadata.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, truncated or malformed; the message names the tensor.
+
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open('rb') as file:
+            head = file.read(8)
+            length = struct.unpack('<Q', head)[0] if len(head) == 8 else -1
+            if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
+                raise CheckpointError(f'{path}: not a safetensors file, or truncated')
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read ({error.strerror})') from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f'{path}: the header is not JSON ({error})') from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f'{path}: the header is not a JSON object')
+    metadata = header.pop('__metadata__', {})
+    start = 8 + length
+    data = np.memmap(path, np.uint8, 'r') if size > start else np.zeros(start, np.uint8)
+    tensors, spans = {}, []
+    for name, entry in header.items():
+        dtype, shape, begin, end = _entry(path, name, entry)
+        if end > size - start:
+            raise CheckpointError(f'{path}: truncated, tensor {name!r} ends at byte '
+                                  f'{start + end} of {size}')
+        spans.append((begin, end, name))
+        flat = data[start + begin:start + end].view(np.ndarray)
+        array = flat.view(dtype) if flat.ctypes.data % dtype.itemsize == 0 else (
+            np.frombuffer(flat.tobytes(), dtype))
+        if entry['dtype'] == 'BF16':
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        tensors[name] = array.reshape(shape)
+    spans.sort()
+    for (_, end, a), (begin, _, b) in zip(spans, spans[1:], strict=False):
+        if begin < end:
+            raise CheckpointError(f'{path}: tensors {a!r} and {b!r} overlap')
+    return tensors, metadata
+
+
+def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    try:
+        kind, shape = entry['dtype'], tuple(int(n) for n in entry['shape'])
+        begin, end = (int(n) for n in entry['data_offsets'])
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f'{path}: the entry of tensor {name!r} is malformed') from error
+    if kind not in _DTYPES:
+        raise CheckpointError(f'{path}: tensor {name!r} has dtype {kind}, which is not supported')
+    dtype = _DTYPES[kind]
+    if min(shape, default=0) < 0 or not 0 <= begin <= end or (
+            end - begin != math.prod(shape) * dtype.itemsize):
+        raise CheckpointError(f'{path}: tensor {name!r} of shape {list(shape)} and dtype {kind} '
+                              f'does not fill bytes {begin} to {end}')
+    return dtype, shape, begin, end
+
+
+def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
+                      metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors in name order; the same input gives the same bytes.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor's dtype has no name in the format.
+
+    """
+    header: dict[str, Any] = {'__metadata__': dict(metadata)} if metadata else {}
+    offset, arrays = 0, []
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        if array.dtype not in _NAMES:
+            raise CheckpointError(f'tensor {name!r} has dtype {array.dtype}, which safetensors '
+                                  'cannot hold')
+        header[name] = {'dtype': _NAMES[array.dtype], 'shape': list(tensors[name].shape),
+                        'data_offsets': [offset, offset + array.nbytes]}
+        offset += array.nbytes
+        arrays.append(array)
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    with Path(path).open('wb') as file:
+        file.write(struct.pack('<Q', len(text)) + text)
+        for array in arrays:
+            file.write(array.tobytes())
