@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""evaluation"""
+"""How well it flies: closed-loop success, recordings, replay, statistics."""

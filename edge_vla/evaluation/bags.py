@@ -15,7 +15,7 @@
 
 """Recordings: rosbag2 folders and files through ``rosbags``, and video files through OpenCV."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,16 +139,23 @@ class Bag:
             # drivers without a clock leave the stamp zero
             yield Sample(Frame(stamp or time_ns, image), time_ns, motion)
 
-    def copy_into(self, writer: Any) -> None:
+    @property
+    def rate(self) -> float:
+        """Mean rate of the images, kept within 1 to 120 Hz."""
+        duration = self.reader.duration * 1e-9
+        return min(120.0, max(1.0, (len(self) - 1) / duration)) if duration > 0 else 30.0
+
+    def copy_into(self, writer: Any, leave_out: Collection[str] = ()) -> None:
         """Copy every message, untouched, into an open ``rosbags`` writer."""
         made = {}
-        for c in self.reader.connections:
+        copied = [c for c in self.reader.connections if c.topic not in leave_out]
+        for c in copied:
             known = {'msgdef': c.msgdef.data, 'rihs01': c.digest} if c.msgdef.data and c.digest \
                 else {'typestore': self.reader.typestore}
             made[c.id, id(c.owner)] = writer.add_connection(
                 c.topic, c.msgtype, serialization_format=c.ext.serialization_format,
                 offered_qos_profiles=c.ext.offered_qos_profiles, **known)
-        for connection, time_ns, raw in self._messages():
+        for connection, time_ns, raw in self._messages(copied):
             writer.write(made[connection.id, id(connection.owner)], time_ns, raw)
 
     def _messages(self, connections: Any = ()) -> Iterator[tuple[Any, int, bytes]]:
