@@ -1,0 +1,116 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Configuration of a BitNet b1.58 decoder, in the words of Hugging Face's config.json."""
+
+from dataclasses import asdict, dataclass, fields
+import json
+from pathlib import Path
+from typing import Any
+
+from edge_vla.exceptions import CheckpointError
+
+
+@dataclass(frozen=True)
+class BitNetConfig:
+    """Shape of a decoder; the defaults are microsoft/bitnet-b1.58-2B-4T.
+
+    Source: "BitNet b1.58 2B4T Technical Report" (arXiv 2504.12285) and its config.json.
+    """
+
+    hidden_size: int = 2560
+    intermediate_size: int = 6912
+    num_hidden_layers: int = 30
+    num_attention_heads: int = 20
+    num_key_value_heads: int = 5
+    vocab_size: int = 128256
+    max_position_embeddings: int = 4096
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 500000.0
+    bos_token_id: int = 128000
+    eos_token_id: int = 128001
+    tie_word_embeddings: bool = True
+    hidden_act: str = 'relu2'
+
+    def __post_init__(self) -> None:
+        if self.hidden_act != 'relu2':
+            raise CheckpointError(f'hidden_act {self.hidden_act!r} is not supported, only relu2')
+        if self.hidden_size % self.num_attention_heads:
+            raise CheckpointError(f'hidden_size {self.hidden_size} is not a multiple of '
+                                  f'num_attention_heads {self.num_attention_heads}')
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise CheckpointError(
+                f'num_attention_heads {self.num_attention_heads} is not a multiple of '
+                f'num_key_value_heads {self.num_key_value_heads}')
+        if self.head_dim % 2:
+            raise CheckpointError(f'head size {self.head_dim} is odd: RoPE needs pairs')
+
+    @property
+    def head_dim(self) -> int:
+        """Size of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def kv_size(self) -> int:
+        """Width of the keys (and of the values) of one token."""
+        return self.num_key_value_heads * self.head_dim
+
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Return the ternary matrices of a layer as name -> (out features, in features)."""
+        d, f = self.hidden_size, self.intermediate_size
+        return {'self_attn.q_proj': (d, d), 'self_attn.k_proj': (self.kv_size, d),
+                'self_attn.v_proj': (self.kv_size, d), 'self_attn.o_proj': (d, d),
+                'mlp.gate_proj': (f, d), 'mlp.up_proj': (f, d), 'mlp.down_proj': (d, f)}
+
+    def norms(self) -> dict[str, int]:
+        """Return the RMSNorm gains of a layer as name -> size."""
+        d = self.hidden_size
+        return {'input_layernorm': d, 'self_attn.attn_sub_norm': d,
+                'post_attention_layernorm': d, 'mlp.ffn_sub_norm': self.intermediate_size}
+
+    @classmethod
+    def load(cls, path: Path) -> 'BitNetConfig':
+        """Read a config.json.
+
+        Raises
+        ------
+        CheckpointError
+            Missing, malformed, or of another architecture.
+
+        """
+        try:
+            raw: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        except OSError as error:
+            raise CheckpointError(f'{path}: cannot be read ({error.strerror})') from error
+        except ValueError as error:
+            raise CheckpointError(f'{path}: is not JSON ({error})') from error
+        if not isinstance(raw, dict) or raw.get('model_type') != 'bitnet':
+            raise CheckpointError(f'{path}: model_type is not bitnet')
+        quantised = raw.get('quantization_config', {})
+        if quantised.get('linear_class') != 'autobitlinear' or (
+                quantised.get('quantization_mode') != 'offline'):
+            raise CheckpointError(f'{path}: only packed (offline) autobitlinear weights are '
+                                  'supported')
+        try:
+            return cls(**{f.name: f.type(raw[f.name]) for f in fields(cls) if f.name in raw})
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f'{path}: a value has the wrong type ({error})') from error
+
+    def to_json(self) -> str:
+        """Return config.json as Hugging Face writes it for packed weights."""
+        return json.dumps(asdict(self) | {
+            'architectures': ['BitNetForCausalLM'], 'model_type': 'bitnet',
+            'attention_bias': False, 'attention_dropout': 0.0, 'use_cache': True,
+            'quantization_config': {'quant_method': 'bitnet', 'linear_class': 'autobitlinear',
+                                    'quantization_mode': 'offline'}}, indent=2) + '\n'
