@@ -106,8 +106,8 @@ class Pipeline:
         self._policy.reset()
         self._last = None
 
-    def set_context(self, context: Context) -> None:
-        """Fly by `context` from the next step on (safe to call from another thread)."""
+    def set_context(self, context: Context | None) -> None:
+        """Fly by `context` from the next step on, None hovers; may be called from any thread."""
         self.context = context
 
     def step(self, observation: Observation) -> Action:

@@ -1,0 +1,78 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The slow loop: reads instructions in its own thread so that the fast loop never waits."""
+
+from collections.abc import Callable
+import threading
+
+from edge_vla.datatypes import Context
+from edge_vla.language.head import LanguageHead
+
+
+class SlowLoop:
+    """
+    Reads the newest instruction; older ones that were not reached are dropped.
+
+    Parameters
+    ----------
+    head : LanguageHead
+    on_context : callable
+        Called with each new Context, from this thread.
+    on_error : callable
+        Called with the instruction and the exception when one cannot be read.
+
+    """
+
+    def __init__(self, head: LanguageHead, on_context: Callable[[Context], None],
+                 on_error: Callable[[str, Exception], None]) -> None:
+        self._head, self._on_context, self._on_error = head, on_context, on_error
+        self._wake = threading.Condition()
+        self._instruction: str | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name='edge_vla language', daemon=True)
+        self._thread.start()
+
+    def instruct(self, instruction: str) -> None:
+        """Hand over an instruction; returns at once."""
+        with self._wake:
+            self._instruction = instruction
+            self._wake.notify()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread and wait for it."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._stopping or self._instruction is not None)
+                if self._stopping:
+                    return
+                instruction, self._instruction = self._instruction, None
+            try:
+                context = self._head.read(instruction)
+            except Exception as error:  # noqa: B902  the thread must outlive any one sentence
+                self._on_error(instruction, error)
+                continue
+            with self._wake:
+                if self._stopping:
+                    return
+                if self._instruction is not None:  # a newer one came while this was read
+                    continue
+            self._on_context(context)

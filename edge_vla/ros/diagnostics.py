@@ -1,0 +1,71 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Figures of a running node, for /diagnostics."""
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import numpy as np
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+WINDOW = 300  # frames
+
+
+class Window:
+    """The last figures of one kind."""
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, value: float) -> None:
+        """Take one figure."""
+        self._values.append(value)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._values.clear()
+
+    def percentiles(self) -> str:
+        """Return 'p50 / p95 / p99', or 'none'."""
+        if not self._values:
+            return 'none'
+        return ' / '.join(f'{v:.1f}' for v in np.percentile(list(self._values), (50, 95, 99)))
+
+    def rate(self) -> float:
+        """Return 1 / mean, for windows of intervals in seconds; 0 when empty."""
+        return len(self._values) / sum(self._values) if sum(self._values) > 0 else 0.0
+
+
+def resident_megabytes() -> float:
+    """Return the resident memory of this process, MB (0 where the system does not tell)."""
+    try:
+        pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return pages * 4096 / 1e6
+
+
+def array(stamp: object, name: str, hardware_id: str, level: bytes, message: str,
+          values: Mapping[str, object]) -> DiagnosticArray:
+    """Make a DiagnosticArray of one status."""
+    out = DiagnosticArray()
+    out.header.stamp = stamp
+    status = DiagnosticStatus(level=level, name=name, message=message, hardware_id=hardware_id)
+    status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
+    out.status = [status]
+    return out

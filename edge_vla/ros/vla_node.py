@@ -1,0 +1,367 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The pilot as a managed node: images, an instruction and odometry in, velocities out."""
+
+import gc
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from edge_vla.config import VlaNodeConfig
+from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
+from edge_vla.exceptions import EdgeVlaError
+from edge_vla.language.slow_loop import SlowLoop
+from edge_vla.pipeline import Pipeline
+from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
+from edge_vla.safety import SafetyGate
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+MOTION_LIFE_S = 0.5  # older odometry counts as none
+LOG_EVERY_S = 2.0
+
+
+class VlaNode(LifecycleNode):
+    """
+    One process from pixel to command.
+
+    The fast loop is the image callback; the slow loop (language) has its own thread. A timer on
+    the steady clock, which runs on when a simulator and its /clock die, ramps the command to
+    zero when frames stay away.
+
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('vla_node', **options)
+        self.config = parameters.declare(self, VlaNodeConfig)
+        self.declare_parameter('autostart', True, ParameterDescriptor(
+            description='configure and activate without a lifecycle manager', read_only=True))
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._pipeline: Pipeline | None = None
+        self._slow: SlowLoop | None = None
+        self._gate = SafetyGate(self.config.safety)
+        self._entities: list[tuple[Any, Any]] = []
+        self._active = False
+        self._enabled = self.config.node.enabled
+        self._instruction = self.config.pipeline.instruction
+        self._clear()
+        self.add_on_set_parameters_callback(self._on_parameters)
+        # diagnostics tell the state in every phase of life, so they are not managed
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+        self.create_timer(self.config.node.diagnostics_period, self._report, clock=self._steady)
+        if self.get_parameter('autostart').value:
+            self._starter = self.create_timer(0.01, self._autostart, clock=self._steady)
+
+    # --- life cycle ---
+
+    def _autostart(self) -> None:
+        self._starter.cancel()
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, allocate, compile and warm up; nothing of that is left for a callback."""
+        began = time.monotonic()
+        try:
+            self._pipeline = Pipeline.load(self.config.pipeline, synchronous=False)
+        except EdgeVlaError as error:
+            self.get_logger().error(f'cannot configure: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._slow = SlowLoop(self._pipeline.language, self._on_context, self._on_language_error)
+        self._clear()
+        create, keep = self.create_publisher, self._entities
+        self._command = create(TwistStamped, 'cmd_vel', qos.COMMAND)
+        self._narration = create(String, 'narration', qos.RELIABLE)
+        self._debug = create(Image, '~/debug/image', qos.SENSOR_OUT)
+        keep += [(self.destroy_publisher, p) for p in
+                 (self._command, self._narration, self._debug)]
+        for kind, topic, callback, profile in (
+                (Image, 'image', self._on_image, qos.SENSOR),
+                (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
+                (Odometry, 'odom', self._on_odometry, qos.SENSOR),
+                (String, 'instruction', self._on_instruction, qos.LATCHED)):
+            keep.append((self.destroy_subscription,
+                         self.create_subscription(kind, topic, callback, profile)))
+        for kind, name, callback in ((SetBool, '~/enable', self._on_enable),
+                                     (Trigger, '~/reset', self._on_reset)):
+            keep.append((self.destroy_service, self.create_service(kind, name, callback)))
+        node = self.config.node
+        for period, callback in ((1 / node.command_rate, self._watch),
+                                 (node.narration_period, self._narrate)):
+            keep.append((self.destroy_timer,
+                         self.create_timer(period, callback, clock=self._steady)))
+        if self._instruction:
+            self._slow.instruct(self._instruction)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: later collections need not walk it
+        self.get_logger().info(f'configured in {time.monotonic() - began:.1f} s')
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to command."""
+        self._gate.reset()
+        if self._pipeline is not None:
+            self._pipeline.reset()
+        self._last_good = None
+        self._active = True
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Send a last zero, then be silent."""
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything that was configured."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Send a last zero if active and release everything."""
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Fall back to unconfigured, stopped."""
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Leave in order: last zero, thread joined."""
+        self._stop()
+        self._release()
+
+    def _stop(self) -> None:
+        if self._active:
+            self._active = False
+            self._send(self._gate.zero(self._stamp_ns, 'disabled'))
+
+    def _release(self) -> None:
+        if self._slow is not None:
+            self._slow.stop()
+            self._slow = None
+        for destroy, entity in self._entities:
+            destroy(entity)
+        self._entities.clear()
+        self._pipeline = None
+
+    def _clear(self) -> None:
+        self._last_good: float | None = None
+        self._stamp_ns = 0
+        self._motion: tuple[float, Motion] | None = None
+        self._context: Context | None = None
+        self._error = ''
+        self._error_at = -1e9
+        self._state = 'disabled'
+        self._tokens = 0
+        self._frames = self._refused = self._lost = 0
+        self._busy, self._delay = diagnostics.Window(), diagnostics.Window()
+        self._interval = diagnostics.Window()
+        self._received: float | None = None
+
+    # --- fast loop ---
+
+    def _on_image(self, message: Image) -> None:
+        self._on_frame(message, conversions.image_to_frame)
+
+    def _on_compressed(self, message: CompressedImage) -> None:
+        self._on_frame(message, conversions.compressed_to_frame)
+
+    def _on_frame(self, message: Any, decode: Any) -> None:
+        if not self._active or self._pipeline is None:
+            return
+        received = time.monotonic()
+        try:
+            stamp_ns = conversions.to_nanoseconds(message.header.stamp)
+            if stamp_ns == 0:  # a driver that does not stamp: time of arrival is the best there is
+                stamp_ns = self.get_clock().now().nanoseconds
+            frame = decode(message, stamp_ns)
+            if frame.stamp_ns < self._stamp_ns:
+                self.get_logger().warning('the clock went back: the flight starts anew',
+                                          throttle_duration_sec=LOG_EVERY_S)
+            motion = None
+            if self._motion is not None and received - self._motion[0] < MOTION_LIFE_S:
+                motion = self._motion[1]
+            action = self._pipeline.step(Observation(frame, self._instruction, motion))
+            command = self._gate.filter(action)
+        except Exception as error:  # noqa: B902  a flying node must survive every frame
+            self._refused += 1
+            self._fail(f'frame refused: {error}')
+            return
+        if command.state == 'rejected':
+            self._fail('the policy gave a command that is not finite: braking')
+        if not self._enabled:
+            command = self._gate.zero(frame.stamp_ns, 'disabled')
+            self._state = command.state
+        else:
+            self._send(command)
+        now = time.monotonic()
+        self._last_good = now
+        self._frames += 1
+        if self._received is not None:
+            self._interval.add(received - self._received)
+        self._received, self._stamp_ns = received, frame.stamp_ns
+        self._tokens = int(action.info.get('tokens', 0))
+        self._busy.add((now - received) * 1e3)
+        self._delay.add((self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-6)
+        if self._debug.get_subscription_count():
+            self._draw(frame, action, command)
+
+    def _send(self, command: Command) -> None:
+        self._state = command.state
+        self._command.publish(
+            conversions.command_to_twist(command, self.config.node.frame_id))
+
+    def _watch(self) -> None:
+        """Ramp to zero when no good frame came; silent before the first one."""
+        if not self._active or not self._enabled or self._last_good is None:
+            return
+        age = time.monotonic() - self._last_good
+        if age > self.config.safety.stale_after:
+            if self._state != 'stale':
+                self._lost += 1
+                self.get_logger().warning(f'no usable image for {age:.2f} s: braking')
+            self._send(self._gate.decay(age))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self._motion = (time.monotonic(), conversions.odometry_to_motion(message))
+
+    def _draw(self, frame: Frame, action: Action, command: Command) -> None:
+        from edge_vla.visualization.overlay import draw, Overlay
+        context = self._context
+        picture = draw(frame.image, Overlay(
+            self._instruction, '' if context is None else context.text, command.velocity,
+            command.yaw_rate, None, command.state, action.info.get('attention')))
+        self._debug.publish(conversions.frame_to_image(
+            Frame(frame.stamp_ns, picture), self.config.node.frame_id))
+
+    # --- slow loop ---
+
+    def _on_instruction(self, message: String) -> None:
+        self._instruct(message.data)
+
+    def _instruct(self, text: str) -> None:
+        self._instruction = text
+        if self._pipeline is None or self._slow is None:
+            return
+        if text.strip():
+            self._slow.instruct(text)
+        else:
+            self._on_context(None)
+
+    def _on_context(self, context: Context | None) -> None:
+        self._context = context
+        if self._pipeline is not None:
+            self._pipeline.set_context(context)
+        if context is not None:
+            understood = context.confidence >= self.config.pipeline.min_confidence
+            self.get_logger().info(f'"{context.instruction}": ' + (
+                context.text if understood else 'not understood, hovering'))
+            self._narrate()
+
+    def _on_language_error(self, instruction: str, error: Exception) -> None:
+        self._on_context(None)  # what cannot be read must not leave the old order flying
+        self._fail(f'instruction refused, hovering: {error}')
+
+    def _narrate(self) -> None:
+        context = self._context
+        if not self._active or context is None:
+            return
+        understood = context.confidence >= self.config.pipeline.min_confidence
+        self._narration.publish(String(data=context.text if understood else (
+            f'I do not understand "{context.instruction}"; hovering')))
+
+    # --- services, parameters, diagnostics ---
+
+    def _on_enable(self, request: SetBool.Request,
+                   response: SetBool.Response) -> SetBool.Response:
+        if self._enabled and not request.data and self._active:
+            self._send(self._gate.zero(self._stamp_ns, 'disabled'))
+        self._enabled = bool(request.data)
+        response.success, response.message = True, 'enabled' if self._enabled else 'disabled'
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._pipeline is not None:
+            self._pipeline.reset()
+        response.success, response.message = True, 'the recurrent state is cleared'
+        return response
+
+    def _on_parameters(self, changed: list[Parameter]) -> Any:
+        config, result = parameters.on_change(self, VlaNodeConfig, changed)
+        if config is None:
+            return result
+        previous, self.config = self.config, config
+        self._gate.config = config.safety
+        if self._pipeline is not None:
+            self._pipeline.config = config.pipeline
+        if config.node.enabled != previous.node.enabled:
+            self._on_enable(SetBool.Request(data=config.node.enabled), SetBool.Response())
+        if config.pipeline.instruction != previous.pipeline.instruction:
+            self._instruct(config.pipeline.instruction)
+        return result
+
+    def _fail(self, text: str) -> None:
+        self._error, self._error_at = text, time.monotonic()
+        self.get_logger().error(text, throttle_duration_sec=LOG_EVERY_S)
+
+    def _report(self) -> None:
+        now, context = time.monotonic(), self._context
+        age = None if self._last_good is None else now - self._last_good
+        level, message = diagnostics.OK, 'flying'
+        if not self._active:
+            message = 'not active'
+        elif now - self._error_at < 2 * self.config.node.diagnostics_period:
+            level, message = diagnostics.ERROR, self._error
+        elif age is None or age > self.config.safety.stale_after:
+            level, message = diagnostics.WARN, 'no images'
+        elif not self._enabled:
+            message = 'disabled'
+        elif context is None:
+            message = 'no instruction: hovering'
+        self._diagnostics.publish(diagnostics.array(
+            self.get_clock().now().to_msg(), f'{self.get_fully_qualified_name()}: pilot'.lstrip('/'),
+            'edge_vla', level, message, {
+                'rate [Hz]': f'{self._interval.rate():.1f}',
+                'receive to command p50/p95/p99 [ms]': self._busy.percentiles(),
+                'stamp to command p50/p95/p99 [ms]': self._delay.percentiles(),
+                'frame age [s]': 'none' if age is None else f'{age:.3f}',
+                'frames': self._frames, 'frames refused': self._refused,
+                'times without images': self._lost, 'tokens': self._tokens,
+                'memory [MB]': f'{diagnostics.resident_megabytes():.0f}',
+                'safety': self._state, 'enabled': self._enabled,
+                'instruction': self._instruction,
+                'plan': 'none' if context is None else context.text,
+                'confidence': 'none' if context is None else f'{context.confidence:.3f}',
+                'last error': self._error or 'none'}))
+
+
+def main() -> int:
+    """Run the node."""
+    return spin.run(VlaNode, 'vla_node')
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
