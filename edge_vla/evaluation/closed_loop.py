@@ -139,7 +139,6 @@ _flyer: Flyer | None = None
 def _start_worker(load: Callable[[], Pipeline], sim: SimConfig | None,
                   camera: CameraConfig | None) -> None:
     global _flyer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
     _flyer = Flyer(load(), sim, camera)
 
 
@@ -150,13 +149,15 @@ def _fly(job: tuple[int, int, str | None]) -> Episode:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for processes started inside the block."""
+def _for_workers(values: dict[str, str]) -> Iterator[None]:
+    """Give processes started inside the block environment variables, and no interrupts."""
     old = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the parent ends them
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in old.items():
             if value is None:
                 del os.environ[name]
@@ -198,8 +199,9 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
     flyer = Flyer(load(), sim, camera)
     if jobs <= 1:
         return list(progress(flyer.fly(*job) for job in work))
-    with _environment(ONE_THREAD), get_context('spawn').Pool(
-            jobs, _start_worker, (load, sim, camera)) as pool:
+    with _for_workers(ONE_THREAD):
+        pool = get_context('spawn').Pool(jobs, _start_worker, (load, sim, camera))
+    with pool:
         done = list(progress(pool.imap_unordered(_fly, work)))
     return sorted(done, key=lambda e: e.index)
 

@@ -128,7 +128,10 @@ class LegRecord:
         """The end in words."""
         if self.plan is None:
             return NOT_JUDGED
-        return OUTCOMES['running' if self.verdict is None else self.verdict.status]
+        status = 'running' if self.verdict is None else self.verdict.status
+        if status == 'success' and self.plan.verb == 'hover':
+            return 'hovered'  # on an order to, or because there was nothing to fly to
+        return OUTCOMES[status]
 
     def row(self) -> dict[str, Any]:
         """Return the leg's part of the report."""

@@ -48,7 +48,7 @@ class Overlay:
     state : str
         State of the safety gate; anything but 'ok' is shown.
     attention : numpy.ndarray or None
-        float32 [rows, columns] in [0, 1], over the whole picture.
+        float32 [rows, columns] in [0, 1], over the middle of the picture that has its aspect.
     time_s : float or None
         Time of flight.
 
@@ -87,7 +87,7 @@ def draw(image: np.ndarray, overlay: Overlay) -> np.ndarray:
     out = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     unit = max(1.0, width / 640)  # type and lines grow with the picture
     if overlay.attention is not None:
-        _attention(out, overlay.attention, unit)
+        _attention(_middle(out, overlay.attention.shape), overlay.attention, unit)
     bar = round(30 * unit)
     _shade(out[:bar])
     _shade(out[-bar:])
@@ -129,13 +129,23 @@ def _text(out: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, in
     cv2.putText(out, text, at, FONT, 0.5 * unit, colour, max(1, int(unit)), cv2.LINE_AA)
 
 
+def _middle(image: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Return a view of the largest middle part with square grid cells: what the pilot sees."""
+    height, width = image.shape[:2]
+    rows, columns = grid
+    keep_w = min(width, round(height * columns / rows))
+    keep_h = min(height, round(width * rows / columns))
+    top, left = (height - keep_h) // 2, (width - keep_w) // 2
+    return image[top:top + keep_h, left:left + keep_w]
+
+
 def _attention(out: np.ndarray, attention: np.ndarray, unit: float) -> None:
     """Warm the patches that were taken for the target, and frame the sure ones."""
     height, width = out.shape[:2]
     rows, columns = attention.shape
     p = np.clip(np.nan_to_num(attention), 0, 1).astype(np.float32)
     weight = cv2.resize(p, (width, height), interpolation=cv2.INTER_LINEAR)[..., None] * 0.45
-    out[...] = (out * (1 - weight) + np.array(ACCENT, np.float32) * weight).astype(np.uint8)
+    warm = (out * (1 - weight) + np.array(ACCENT, np.float32) * weight).astype(np.uint8)
     sure = (p > 0.5).astype(np.uint8)
     ys = np.linspace(0, height, rows + 1).round().astype(int)
     xs = np.linspace(0, width, columns + 1).round().astype(int)
@@ -144,8 +154,9 @@ def _attention(out: np.ndarray, attention: np.ndarray, unit: float) -> None:
     edges += [((x0, y), (x1, y)) for j, (x0, x1) in enumerate(zip(xs, xs[1:], strict=False))
               for i, y in enumerate(ys) if _differ(sure[:, j], i)]
     for a, b in edges:
-        cv2.line(out, tuple(map(int, a)), tuple(map(int, b)), ACCENT, max(1, round(1.5 * unit)),
+        cv2.line(warm, tuple(map(int, a)), tuple(map(int, b)), ACCENT, max(1, round(1.5 * unit)),
                  cv2.LINE_AA)
+    out[...] = warm
 
 
 def _differ(line: np.ndarray, k: int) -> bool:

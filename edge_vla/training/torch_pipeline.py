@@ -1,0 +1,95 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The float torch pilot behind the pipeline's interface: the baseline of the numba pilot."""
+
+import math
+
+from edge_vla.config import PipelineConfig
+from edge_vla.datatypes import Motion
+from edge_vla.language.head import LanguageHead
+from edge_vla.pipeline import Pipeline
+from edge_vla.policy.liquid import ACTION_SCALE
+from edge_vla.training.pilot_torch import PilotNet
+from edge_vla.vision import layout
+from edge_vla.vision.encoder import fit_image
+import numpy as np
+import torch
+
+
+class TorchPilot:
+    """Encoder, grounding and policy in one, with the methods of the three numba classes."""
+
+    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+        self._net = PilotNet().eval()
+        known = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items()}
+        self._net.load_state_dict(known, strict=False)
+        self._image = np.zeros((layout.HEIGHT, layout.WIDTH, 3), np.uint8)
+        self._located = np.zeros(layout.LOCATED)
+        self._context = torch.zeros(1, 1)
+        self._state: torch.Tensor | None = None
+        self.probability = np.zeros(layout.TOKENS, np.float32)
+
+    def reset(self) -> None:
+        """Forget the flight so far."""
+        self._state = None
+
+    @torch.no_grad()
+    def encode(self, image: np.ndarray) -> torch.Tensor:
+        """Return the tokens of a frame, [1, TOKENS, CHANNELS]."""
+        fit_image(image, self._image)
+        return self._net.encoder(torch.from_numpy(self._image)[None])
+
+    def attend(self, context: np.ndarray) -> None:
+        """Take a new context vector, float32 [CONTEXT_SIZE]."""
+        self._context = torch.from_numpy(np.array(context, np.float32))[None]
+
+    @torch.no_grad()
+    def look(self, tokens: torch.Tensor) -> np.ndarray:
+        """Return vision features float32 [VISION_FEATURES]."""
+        features, score, _ = self._net.grounding(tokens, self._context)
+        self.probability = torch.sigmoid(score)[0].numpy()
+        out = features[0].numpy()
+        self._located = out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6)
+        return out
+
+    def located(self) -> tuple[float, float, float]:
+        """Return bearing (rad, left positive), elevation (m) and gap (m) of the target."""
+        bearing, elevation, gap = (float(v) for v in self._located)
+        return bearing, elevation, max(0.0, math.exp(min(gap, 4.0)) - layout.LOG_GAP_OFFSET)
+
+    @torch.no_grad()
+    def step(self, features: np.ndarray, motion: Motion | None, context: np.ndarray,
+             dt: float) -> np.ndarray:
+        """Return heading-frame velocity (m/s) and yaw rate (rad/s), float64 [4]."""
+        measured = np.zeros(layout.MOTION_FEATURES, np.float32)
+        if motion is not None:
+            values = (*motion.velocity, motion.yaw_rate, motion.roll, motion.pitch)
+            if np.isfinite(values).all():
+                measured[:] = (*values, 1)
+        x = torch.from_numpy(np.concatenate([features, measured, context]).astype(np.float32))
+        action, self._state = self._net.policy(x[None, None], torch.full((1, 1), dt),
+                                               torch.zeros(1, 1), self._state)
+        return np.clip(action[0, 0].numpy().astype(np.float64), -1, 1) * ACTION_SCALE
+
+
+class TorchPipeline(Pipeline):
+    """`Pipeline` with the pilot in torch; one thread, float32."""
+
+    def __init__(self, tensors: dict[str, np.ndarray], language: LanguageHead,
+                 config: PipelineConfig | None = None, synchronous: bool = True) -> None:
+        super().__init__(tensors, language, config, synchronous)
+        torch.set_num_threads(1)
+        self._encoder = self._grounding = self._policy = TorchPilot(tensors)
