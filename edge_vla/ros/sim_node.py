@@ -61,7 +61,7 @@ class SimNode(Node):
         self._image = create(Image, 'image', qos.SENSOR_OUT)
         self._info = create(CameraInfo, 'camera_info', qos.SENSOR_OUT)
         self._odometry = create(Odometry, 'odom', qos.SENSOR_OUT)
-        self._clock = create(ClockMessage, '/clock', qos.CLOCK)
+        self._time_out = create(ClockMessage, '/clock', qos.CLOCK)
         self._tf = None if TFMessage is None else create(TFMessage, '/tf', qos.RELIABLE)
         self._diagnostics = create(DiagnosticArray, '/diagnostics', qos.RELIABLE)
         self.create_subscription(TwistStamped, 'cmd_vel', self._on_command, qos.COMMAND)
@@ -88,7 +88,7 @@ class SimNode(Node):
         sim.advance(self._tick_ns)
         self._ticks += 1
         now = self._now_ns
-        self._clock.publish(ClockMessage(clock=conversions.to_stamp(now)))
+        self._time_out.publish(ClockMessage(clock=conversions.to_stamp(now)))
         self._odometry.publish(conversions.pose_to_odometry(
             now, sim.position, sim.quaternion, sim.velocity_world, sim.angular_velocity_body,
             'odom', 'base_link'))

@@ -171,7 +171,7 @@ class VlaNode(LifecycleNode):
         self._last_good: float | None = None
         self._stamp_ns = 0
         self._motion: tuple[float, Motion] | None = None
-        self._context: Context | None = None
+        self._reading: Context | None = None
         self._error = ''
         self._error_at = -1e9
         self._state = 'disabled'
@@ -250,7 +250,7 @@ class VlaNode(LifecycleNode):
 
     def _draw(self, frame: Frame, action: Action, command: Command) -> None:
         from edge_vla.visualization.overlay import draw, Overlay
-        context = self._context
+        context = self._reading
         picture = draw(frame.image, Overlay(
             self._instruction, '' if context is None else context.text, command.velocity,
             command.yaw_rate, None, command.state, action.info.get('attention')))
@@ -272,7 +272,7 @@ class VlaNode(LifecycleNode):
             self._on_context(None)
 
     def _on_context(self, context: Context | None) -> None:
-        self._context = context
+        self._reading = context
         if self._pipeline is not None:
             self._pipeline.set_context(context)
         if context is not None:
@@ -286,7 +286,7 @@ class VlaNode(LifecycleNode):
         self._fail(f'instruction refused, hovering: {error}')
 
     def _narrate(self) -> None:
-        context = self._context
+        context = self._reading
         if not self._active or context is None:
             return
         understood = context.confidence >= self.config.pipeline.min_confidence
@@ -328,7 +328,7 @@ class VlaNode(LifecycleNode):
         self.get_logger().error(text, throttle_duration_sec=LOG_EVERY_S)
 
     def _report(self) -> None:
-        now, context = time.monotonic(), self._context
+        now, context = time.monotonic(), self._reading
         age = None if self._last_good is None else now - self._last_good
         level, message = diagnostics.OK, 'flying'
         if not self._active:
