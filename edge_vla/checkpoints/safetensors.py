@@ -65,14 +65,16 @@ def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str,
             length = struct.unpack('<Q', head)[0] if len(head) == 8 else -1
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
                 raise CheckpointError(f'{path}: not a safetensors file, or truncated')
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(length), object_pairs_hook=_once)
     except OSError as error:
         raise CheckpointError(f'{path}: cannot be read ({error.strerror})') from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f'{path}: the header is not JSON ({error})') from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f'{path}: the header is not valid JSON ({error})') from error
     if not isinstance(header, dict):
         raise CheckpointError(f'{path}: the header is not a JSON object')
     metadata = header.pop('__metadata__', {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f'{path}: the metadata is not a table of strings')
     start = 8 + length
     data = np.memmap(path, np.uint8, 'r') if size > start else np.zeros(start, np.uint8)
     tensors, spans = {}, []
@@ -88,23 +90,41 @@ def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str,
         if entry['dtype'] == 'BF16':
             array = (array.astype(np.uint32) << 16).view(np.float32)
         tensors[name] = array.reshape(shape)
-    spans.sort()
-    for (_, end, a), (begin, _, b) in zip(spans, spans[1:], strict=False):
-        if begin < end:
-            raise CheckpointError(f'{path}: tensors {a!r} and {b!r} overlap')
+    reached = 0
+    for begin, end, name in sorted(spans):
+        if begin != reached:
+            how = 'overlaps' if begin < reached else 'leaves a gap to'
+            raise CheckpointError(f'{path}: tensor {name!r} {how} the one before it: the file is '
+                                  'corrupt')
+        reached = end
+    if reached != size - start:
+        raise CheckpointError(f'{path}: {size - start - reached} bytes at the end belong to no '
+                              'tensor: the file is corrupt')
     return tensors, metadata
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError('a name occurs twice')
+    return dict(pairs)
+
+
+def _counts(values: Any, longest: int) -> bool:
+    """Tell a short list of sizes from anything else JSON can hold."""
+    return isinstance(values, list) and len(values) <= longest and all(
+        type(v) is int and 0 <= v < 2**62 for v in values)
+
+
 def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    try:
-        kind, shape = entry['dtype'], tuple(int(n) for n in entry['shape'])
-        begin, end = (int(n) for n in entry['data_offsets'])
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f'{path}: the entry of tensor {name!r} is malformed') from error
+    fine = isinstance(entry, dict) and isinstance(entry.get('dtype'), str) and _counts(
+        entry.get('shape'), 32) and _counts(entry.get('data_offsets'), 2)
+    if not fine or len(entry['data_offsets']) != 2:
+        raise CheckpointError(f'{path}: the entry of tensor {name!r} is malformed')
+    kind, shape, (begin, end) = entry['dtype'], tuple(entry['shape']), entry['data_offsets']
     if kind not in _DTYPES:
         raise CheckpointError(f'{path}: tensor {name!r} has dtype {kind}, which is not supported')
     dtype = _DTYPES[kind]
-    if min(shape, default=0) < 0 or not 0 <= begin <= end or (
+    if math.prod(n for n in shape if n) * dtype.itemsize >= 2**62 or begin > end or (
             end - begin != math.prod(shape) * dtype.itemsize):
         raise CheckpointError(f'{path}: tensor {name!r} of shape {list(shape)} and dtype {kind} '
                               f'does not fill bytes {begin} to {end}')

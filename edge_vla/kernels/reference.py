@@ -15,9 +15,8 @@
 
 """NumPy oracles of the kernels: short, obvious, in float64, never used in flight."""
 
-import numpy as np
-
 from edge_vla.checkpoints.packing import unpack
+import numpy as np
 
 
 def rms_norm(x: np.ndarray, gain: np.ndarray, eps: float) -> np.ndarray:
