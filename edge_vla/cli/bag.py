@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
     video = actions.add_parser('from-video', help='turn a video file into a rosbag2',
-                               description='Turn a video file into a rosbag2 with one image topic.')
+                               description='Turn a video into a rosbag2 with one image topic.')
     video.add_argument('video', type=Path, help='any file that OpenCV reads')
     video.add_argument('out', type=Path, help='folder to make')
     video.add_argument('--rate', type=float, default=0.0,

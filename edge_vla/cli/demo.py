@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Fly instructions over real ROS 2: simulator and pilot as two processes, one continuous flight."""
+"""Fly instructions over real ROS 2: simulator and pilot as processes, one continuous flight."""
 
 import argparse
 from collections.abc import Sequence
@@ -184,7 +184,7 @@ class Demo:
 
 
 class Line:
-    """One line of progress, rewritten in place on a terminal and repeated now and then elsewhere."""
+    """One line of progress, rewritten in place on a terminal, repeated now and then elsewhere."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()

@@ -17,7 +17,6 @@
 
 import argparse
 from pathlib import Path
-import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
           f'understood "{result.understood}", '
           f'step p50 {latency["p50"]:.1f} ms, p99 {latency["p99"]:.1f} ms')
     print(f'wrote {args.out}/actions.json, latency.json, bag/'
-          + (', overlay.mp4' if args.overlay else ''), file=sys.stdout)
+          + (', overlay.mp4' if args.overlay else ''))
     return 0
