@@ -1,0 +1,175 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The pipeline: deterministic, time as data, safe on everything odd."""
+
+from dataclasses import replace
+
+from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
+from edge_vla.datatypes import Context, Frame, Observation
+from edge_vla.exceptions import CheckpointError, ImageError, InstructionError
+from edge_vla.language.plan import Plan
+from edge_vla.language.slow_loop import SlowLoop
+from edge_vla.pipeline import Pipeline
+from edge_vla.sim.simulator import Simulator
+import numpy as np
+import pytest
+
+FRAME_NS = 33_333_333
+
+
+@pytest.fixture(scope='module')
+def pipeline() -> Pipeline:
+    return Pipeline.load()
+
+
+@pytest.fixture(scope='module')
+def flight() -> list[Observation]:
+    """Thirty frames of a real flight under the expert's first commands."""
+    sim = Simulator(SimConfig(seed=4, instruction='red sphere'), CameraConfig(width=160,
+                                                                              height=120))
+    out = []
+    for _ in range(30):
+        out.append(Observation(sim.frame(), 'fly to the red sphere', sim.motion()))
+        sim.command(np.array([.8, 0, 0]), .1)
+        sim.advance(FRAME_NS)
+    return out
+
+
+def fly(pipeline: Pipeline, observations: list[Observation]) -> np.ndarray:
+    pipeline.reset()
+    pipeline.set_context(None)
+    actions = [pipeline.step(o) for o in observations]
+    return np.array([[*a.velocity, a.yaw_rate] for a in actions])
+
+
+def test_a_replay_is_bit_for_bit_the_same(pipeline: Pipeline, flight: list) -> None:
+    first = fly(pipeline, flight)
+    np.testing.assert_array_equal(first, fly(pipeline, flight))
+    np.testing.assert_array_equal(first, fly(Pipeline.load(), flight))
+    assert np.abs(first).max() > .1
+
+
+def test_it_flies_towards_what_was_asked(pipeline: Pipeline, flight: list) -> None:
+    assert fly(pipeline, flight)[10:, 0].mean() > .3
+    assert pipeline.context is not None and pipeline.context.text == 'go to the red sphere'
+
+
+def test_elapsed_time_comes_from_the_stamps(pipeline: Pipeline, flight: list) -> None:
+    slow = [replace(o, frame=Frame(o.frame.stamp_ns * 3, o.frame.image)) for o in flight]
+    shifted = [replace(o, frame=Frame(o.frame.stamp_ns + 10**15, o.frame.image)) for o in flight]
+    normal = fly(pipeline, flight)
+    assert np.abs(fly(pipeline, slow) - normal).max() > 1e-3
+    np.testing.assert_array_equal(fly(pipeline, shifted), normal)
+
+
+def test_a_repeated_stamp_repeats_the_action(pipeline: Pipeline, flight: list) -> None:
+    pipeline.reset()
+    first = pipeline.step(flight[0])
+    assert pipeline.step(flight[0]) is first
+
+
+@pytest.mark.parametrize('jump_ns', [-10**9, 2 * 10**9, -10**15, 10**15])
+def test_clock_jumps_restart_the_state(pipeline: Pipeline, flight: list, jump_ns: int) -> None:
+    fly(pipeline, flight[:10])
+    o = flight[10]
+    after = pipeline.step(replace(o, frame=Frame(o.frame.stamp_ns + jump_ns, o.frame.image)))
+    pipeline.reset()
+    fresh = pipeline.step(o)
+    np.testing.assert_array_equal(after.velocity, fresh.velocity)
+
+
+def test_no_instruction_hovers(pipeline: Pipeline, flight: list) -> None:
+    silent = [replace(o, instruction='  ') for o in flight]
+    np.testing.assert_array_equal(fly(pipeline, silent), 0)
+
+
+def test_an_unreadable_instruction_hovers_and_a_good_one_resumes(pipeline: Pipeline,
+                                                                 flight: list) -> None:
+    bad = [replace(o, instruction='x' * 2000) for o in flight]
+    np.testing.assert_array_equal(fly(pipeline, bad), 0)
+    assert np.abs(fly(pipeline, flight)).max() > .1
+
+
+def test_low_confidence_hovers(flight: list) -> None:
+    careful = Pipeline.load(PipelineConfig(min_confidence=1.0))
+    np.testing.assert_array_equal(fly(careful, flight), 0)
+
+
+def test_a_bad_image_leaves_the_state_alone(pipeline: Pipeline, flight: list) -> None:
+    want = fly(pipeline, flight)
+    pipeline.reset()
+    got = []
+    for o in flight:
+        with pytest.raises(ImageError):
+            pipeline.step(replace(o, frame=Frame(o.frame.stamp_ns - 1, np.zeros((5, 5), 'u1'))))
+        got.append(pipeline.step(o))
+    np.testing.assert_array_equal([[*a.velocity, a.yaw_rate] for a in got], want)
+
+
+def test_odd_motion_and_sizes_stay_finite(pipeline: Pipeline, flight: list) -> None:
+    sizes = [(16, 12), (640, 480), (100, 300), (96, 72)]
+    pipeline.reset()
+    for k, o in enumerate(flight[:12]):
+        w, h = sizes[k % 4]
+        motion = [None, replace(o.motion, velocity=np.full(3, np.nan)),
+                  replace(o.motion, yaw_rate=np.inf), o.motion][k % 4]
+        a = pipeline.step(Observation(
+            Frame(o.frame.stamp_ns, np.full((h, w, 3), 9 * k, np.uint8)), o.instruction, motion))
+        assert np.isfinite(a.velocity).all() and np.isfinite(a.yaw_rate)
+
+
+def test_asynchronous_pipelines_fly_by_the_context_they_are_given(flight: list) -> None:
+    pipeline = Pipeline.load(synchronous=False)
+    assert not pipeline.step(flight[0]).velocity.any()
+    vector = Plan('go', 'red', 'sphere').vector()
+    pipeline.set_context(Context(vector, 'go to the red sphere', 'go', 1.0))
+    assert any(pipeline.step(o).velocity.any() for o in flight[1:10])
+
+
+def test_a_missing_model_is_one_clear_error(tmp_path) -> None:  # noqa: ANN001
+    with pytest.raises(CheckpointError, match=r'no policy\.safetensors'):
+        Pipeline.load(PipelineConfig(model=str(tmp_path)))
+
+
+def test_slow_loop_reads_the_newest_and_survives_errors() -> None:
+    read, errors = [], []
+
+    class Head:
+        def read(self, instruction: str) -> Context:
+            if instruction == 'bad':
+                raise InstructionError('no')
+            return Context(np.zeros(17, np.float32), instruction, instruction, 1.0)
+
+    import threading
+    done = threading.Event()
+
+    def note(context: Context) -> None:
+        read.append(context.text)
+        done.set()
+
+    loop = SlowLoop(Head(), note, lambda text, error: errors.append((text, str(error))))
+    loop.instruct('bad')
+    for _ in range(200):
+        if errors:
+            break
+        threading.Event().wait(.01)
+    for text in ('a', 'b', 'c'):
+        loop.instruct(text)
+    assert done.wait(2)
+    loop.stop()
+    assert read[-1] in ('a', 'b', 'c') and errors == [('bad', 'no')]
+    loop.instruct('after the end')
+    assert 'after the end' not in read
