@@ -157,6 +157,9 @@ class ExpertSession:
         s.command(out[:3], out[3])
         s.advance(PERIOD_NS)
 
+    def tail(self, name: str) -> str:
+        return f'the log of {name}'
+
     @property
     def odometry(self) -> SimpleNamespace:
         s = self.simulator
@@ -176,7 +179,10 @@ def fly(texts: tuple[str, ...], dead_after_s: float = 1e9, seed: int = 1) -> lis
     session = ExpertSession(SimConfig(seed=seed, instruction='; '.join(texts)), dead_after_s)
     flown = demo.Demo(session, session.simulator.scene, demo.Window(False), 60.0)
     legs = [flown.fly(text, f'[{k}]') for k, text in enumerate(texts)]
-    assert flown.facts([1.0, 2.0], {})['camera_hz'] == pytest.approx(30, abs=.1)
+    facts = flown.facts([1.0, 2.0], {'tokens': '108', 'memory [MB]': 'none'})
+    assert facts['camera_hz'] == facts['command_hz'] == pytest.approx(30, abs=.1)
+    assert facts['tokens_per_frame'] == 108 and facts['vla_node_memory_mb'] is None
+    assert facts['camera_to_command_ms']['count'] == 2
     return legs
 
 
@@ -222,7 +228,7 @@ def test_one_failure_is_a_failure() -> None:
 
 def test_a_silent_simulator_ends_the_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, 'SILENCE_S', .2)
-    with pytest.raises(EdgeVlaError, match='no odometry'):
+    with pytest.raises(EdgeVlaError, match='no odometry for .* s; sim_node says:\nthe log of sim_node'):
         fly(('fly to the red sphere',), dead_after_s=1.0)
 
 

@@ -146,8 +146,8 @@ class Demo:
             if len(leg.stamps_ns) > known:
                 heard = time.monotonic()
             elif time.monotonic() - heard > SILENCE_S:
-                raise EdgeVlaError(f'no odometry for {SILENCE_S:.0f} s: sim_node has stopped; its '
-                                   'log is in ~/.ros/log')
+                raise EdgeVlaError(f'no odometry for {SILENCE_S:.0f} s; sim_node says:\n'
+                                   + session.tail('sim_node'))
             self._look(leg)
             self._line.show(lambda leg=leg: self._progress(label, leg))
         self._line.end(self._progress(label, leg) + f'  {leg.outcome}')
@@ -178,8 +178,14 @@ class Demo:
         """Return what the report says beside the instructions."""
         from edge_vla.evaluation.flight import rate
         from edge_vla.evaluation.statistics import spread
+        def number(key: str) -> float | None:
+            try:
+                return float(diagnostics[key])
+            except (KeyError, ValueError):
+                return None
         return {'camera_to_command_ms': spread(latencies_ms), 'camera_hz': rate(self.camera_ns),
-                'command_hz': rate(self.command_ns), 'diagnostics': diagnostics,
+                'command_hz': rate(self.command_ns), 'tokens_per_frame': number('tokens'),
+                'vla_node_memory_mb': number('memory [MB]'), 'vla_node': diagnostics,
                 'cores': len(os.sched_getaffinity(0))}
 
 
