@@ -44,6 +44,9 @@ class BitNetConfig:
     hidden_act: str = 'relu2'
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.type is int and 'token' not in f.name and getattr(self, f.name) < 1:
+                raise CheckpointError(f'{f.name} must be positive, is {getattr(self, f.name)}')
         if self.hidden_act != 'relu2':
             raise CheckpointError(f'hidden_act {self.hidden_act!r} is not supported, only relu2')
         if self.hidden_size % self.num_attention_heads:
@@ -102,6 +105,13 @@ class BitNetConfig:
                 quantised.get('quantization_mode') != 'offline'):
             raise CheckpointError(f'{path}: only packed (offline) autobitlinear weights are '
                                   'supported')
+        if raw.get('attention_bias'):
+            raise CheckpointError(f'{path}: attention_bias is set, which no BitNet b1.58 has')
+        # newer files keep rope_theta here; what a file leaves out is as in transformers
+        rope = raw.get('rope_parameters') or raw.get('rope_scaling') or {}
+        if rope.get('rope_type', 'default') != 'default':
+            raise CheckpointError(f'{path}: rope_type {rope["rope_type"]!r} is not supported')
+        raw = {'tie_word_embeddings': False, 'max_position_embeddings': 2048} | raw | rope
         try:
             return cls(**{f.name: f.type(raw[f.name]) for f in fields(cls) if f.name in raw})
         except (TypeError, ValueError) as error:
