@@ -56,7 +56,7 @@ class SafetyConfig:
                                           50.0, dynamic=True)
     stale_after: float = setting(0.25, 'without a new frame for this long, ramp to zero', 's',
                                  0.02, 5.0, dynamic=True)
-    ramp_time: float = setting(0.2, 'a stale command reaches zero within this time', 's', 0.0,
+    ramp_time: float = setting(0.15, 'a stale command reaches zero within this time', 's', 0.0,
                                2.0, dynamic=True)
 
 

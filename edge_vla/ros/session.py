@@ -44,7 +44,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 import yaml
 
+SOURCE = Path(__file__).resolve().parents[2]
 NODES = {'sim_node': 'edge_vla.ros.sim_node', 'vla_node': 'edge_vla.ros.vla_node'}
+PROFILE = 'fastdds.xml'
 STOP_S = 5.0
 LOG_TAIL = 12  # lines
 
@@ -178,6 +180,9 @@ class FlightSession:
             for group, config in self._parameters[name].items()}}}), encoding='utf-8')
         environment = dict(os.environ)
         environment.setdefault('ROS_LOG_DIR', self._folder.name)
+        for config in (SOURCE / 'config', Path(sys.prefix) / 'share' / 'edge_vla' / 'config'):
+            if (config / PROFILE).is_file():  # room for whole images in shared memory
+                environment.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(config / PROFILE))
         arguments = ['--ros-args', '--params-file', str(path)]
         if name == 'vla_node':
             arguments += ['-p', 'use_sim_time:=true']

@@ -1,0 +1,151 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Both nodes together: flying, losing the simulator, getting it back, leaving in order."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from edge_vla.ros import conversions, qos  # noqa: E402
+from geometry_msgs.msg import TwistStamped  # noqa: E402
+from nav_msgs.msg import Odometry  # noqa: E402
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+INSTRUCTION = 'orbit the red sphere clockwise'
+SCENE = {'sim__instruction': INSTRUCTION, 'sim__seed': 3}
+
+
+def speed(message: TwistStamped) -> float:
+    t = message.twist
+    return float(np.abs([t.linear.x, t.linear.y, t.linear.z, t.angular.z]).max())
+
+
+class Flight:
+    """Both nodes under way, with an instruction."""
+
+    def __init__(self, bench) -> None:  # noqa: ANN001
+        self.bench = bench
+        self.commands = bench.listen(TwistStamped, 'cmd_vel', qos.COMMAND)
+        self.poses = bench.listen(Odometry, 'odom', qos.SENSOR)
+        self.instruction = bench.node.create_publisher(String, 'instruction', qos.LATCHED)
+        self.instruction.publish(String(data=INSTRUCTION))
+        bench.start('sim_node', **SCENE)
+        bench.start('vla_node', use_sim_time=True)
+        self.await_motion()
+        bench.until(lambda: bool(self.poses), 'odometry')
+
+    def await_motion(self) -> None:
+        """Wait until the pilot commands a real motion again."""
+        known = len(self.commands)
+        self.bench.until(lambda: any(speed(m) > .15 for _, m in self.commands[known:]),
+                         'a command to move', 120.0)
+
+
+@pytest.fixture
+def flight(bench) -> Flight:  # noqa: ANN001
+    return Flight(bench)
+
+
+def test_the_interface_is_the_documented_one(flight: Flight) -> None:
+    bench = flight.bench
+    images = bench.listen(Image, 'image', qos.SENSOR)
+    infos = bench.listen(CameraInfo, 'camera_info', qos.SENSOR)
+    clocks = bench.listen(Clock, '/clock', qos.CLOCK)
+    narrations = bench.listen(String, 'narration', qos.RELIABLE)
+    bench.until(lambda: all((images, infos, clocks, narrations)), 'a message on every topic')
+    node = bench.node
+    best, reliable = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+    for topic, kind, policy in (
+            ('/image', 'sensor_msgs/msg/Image', best),
+            ('/image/compressed', 'sensor_msgs/msg/CompressedImage', best),
+            ('/odom', 'nav_msgs/msg/Odometry', best),
+            ('/instruction', 'std_msgs/msg/String', reliable)):
+        ends = [e for e in node.get_subscriptions_info_by_topic(topic)
+                if e.node_name == 'vla_node']
+        assert [e.topic_type for e in ends] == [kind], topic
+        assert ends[0].qos_profile.reliability == policy
+        if topic == '/instruction':
+            assert ends[0].qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    for topic, kind in (('/cmd_vel', 'geometry_msgs/msg/TwistStamped'),
+                        ('/narration', 'std_msgs/msg/String'),
+                        ('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'),
+                        ('/vla_node/debug/image', 'sensor_msgs/msg/Image')):
+        ends = [e for e in node.get_publishers_info_by_topic(topic) if e.node_name == 'vla_node']
+        assert [e.topic_type for e in ends] == [kind], topic
+    services = dict(node.get_service_names_and_types_by_node('vla_node', '/'))
+    assert services['/vla_node/enable'] == ['std_srvs/srv/SetBool']
+    assert services['/vla_node/reset'] == ['std_srvs/srv/Trigger']
+    info, image = infos[-1][1], images[-1][1]
+    assert (info.width, info.height) == (image.width, image.height) == (320, 240)
+    assert info.k[0] == pytest.approx(160.0)  # 90 degrees
+    # commands carry the stamp of the image they answer
+    bench.spin(1.0)
+    shot = {conversions.to_nanoseconds(m.header.stamp) for _, m in images}
+    answered = [conversions.to_nanoseconds(m.header.stamp) for t, m in flight.commands
+                if t > images[0][0] + .5]
+    assert answered and np.mean([s in shot for s in answered]) > .8
+    assert 'orbit the red sphere' in narrations[-1][1].data
+
+
+def test_it_flies_and_tells_how(flight: Flight) -> None:
+    bench = flight.bench
+    reports = bench.listen(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+    start = flight.poses[-1][1].pose.pose.position
+    bench.spin(4.0)
+    end = flight.poses[-1][1].pose.pose.position
+    assert np.hypot(end.x - start.x, end.y - start.y) > .5
+    values = {v.key: v.value for _, m in reports for s in m.status for v in s.values}
+    assert float(values['rate [Hz]']) > 5
+    assert int(values['tokens']) == 108 and float(values['memory [MB]']) > 20
+    assert values['plan'] == 'orbit the red sphere to the left'
+    assert len(values['camera to command [ms]'].split()) > 5
+    assert bench.call(Trigger, '/sim_node/reset', Trigger.Request()).success
+    flight.await_motion()
+
+
+def test_killing_the_simulator_stops_and_restarting_resumes(flight: Flight) -> None:
+    bench = flight.bench
+    process = bench.processes['sim_node']
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = time.monotonic()
+    bench.spin(2.0)
+    moving = [t - killed for t, m in flight.commands if t > killed and speed(m) > 0]
+    stopped = [t - killed for t, m in flight.commands if t > killed and speed(m) == 0]
+    assert stopped and min(stopped) < .6  # 0.5 s and what this process needs to hear of it
+    assert not moving or max(moving) < .6
+    bench.start('sim_node', **SCENE)
+    flight.await_motion()
+    assert bench.processes['vla_node'].poll() is None
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_leaving_sends_a_last_zero(flight: Flight, number: int) -> None:
+    bench = flight.bench
+    assert bench.stop('vla_node', number) == 0
+    bench.spin(.3)
+    assert speed(flight.commands[-1][1]) == 0
+    assert bench.stop('sim_node', number) == 0
+    assert 'Traceback' not in bench.log('vla_node') + bench.log('sim_node')

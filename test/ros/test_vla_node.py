@@ -1,0 +1,277 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The pilot node against a camera that misbehaves, and its services and parameters."""
+
+from array import array
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from edge_vla.config import settings_of, VlaNodeConfig  # noqa: E402
+from edge_vla.ros import conversions, qos  # noqa: E402
+from edge_vla.ros.conversions import Frame, frame_to_image  # noqa: E402
+from geometry_msgs.msg import TwistStamped  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from nav_msgs.msg import Odometry  # noqa: E402
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+
+PERIOD = .04
+
+
+class Camera:
+    """Publishes images, an instruction and odometry to a pilot under test."""
+
+    def __init__(self, bench) -> None:  # noqa: ANN001
+        self.bench = bench
+        create = bench.node.create_publisher
+        self.images = create(Image, 'image', qos.SENSOR_OUT)
+        self.compressed = create(CompressedImage, 'image/compressed', qos.SENSOR_OUT)
+        self.odometry = create(Odometry, 'odom', qos.SENSOR_OUT)
+        self.instruction = create(String, 'instruction', qos.LATCHED)
+        self.commands = bench.listen(TwistStamped, 'cmd_vel', qos.COMMAND)
+        self.reports = bench.listen(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+        self.narrations = bench.listen(String, 'narration', qos.RELIABLE)
+        self.stamp_ns = 10**9
+        rng = np.random.default_rng(0)
+        self.image = rng.integers(60, 190, (120, 160, 3), dtype=np.uint8)
+
+    def shoot(self, image=None, step_ns: int = 40_000_000, **change) -> None:  # noqa: ANN001
+        """Publish one image, with some fields changed."""
+        self.stamp_ns += step_ns
+        message = frame_to_image(Frame(self.stamp_ns, self.image if image is None else image),
+                                 'camera')
+        for key, value in change.items():
+            setattr(message, key, value)
+        self.images.publish(message)
+        self.bench.spin(PERIOD)
+
+    def fly(self, frames: int) -> list:
+        """Publish good images; return the commands heard meanwhile."""
+        known = len(self.commands)
+        for _ in range(frames):
+            self.shoot()
+        return [m for _, m in self.commands[known:]]
+
+    def settle(self) -> None:
+        """Wait until the pilot answers images."""
+        self.instruction.publish(String(data='find the red sphere'))
+
+        def answered() -> bool:
+            self.shoot()
+            return bool(self.commands)
+        self.bench.until(answered, 'the first command', 120.0)
+        self.bench.until(lambda: bool(self.narrations), 'a narration')
+
+    def report(self) -> tuple[bytes, str, dict[str, str]]:
+        """Fly on until the pilot's next diagnostics; return level, message and values."""
+        known = len(self.reports)
+
+        def told() -> bool:
+            self.shoot()
+            return len(self.reports) > known
+        self.bench.until(told, 'diagnostics')
+        status = self.reports[-1][1].status[0]
+        return status.level, status.message, {v.key: v.value for v in status.values}
+
+
+def numbers(message: TwistStamped) -> list[float]:
+    t = message.twist
+    return [t.linear.x, t.linear.y, t.linear.z, t.angular.z]
+
+
+def set_parameter(bench, name: str, value: float) -> tuple[bool, str]:  # noqa: ANN001
+    kind = ParameterType.PARAMETER_STRING if isinstance(value, str) else (
+        ParameterType.PARAMETER_DOUBLE)
+    content = ParameterValue(type=kind, **({'string_value': value} if isinstance(value, str)
+                                           else {'double_value': float(value)}))
+    result = bench.call(SetParameters, '/vla_node/set_parameters', SetParameters.Request(
+        parameters=[Parameter(name=name, value=content)])).results[0]
+    return result.successful, result.reason
+
+
+def test_a_misbehaving_camera_is_survived(bench) -> None:  # noqa: ANN001
+    bench.start('vla_node')
+    camera = Camera(bench)
+    camera.settle()
+    good = camera.fly(10)
+    assert len(good) >= 5 and all(math.isfinite(v) for m in good for v in numbers(m))
+    assert good[-1].header.frame_id == 'base_link'
+    assert conversions.to_nanoseconds(good[-1].header.stamp) <= camera.stamp_ns
+    # unknown encoding, truncated data, a size of zero: refused, said, and over at once
+    for change in ({'encoding': 'nonsense'}, {'data': array('B', b'12345')}, {'height': 0},
+                   {'step': 7}):
+        known = len(camera.commands)
+        for _ in range(4):
+            camera.shoot(**change)
+        assert all(math.isfinite(v) for _, m in camera.commands[known:] for v in numbers(m))
+    level, message, values = camera.report()
+    assert level == b'\x02' and 'frame refused' in message
+    assert int(values['frames refused']) >= 8
+    # without a usable frame it brakes
+    camera.commands.clear()
+    for _ in range(25):
+        camera.shoot(encoding='nonsense')
+    assert camera.commands and numbers(camera.commands[-1][1]) == [0, 0, 0, 0]
+    # other encodings and sizes are no problem
+    assert camera.fly(5)
+    for image in (np.zeros((480, 640, 3), np.uint8), np.zeros((50, 400, 3), np.uint8)):
+        known = len(camera.commands)
+        for _ in range(5):
+            camera.shoot(image)
+        assert len(camera.commands) > known
+    gray = np.full((120, 160, 3), 90, np.uint8)
+    known = len(camera.commands)
+    for _ in range(5):
+        camera.shoot(gray, encoding='mono8', step=160, data=array('B', bytes(120 * 160)))
+    assert len(camera.commands) > known
+    # odometry that is not a number counts as none
+    odometry = Odometry()
+    odometry.pose.pose.orientation.w = math.nan
+    odometry.twist.twist.linear.x = math.inf
+    for _ in range(5):
+        camera.odometry.publish(odometry)
+        assert all(math.isfinite(v) for m in camera.fly(2) for v in numbers(m))
+    # the clock goes back, then leaps
+    for jump in (-10**9, 10**12):
+        camera.shoot(step_ns=jump)
+        assert camera.fly(5)
+    bench.spin(2.5)
+    camera.fly(30)
+    assert camera.report()[0] == b'\x00'
+    assert bench.processes['vla_node'].poll() is None
+
+
+def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
+    import cv2
+    bench.start('vla_node')
+    camera = Camera(bench)
+    camera.settle()
+    pictures = bench.listen(Image, '/vla_node/debug/image', qos.SENSOR)
+    known = len(camera.commands)
+    ok, jpeg = cv2.imencode('.jpg', camera.image)
+    assert ok
+
+    def seen() -> bool:
+        camera.stamp_ns += 40_000_000
+        message = CompressedImage(format='jpeg', data=array('B', jpeg.tobytes()))
+        message.header.stamp = conversions.to_stamp(camera.stamp_ns)
+        camera.compressed.publish(message)
+        bench.spin(PERIOD)
+        return bool(pictures) and len(camera.commands) > known
+    bench.until(seen, 'a debug image')
+    assert pictures[-1][1].encoding == 'rgb8' and pictures[-1][1].width >= 160
+
+
+def test_parameters_and_services(bench) -> None:  # noqa: ANN001
+    bench.start('vla_node')
+    camera = Camera(bench)
+    camera.settle()
+    settings = {s.name: s for s in settings_of(VlaNodeConfig)}
+    described = bench.call(DescribeParameters, '/vla_node/describe_parameters',
+                           DescribeParameters.Request(names=list(settings))).descriptors
+    for d in described:
+        s = settings[d.name]
+        assert d.description.startswith(s.help) and d.read_only == (not s.dynamic)
+        if s.type is float:
+            assert d.floating_point_range[0].to_value == s.high
+    assert not set_parameter(bench, 'safety.max_forward', 99.0)[0]
+    assert not set_parameter(bench, 'safety.max_forward', math.nan)[0]
+    assert not set_parameter(bench, 'pipeline.model', 'elsewhere')[0]
+    assert set_parameter(bench, 'safety.max_yaw_rate', .1)[0]
+    camera.fly(5)
+    turning = camera.fly(20)  # "find" turns on the spot: the new limit shows at once
+    assert turning and max(abs(m.twist.angular.z) for m in turning) <= .1 + 1e-9
+    # disabled: one zero, then silence; enabled: commands again
+    assert bench.call(SetBool, '/vla_node/enable', SetBool.Request(data=False)).success
+    bench.spin(.2)
+    assert numbers(camera.commands[-1][1]) == [0, 0, 0, 0]
+    assert camera.fly(10) == []
+    assert bench.call(SetBool, '/vla_node/enable', SetBool.Request(data=True)).success
+    assert camera.fly(10)
+    assert bench.call(Trigger, '/vla_node/reset', Trigger.Request()).success
+    # an instruction by parameter, one that cannot be read, and silence
+    assert set_parameter(bench, 'pipeline.instruction', 'orbit the blue box clockwise')[0]
+    bench.until(lambda: 'orbit the blue box' in camera.narrations[-1][1].data, 'the narration')
+    camera.instruction.publish(String(data='x' * 1000))
+    bench.until(lambda: 'refused' in camera.report()[1], 'a word about the instruction')
+    camera.fly(20)
+    assert numbers(camera.commands[-1][1]) == pytest.approx([0, 0, 0, 0], abs=1e-9)
+
+
+def change(bench, transition: int) -> bool:  # noqa: ANN001
+    return bench.call(ChangeState, '/vla_node/change_state', ChangeState.Request(
+        transition=Transition(id=transition))).success
+
+
+def state(bench) -> str:  # noqa: ANN001
+    return bench.call(GetState, '/vla_node/get_state', GetState.Request()).current_state.label
+
+
+def test_transitions_in_any_order(bench) -> None:  # noqa: ANN001
+    process = bench.start('vla_node', autostart=False)
+    camera = Camera(bench)
+    rules = {  # transition -> (from, to)
+        Transition.TRANSITION_CONFIGURE: ('unconfigured', 'inactive'),
+        Transition.TRANSITION_CLEANUP: ('inactive', 'unconfigured'),
+        Transition.TRANSITION_ACTIVATE: ('inactive', 'active'),
+        Transition.TRANSITION_DEACTIVATE: ('active', 'inactive')}
+    rng, now = np.random.default_rng(3), 'unconfigured'
+    assert state(bench) == now
+    for _ in range(24):
+        transition = int(rng.choice(list(rules)))
+        allowed = rules[transition][0] == now
+        assert change(bench, transition) == allowed
+        now = rules[transition][1] if allowed else now
+        assert state(bench) == now and process.poll() is None
+        camera.fly(2)
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        if rules[transition][0] == state(bench):
+            assert change(bench, transition)
+    camera.commands.clear()
+    camera.settle()
+    camera.fly(5)
+    assert change(bench, Transition.TRANSITION_DEACTIVATE)
+    bench.spin(.3)
+    assert numbers(camera.commands[-1][1]) == [0, 0, 0, 0]  # a last zero
+    known = len(camera.commands)
+    camera.fly(10)
+    assert len(camera.commands) == known  # then silence
+    assert change(bench, Transition.TRANSITION_INACTIVE_SHUTDOWN)
+    assert state(bench) == 'finalized' and process.poll() is None
+
+
+def test_a_model_that_is_not_there_is_refused(bench, tmp_path) -> None:  # noqa: ANN001
+    process = bench.start('vla_node', autostart=False, pipeline__model=tmp_path)
+    assert not change(bench, Transition.TRANSITION_CONFIGURE)
+    assert state(bench) == 'unconfigured' and process.poll() is None
+    bench.spin(.2)
+    assert 'no policy.safetensors' in bench.log('vla_node')
+
+
+def test_a_parameter_out_of_range_ends_the_start(bench) -> None:  # noqa: ANN001
+    process = bench.start('vla_node', safety__max_forward=99.0)
+    bench.until(lambda: process.poll() is not None, 'the end of vla_node')
+    assert process.returncode == 2
+    assert 'safety.max_forward' in bench.log('vla_node').splitlines()[-1]
