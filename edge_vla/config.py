@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Every setting, once.
+"""
+Every setting, once.
 
 A setting is one field of one frozen dataclass with its default, unit, range and a line of
 help. ROS parameters (with descriptors and ranges), YAML files, command line flags and the
@@ -153,8 +154,9 @@ class Setting:
             low = float('-inf') if self.low is None else self.low
             high = float('inf') if self.high is None else self.high
             if not low <= value <= high:  # also refuses NaN
+                unit = f' {self.unit}' if self.unit else ''
                 raise ConfigError(
-                    f'{self.name}: {value} is outside [{self.low}, {self.high}] {self.unit}'.rstrip())
+                    f'{self.name}: {value} is outside [{self.low}, {self.high}]{unit}')
         if self.choices and value not in self.choices:
             raise ConfigError(f'{self.name}: {value!r} is none of {", ".join(self.choices)}')
         return value
@@ -175,7 +177,8 @@ def settings_of(config: Any, prefix: str = '') -> Iterator[Setting]:
 
 
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Make a configuration from dotted names; unset ones keep their defaults.
+    """
+    Make a configuration from dotted names; unset ones keep their defaults.
 
     Raises
     ------

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The data that flows through the stack: NumPy arrays plus time stamps.
+"""
+The data that flows through the stack: NumPy arrays plus time stamps.
 
 Frames follow REP-103: body x forward, y left, z up; yaw rate about z, counter-clockwise
 positive; SI units. Stamps are integer nanoseconds of whatever clock the source uses.
@@ -25,7 +26,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera image.
+    """
+    One camera image.
 
     Attributes
     ----------
@@ -42,7 +44,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Motion:
-    """Measured motion of the body, from odometry.
+    """
+    Measured motion of the body, from odometry.
 
     Attributes
     ----------
@@ -67,7 +70,8 @@ class Motion:
 
 @dataclass(frozen=True)
 class Observation:
-    """What the pipeline sees at one camera frame.
+    """
+    What the pipeline sees at one camera frame.
 
     Attributes
     ----------
@@ -87,7 +91,8 @@ class Observation:
 
 @dataclass(frozen=True)
 class Context:
-    """What the language head hands to the policy.
+    """
+    What the language head hands to the policy.
 
     Attributes
     ----------
@@ -110,7 +115,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Action:
-    """What the policy wants, before the safety gate.
+    """
+    What the policy wants, before the safety gate.
 
     Attributes
     ----------
@@ -135,7 +141,8 @@ class Action:
 
 @dataclass(frozen=True)
 class Command:
-    """A velocity command that passed the safety gate; only ``SafetyGate`` makes these.
+    """
+    A velocity command that passed the safety gate; only ``SafetyGate`` makes these.
 
     Attributes
     ----------

@@ -16,8 +16,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.config import PipelineConfig
 from edge_vla.datatypes import Action, Context, Frame, Motion, Observation
@@ -27,13 +25,15 @@ from edge_vla.language.plan import CONTEXT_SIZE, VERBS
 from edge_vla.policy.liquid import Grounding, LiquidPolicy
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
+import numpy as np
 
 SHIPPED_MODEL = Path(__file__).parent / 'checkpoints' / 'pilot'
 FIRST_DT_S = 1 / 30  # elapsed time assumed for the first frame of a flight
 
 
 class Pipeline:
-    """Camera frames, an instruction and measured motion in, actions out.
+    """
+    Camera frames, an instruction and measured motion in, actions out.
 
     Time is data: elapsed time is the difference of frame stamps, so a recording replays to the
     same actions bit for bit.
@@ -72,7 +72,8 @@ class Pipeline:
 
     @classmethod
     def load(cls, config: PipelineConfig | None = None, synchronous: bool = True) -> 'Pipeline':
-        """Load the checkpoint, allocate, compile and warm up.
+        """
+        Load the checkpoint, allocate, compile and warm up.
 
         Raises
         ------
@@ -111,7 +112,8 @@ class Pipeline:
         self.context = context
 
     def step(self, observation: Observation) -> Action:
-        """Answer one camera frame.
+        """
+        Answer one camera frame.
 
         A repeated stamp repeats the last action. A clock that went back, or a gap longer than
         ``max_gap``, restarts the recurrent state. Without an instruction, or with one that is

@@ -21,7 +21,11 @@ from pathlib import Path
 from edge_vla.language.plan import COLOURS, Plan, SHAPES, VERBS
 from edge_vla.sim import wording
 from edge_vla.sim.instructions import (
-    mentioned_objects, reference_plan, sample_instruction, sample_vague)
+    mentioned_objects,
+    reference_plan,
+    sample_instruction,
+    sample_vague,
+)
 import numpy as np
 import pytest
 

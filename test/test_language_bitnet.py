@@ -77,7 +77,8 @@ SEQUENCES = range(6)
 
 
 def nearly_all_equal(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Equal but for the rare activation that two float sums put on two sides of a rounding.
+    """
+    Equal but for the rare activation that two float sums put on two sides of a rounding.
 
     Such a one moves by 1/127 of the largest, and what follows in its sequence with it.
     """

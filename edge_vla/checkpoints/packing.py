@@ -12,19 +12,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Ternary weights {-1, 0, +1} packed four to a byte, as Hugging Face stores BitNet.
+"""
+Ternary weights {-1, 0, +1} packed four to a byte, as Hugging Face stores BitNet.
 
 A packed matrix is uint8 [ceil(out / 4), in]; with R packed rows, byte (r, j) holds the codes
 (trit + 1) of rows r, r + R, r + 2R, r + 3R of column j, lowest bits first.
 """
 
-import numpy as np
-
 from edge_vla.exceptions import CheckpointError
+import numpy as np
 
 
 def ternarise(weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return trits int8 and the scale mean|W| (absmean, BitNet b1.58 section 2).
+    """
+    Return trits int8 and the scale mean|W| (absmean, BitNet b1.58 section 2).
 
     Parameters
     ----------
@@ -37,7 +38,8 @@ def ternarise(weight: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def pack(trits: np.ndarray) -> np.ndarray:
-    """Pack int8 [out, in] of {-1, 0, 1} into uint8 [ceil(out / 4), in].
+    """
+    Pack int8 [out, in] of {-1, 0, 1} into uint8 [ceil(out / 4), in].
 
     Raises
     ------
@@ -62,7 +64,8 @@ def unpack(packed: np.ndarray, out: int) -> np.ndarray:
 
 
 def check_packed(packed: np.ndarray, out: int, columns: int, name: str) -> None:
-    """Refuse a packed tensor of the wrong type, shape or content.
+    """
+    Refuse a packed tensor of the wrong type, shape or content.
 
     Raises
     ------

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Read and write safetensors files with NumPy alone.
+"""
+Read and write safetensors files with NumPy alone.
 
 Format: eight bytes little-endian header length, a JSON header of ``{name: {dtype, shape,
 data_offsets}}`` with an optional ``__metadata__`` of strings, then the tensor bytes.
@@ -25,9 +26,8 @@ from pathlib import Path
 import struct
 from typing import Any
 
-import numpy as np
-
 from edge_vla.exceptions import CheckpointError
+import numpy as np
 
 _DTYPES = {
     'F64': np.dtype('<f8'), 'F32': np.dtype('<f4'), 'F16': np.dtype('<f2'),
@@ -39,11 +39,13 @@ _LARGEST_HEADER = 100_000_000
 
 
 def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read every tensor of a file.
+    """
+    Read every tensor of a file.
 
     Parameters
     ----------
     path : Path or str
+        The file.
 
     Returns
     -------
@@ -133,7 +135,8 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...]
 
 def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
                       metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors in name order; the same input gives the same bytes.
+    """
+    Write tensors in name order; the same input gives the same bytes.
 
     Raises
     ------

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One step of the closed-form continuous-time cell (CfC), fused.
+"""
+One step of the closed-form continuous-time cell (CfC), fused.
 
 Hasani et al., Closed-form continuous-time neural networks, Nature Machine Intelligence 2022,
 default mode with one backbone layer: h' = tanh(ff1)(1 - s) + s tanh(ff2),
@@ -38,7 +39,8 @@ def _affine(x, weight, bias, out):  # noqa: ANN001, ANN202
 
 @njit(cache=True, nogil=True)
 def cfc_step(joined, dt, backbone_w, backbone_b, heads_w, heads_b, z, heads, h):  # noqa: ANN001, ANN201, E501
-    """Advance the state `h` by elapsed time `dt`.
+    """
+    Advance the state `h` by elapsed time `dt`.
 
     Parameters
     ----------
@@ -47,11 +49,13 @@ def cfc_step(joined, dt, backbone_w, backbone_b, heads_w, heads_b, z, heads, h):
     dt : float
         Elapsed time in the unit of training.
     backbone_w, backbone_b : float32 [I + U, B], [B]
+        The backbone layer.
     heads_w, heads_b : float32 [B, 4 U], [4 U]
         ff1, ff2, time_a, time_b side by side.
     z, heads : float32 [B], [4 U], written
         Scratch.
     h : float32 [U], changed
+        The state.
 
     """
     units = h.shape[0]

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Convolutions and dense layers in float32, channels last.
+"""
+Convolutions and dense layers in float32, channels last.
 
 The innermost loop runs over output channels, so it vectorises without reordering any sum: the
 result is the same on every CPU. No fastmath, no fused multiply-add.
@@ -24,11 +25,13 @@ import numpy as np
 
 @njit(cache=True, nogil=True)
 def normalise_patches(image, size, out):  # noqa: ANN001, ANN201
-    """Cut an image into square patches and scale bytes to ±1.
+    """
+    Cut an image into square patches and scale bytes to ±1.
 
     Parameters
     ----------
     image : uint8 [H, W, 3]
+        RGB.
     size : int
         Side of a patch, px; divides H and W.
     out : float32 [H // size * W // size, size * size * 3], written
@@ -50,15 +53,21 @@ def normalise_patches(image, size, out):  # noqa: ANN001, ANN201
 
 @njit(cache=True, nogil=True)
 def dense(x, weight, bias, relu, out):  # noqa: ANN001, ANN201
-    """Affine map of every row: ``out = x @ weight + bias``, optionally rectified.
+    """
+    Affine map of every row: ``out = x @ weight + bias``, optionally rectified.
 
     Parameters
     ----------
     x : float32 [N, K]
+        Rows.
     weight : float32 [K, M]
+        Input by output.
     bias : float32 [M]
+        Added to every row.
     relu : bool
+        Whether to rectify.
     out : float32 [N, M], written
+        The result.
 
     """
     zero = np.float32(0)
@@ -78,17 +87,23 @@ def dense(x, weight, bias, relu, out):  # noqa: ANN001, ANN201
 
 @njit(cache=True, nogil=True)
 def convolve3x3(x, weight, bias, stride, residual, out):  # noqa: ANN001, ANN201
-    """Rectified 3x3 convolution with zero padding of one.
+    """
+    Rectified 3x3 convolution with zero padding of one.
 
     Parameters
     ----------
     x : float32 [H, W, K]
+        Channels last.
     weight : float32 [3, 3, K, M]
+        Row, column, input, output.
     bias : float32 [M]
+        Added everywhere.
     stride : int
+        1 or 2.
     residual : bool
         Add the input to the output (needs stride 1 and K == M).
     out : float32 [ceil(H / stride), ceil(W / stride), M], written
+        The result.
 
     """
     height, width, channels = x.shape

@@ -22,7 +22,8 @@ import numpy as np
 
 @njit(cache=True, nogil=True)
 def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, band, p, out):  # noqa: ANN001, ANN201, E501
-    """Score tokens and pool them.
+    """
+    Score tokens and pool them.
 
     Parameters
     ----------
@@ -31,10 +32,13 @@ def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, 
     scale, shift : float32 [G]
         FiLM modulation by the context, ``relu(hidden * (1 + scale) + shift)``.
     score_w, score_b : float32 [G], float
+        The scoring layer.
     values : float32 [T, V]
+        What is pooled of every token.
     near : float32 [T]
         Nearness of the nearest surface, rectified.
     centres : float32 [T, 2]
+        Image coordinates of the tokens.
     rows, band : int
         Token rows, and rows of the upper obstacle band.
     p : float32 [T], written

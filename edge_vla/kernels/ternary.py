@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Kernels of a BitNet b1.58 layer: ternary products, quantisation, norms, RoPE, attention.
+"""
+Kernels of a BitNet b1.58 layer: ternary products, quantisation, norms, RoPE, attention.
 
 Sums over features run in a fixed order, so n tokens at once give exactly what n single tokens
 give, on every CPU. Ternary products are exact integers.
@@ -39,12 +40,15 @@ def rms_norm(x, gain, eps, out):  # noqa: ANN001, ANN201
 
 @njit(cache=True, nogil=True)
 def quantise(x, out, scale):  # noqa: ANN001, ANN201
-    """Absmax int8 quantisation of every row: ``out = round(x * scale)``, ties to even.
+    """
+    Absmax int8 quantisation of every row: ``out = round(x * scale)``, ties to even.
 
     Parameters
     ----------
     x : float32 [T, K]
+        Activations.
     out : int8 [T, K], written
+        Their codes.
     scale : float32 [T], written
         127 / max|x|.
 
@@ -61,14 +65,17 @@ def quantise(x, out, scale):  # noqa: ANN001, ANN201
 
 @njit(cache=True, nogil=True)
 def ternary_matmul(packed, x, out):  # noqa: ANN001, ANN201
-    """Exact product of packed ternary weights and int8 activations.
+    """
+    Exact product of packed ternary weights and int8 activations.
 
     Parameters
     ----------
     packed : uint8 [ceil(M / 4), K]
         See checkpoints.packing.
     x : int8 [T, K]
+        Quantised activations.
     out : int32 [T, M], written
+        The product.
 
     Notes
     -----
@@ -131,14 +138,19 @@ def gated_relu2(gate, up):  # noqa: ANN001, ANN201
 
 @njit(cache=True, nogil=True)
 def rope(x, cos, sin, start, heads):  # noqa: ANN001, ANN201
-    """Rotate the halves of every head by its position (half-split convention), in place.
+    """
+    Rotate the halves of every head by its position (half-split convention), in place.
 
     Parameters
     ----------
     x : float32 [T, heads * H], changed
+        Queries or keys.
     cos, sin : float32 [P, H / 2]
+        Of every position and frequency.
     start : int
         Position of the first row.
+    heads : int
+        Heads in a row.
 
     """
     half = cos.shape[1]
@@ -156,17 +168,23 @@ def rope(x, cos, sin, start, heads):  # noqa: ANN001, ANN201
 
 @njit(cache=True, nogil=True)
 def attend(q, keys, values, start, heads, kv_heads, scores, out):  # noqa: ANN001, ANN201
-    """Causal grouped-query attention over a cache that already holds the new keys and values.
+    """
+    Causal grouped-query attention over a cache that already holds the new keys and values.
 
     Parameters
     ----------
     q : float32 [T, heads * H]
+        Queries, rotated.
     keys, values : float32 [P, kv_heads * H]
+        The cache.
     start : int
         Position of the first row of `q`.
+    heads, kv_heads : int
+        Heads of queries, and of keys and values.
     scores : float32 [P], written
         Scratch.
     out : float32 [T, heads * H], written
+        The mixed values.
 
     """
     size = q.shape[1] // heads

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The BitNet b1.58 decoder: one code for the 2B4T architecture and for the shipped head.
+"""
+The BitNet b1.58 decoder: one code for the 2B4T architecture and for the shipped head.
 
 Layer (transformers' ``modeling_bitnet``): h += o(subnorm(attention(norm(h)))),
 h += down(subnorm(relu(gate(norm(h)))^2 * up(norm(h)))). Every linear is ternary with absmax
@@ -21,14 +22,13 @@ int8 activations; q, k, v share one quantisation, and so do gate and up.
 
 from pathlib import Path
 
-import numpy as np
-
 from edge_vla.checkpoints.packing import check_packed
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import ternary
 from edge_vla.kernels.dense import dense
 from edge_vla.language.config import BitNetConfig
+import numpy as np
 
 
 class KVCache:
@@ -63,7 +63,8 @@ class _Linear:
 
 
 class BitNetDecoder:
-    """Token ids in, next-token logits out.
+    """
+    Token ids in, next-token logits out.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ class BitNetDecoder:
         return cls(config, tensors, capacity)
 
     def logits(self, ids: list[int]) -> np.ndarray:
-        """Append tokens to the cache and return their logits, float32 [T, vocab].
+        """
+        Append tokens to the cache and return their logits, float32 [T, vocab].
 
         Raises
         ------

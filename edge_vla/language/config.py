@@ -24,7 +24,8 @@ from edge_vla.exceptions import CheckpointError
 
 @dataclass(frozen=True)
 class BitNetConfig:
-    """Shape of a decoder; the defaults are microsoft/bitnet-b1.58-2B-4T.
+    """
+    Shape of a decoder; the defaults are microsoft/bitnet-b1.58-2B-4T.
 
     Source: "BitNet b1.58 2B4T Technical Report" (arXiv 2504.12285) and its config.json.
     """
@@ -84,7 +85,8 @@ class BitNetConfig:
 
     @classmethod
     def load(cls, path: Path) -> 'BitNetConfig':
-        """Read a config.json.
+        """
+        Read a config.json.
 
         Raises
         ------

@@ -17,13 +17,12 @@
 from pathlib import Path
 import threading
 
-import numpy as np
-
 from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.bitnet import BitNetDecoder
 from edge_vla.language.plan import COLOURS, Plan, SHAPES, SLOTS, VERBS
 from edge_vla.language.tokenizer import Tokenizer
+import numpy as np
 
 LONGEST = 400  # characters
 BEGIN, PLAN, END = '<bos>', '<plan>', '<eos>'
@@ -40,7 +39,8 @@ def canonical(instruction: str) -> str:
 
 
 class LanguageHead:
-    """Reads instructions with a BitNet decoder.
+    """
+    Reads instructions with a BitNet decoder.
 
     The decoder continues ``<bos> instruction <plan>`` under the plan grammar, one token per
     slot. The probabilities of the allowed tokens, side by side, are the context vector.
@@ -73,7 +73,8 @@ class LanguageHead:
         return cls(BitNetDecoder.load(folder), Tokenizer.load(folder / 'tokenizer.json'))
 
     def read(self, instruction: str) -> Context:
-        """Understand one instruction; may be called from any thread.
+        """
+        Understand one instruction; may be called from any thread.
 
         Raises
         ------

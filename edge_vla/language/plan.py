@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The plan grammar and the context vector: what language hands to the policy.
+"""
+The plan grammar and the context vector: what language hands to the policy.
 
 A plan is one step ``verb colour shape``. The language head writes it token by token; the
 probabilities of the allowed tokens at each of the three positions, side by side, are the
@@ -47,7 +48,8 @@ class Plan:
         return _WORDS[self.verb].format(f'{self.colour} {self.shape}')
 
     def vector(self) -> np.ndarray:
-        """Return the context vector of full certainty, float32 [CONTEXT_SIZE].
+        """
+        Return the context vector of full certainty, float32 [CONTEXT_SIZE].
 
         The object slots of 'hover' are zero.
         """

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Byte-level BPE tokenizer in pure Python, reading Hugging Face's tokenizer.json.
+"""
+Byte-level BPE tokenizer in pure Python, reading Hugging Face's tokenizer.json.
 
 Only the runtime half: encoding and decoding. Supported is what the shipped tokenizer uses: a
 ``Split`` on a regular expression that Python's ``re`` understands, then ``ByteLevel``.
@@ -37,7 +38,8 @@ _CHARS = {c: b for b, c in enumerate(_BYTES)}
 
 
 class Tokenizer:
-    """Text to token ids and back.
+    """
+    Text to token ids and back.
 
     Parameters
     ----------
@@ -62,7 +64,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> 'Tokenizer':
-        """Read a tokenizer.json.
+        """
+        Read a tokenizer.json.
 
         Raises
         ------

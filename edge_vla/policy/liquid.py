@@ -16,8 +16,6 @@
 
 import math
 
-import numpy as np
-
 from edge_vla.datatypes import Motion
 from edge_vla.kernels.cfc import cfc_step
 from edge_vla.kernels.dense import dense
@@ -25,6 +23,7 @@ from edge_vla.kernels.grounding import ground
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import take
+import numpy as np
 
 ACTION_SCALE = np.array([1.5, 1.0, 0.8, 1.2])  # m/s, m/s, m/s, rad/s
 TIME_UNIT = 0.1  # s, elapsed time enters the cell in this unit
@@ -85,7 +84,8 @@ class Grounding:
 
 
 class LiquidPolicy:
-    """A CfC cell and a linear read-out; the state moves with true elapsed time.
+    """
+    A CfC cell and a linear read-out; the state moves with true elapsed time.
 
     Parameters
     ----------
@@ -116,7 +116,8 @@ class LiquidPolicy:
 
     def step(self, features: np.ndarray, motion: Motion | None, context: np.ndarray,
              dt: float) -> np.ndarray:
-        """Return heading-frame velocity (m/s) and yaw rate (rad/s), float64 [4].
+        """
+        Return heading-frame velocity (m/s) and yaw rate (rad/s), float64 [4].
 
         Parameters
         ----------

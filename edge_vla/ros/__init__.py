@@ -12,4 +12,5 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""ros"""
+
+"""ROS 2 nodes; the only room that imports rclpy."""

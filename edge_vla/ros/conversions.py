@@ -49,6 +49,7 @@ def image_to_frame(message: Image, stamp_ns: int | None = None) -> Frame:
     Parameters
     ----------
     message : sensor_msgs.msg.Image
+        The message.
     stamp_ns : int, optional
         Overrides the message's stamp (for drivers that leave it zero).
 
@@ -126,6 +127,7 @@ def pose_to_odometry(stamp_ns: int, position: np.ndarray, quaternion: np.ndarray
     Parameters
     ----------
     stamp_ns : int
+        Time of the pose.
     position : numpy.ndarray
         float64 [3], world, m.
     quaternion : numpy.ndarray
@@ -135,6 +137,7 @@ def pose_to_odometry(stamp_ns: int, position: np.ndarray, quaternion: np.ndarray
     rates_body : numpy.ndarray
         float64 [3], rad/s.
     frame_id, child_frame_id : str
+        World and body frame.
 
     """
     message = Odometry(child_frame_id=child_frame_id)

@@ -20,7 +20,11 @@ from typing import Any, TypeVar
 from edge_vla.config import build, Setting, settings_of
 from edge_vla.exceptions import ConfigError
 from rcl_interfaces.msg import (
-    FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult)
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 

@@ -341,9 +341,9 @@ class VlaNode(LifecycleNode):
             message = 'disabled'
         elif context is None:
             message = 'no instruction: hovering'
+        name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics.publish(diagnostics.array(
-            self.get_clock().now().to_msg(), f'{self.get_fully_qualified_name()}: pilot'.lstrip('/'),
-            'edge_vla', level, message, {
+            self.get_clock().now().to_msg(), f'{name}: pilot', 'edge_vla', level, message, {
                 'rate [Hz]': f'{self._interval.rate():.1f}',
                 'receive to command p50/p95/p99 [ms]': self._busy.percentiles(),
                 'stamp to command p50/p95/p99 [ms]': self._delay.percentiles(),

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Quadrotor with a velocity autopilot: rigid body, cascaded loops, motor lag, drag, wind.
+"""
+Quadrotor with a velocity autopilot: rigid body, cascaded loops, motor lag, drag, wind.
 
 The cascade is the one of PX4 (velocity PID -> tilt and thrust -> body rates -> torque) with its
 default gains: MPC_XY_VEL_P/I/D_ACC 1.8/0.4/0.2, MPC_Z_VEL_P/I_ACC 4.0/2.0, MC_ROLL_P 6.5,
@@ -71,11 +72,13 @@ def _wrap(angle):  # noqa: ANN001, ANN202
 
 @njit(cache=True, nogil=True)
 def fly(s, command, wind, vehicle, rotation, dt, steps):  # noqa: ANN001, ANN201
-    """Advance one state row by `steps` of `dt` seconds under a held velocity command.
+    """
+    Advance one state row by `steps` of `dt` seconds under a held velocity command.
 
     Parameters
     ----------
     s : float64 [STATE_COLUMNS], changed
+        The state.
     command : float64 [4]
         Heading-frame velocity x y z in m/s and yaw rate in rad/s.
     wind : float64 [3]
@@ -84,6 +87,8 @@ def fly(s, command, wind, vehicle, rotation, dt, steps):  # noqa: ANN001, ANN201
         See VEHICLE.
     rotation : float64 [3, 3], written
         Body-to-world matrix at the end.
+    dt, steps : float, int
+        Length (s) and number of physics steps.
 
     """
     r = rotation

@@ -12,17 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The privileged expert: flies every task with full knowledge of the scene.
+"""
+The privileged expert: flies every task with full knowledge of the scene.
 
 It is the teacher of imitation learning and the upper bound of what a pilot can reach.
 """
 
 import math
 
+from edge_vla.sim.raycast import A, BOX, C, SPHERE, X, Y, Z
 from numba import njit
 import numpy as np
-
-from edge_vla.sim.raycast import A, BOX, C, SPHERE, X, Y, Z
 
 # Verb codes are indices into language.plan.VERBS: go, orbit_left, orbit_right, search, hover.
 GO, ORBIT_LEFT, ORBIT_RIGHT, SEARCH, HOVER = range(5)
@@ -55,15 +55,19 @@ def _clip(x, low, high):  # noqa: ANN001, ANN202
 
 @njit(cache=True, nogil=True)
 def expert(state, objects, count, verb, seen, out):  # noqa: ANN001, ANN201
-    """Write the expert's command for one world.
+    """
+    Write the expert's command for one world.
 
     Parameters
     ----------
     state : float64 [STATE_COLUMNS]
+        See sim.dynamics.
     objects : float64 [N, OBJECT_COLUMNS]
         Target first.
     count : int
+        Objects in use.
     verb : int
+        Index into language.plan.VERBS.
     seen : bool
         Whether the target has been in view since the instruction came.
     out : float64 [4], written

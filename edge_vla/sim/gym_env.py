@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulator as a Gymnasium environment (extra `sim`).
+"""
+The simulator as a Gymnasium environment (extra `sim`).
 
 ``gymnasium.make('EdgeVla-v0')`` works after importing this module. Actions are heading-frame
 velocity and yaw rate; the reward is the progress towards obeying the instruction, minus one for
@@ -22,8 +23,6 @@ a collision. ``info['expert']`` holds what the privileged expert would do, for i
 from string import printable
 from typing import Any
 
-import numpy as np
-
 from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.exceptions import MissingDependencyError
 from edge_vla.language.plan import VERBS
@@ -31,6 +30,7 @@ from edge_vla.policy.liquid import ACTION_SCALE
 from edge_vla.sim.expert import Expert
 from edge_vla.sim.judge import Judge
 from edge_vla.sim.simulator import Simulator
+import numpy as np
 
 try:
     import gymnasium
@@ -41,7 +41,8 @@ except ImportError as error:
 
 
 class EdgeVlaEnv(gymnasium.Env):
-    """One instruction per episode.
+    """
+    One instruction per episode.
 
     Observation: ``image`` uint8 [H, W, 3] RGB; ``motion`` float32 [6], heading-frame velocity
     (m/s), yaw rate (rad/s), roll, pitch (rad); ``instruction`` text. Action: float32 [4],

@@ -13,7 +13,8 @@
 # limitations under the License.
 
 
-"""Instructions in plain English and the plans they stand for.
+"""
+Instructions in plain English and the plans they stand for.
 
 `sample_instruction` writes one, composed of an object, a verb phrase, a direction, politeness
 and asides; `reference_plan` reads known wording by rules. The pilot never uses either: it has
@@ -23,10 +24,9 @@ only its language head. Directions follow the commands: orbit_left is clockwise 
 from collections.abc import Sequence
 import re
 
-import numpy as np
-
 from edge_vla.language.plan import COLOURS, Plan
 from edge_vla.sim import wording as w
+import numpy as np
 
 SPLITS = ('train', 'held_out')
 _VERB_PHRASES = {'go': w.GO, 'search': w.SEARCH, 'orbit': w.ORBIT, 'stop': w.STOP, 'chat': w.CHAT}
@@ -194,12 +194,15 @@ def _typo(rng: np.random.Generator, word: str) -> str:
 
 def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train',
                        other: Plan | None = None, typos: float = .04) -> str:
-    """Write one instruction that means `plan`.
+    """
+    Write one instruction that means `plan`.
 
     Parameters
     ----------
     rng : numpy.random.Generator
+        Source of every choice.
     plan : Plan
+        What it has to mean.
     split : {'train', 'held_out'}
         'held_out' uses templates and verbs that 'train' never does.
     other : Plan, optional
@@ -326,7 +329,8 @@ def mentioned_objects(text: str) -> list[tuple[str, str]]:
 
 
 def reference_plan(text: str) -> Plan | None:
-    """Read an instruction by rules; None where they do not say what it means.
+    """
+    Read an instruction by rules; None where they do not say what it means.
 
     For judging and for setting scenes, with the wording of this module (without typos).
     """

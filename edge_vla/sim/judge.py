@@ -17,14 +17,13 @@
 from dataclasses import dataclass
 import math
 
-from numba import njit
-import numpy as np
-
 from edge_vla.language.plan import Plan, VERBS
 from edge_vla.sim.expert import GO, HOVER, ORBIT_LEFT, SEARCH
 from edge_vla.sim.raycast import A, surface_distance, X, Y
 from edge_vla.sim.scene import Scene
 from edge_vla.sim.tasks import Success, TIMEOUT_S
+from numba import njit
+import numpy as np
 
 STATUS = ('running', 'success', 'collision', 'timeout', 'lost')
 RUNNING, SUCCESS, COLLISION, TIMEOUT, LOST = range(5)
@@ -40,7 +39,8 @@ LIMIT_S = np.array([TIMEOUT_S[v] for v in VERBS])
 
 @njit(cache=True, nogil=True)
 def judge_step(row, objects, count, verb, x, y, z, speed, yaw, dt):  # noqa: ANN001, ANN201
-    """Advance one judge row by `dt` seconds and return the status code.
+    """
+    Advance one judge row by `dt` seconds and return the status code.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ def judge_step(row, objects, count, verb, x, y, z, speed, yaw, dt):  # noqa: ANN
     objects : float64 [N, OBJECT_COLUMNS]
         Target first.
     count, verb : int
+        Objects in use; index into language.plan.VERBS.
     x, y, z, speed, yaw : float
         Position (m), speed (m/s) and heading (rad) of the vehicle.
     dt : float
@@ -112,7 +113,8 @@ def new_row(out: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """State of one instruction.
+    """
+    State of one instruction.
 
     Attributes
     ----------
@@ -137,7 +139,8 @@ class Verdict:
 
 
 class Judge:
-    """Judges one instruction from the poses of a flight; make a new one per instruction.
+    """
+    Judges one instruction from the poses of a flight; make a new one per instruction.
 
     Parameters
     ----------

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Ray-caster of coloured primitives on textured ground: the simulator's camera.
+"""
+Ray-caster of coloured primitives on textured ground: the simulator's camera.
 
 One ray per pixel against spheres, boxes, pillars (cylinders) and cones, with Lambert light,
 hard shadows, value-noise ground, a sky gradient and fog. Pure numba, float64, no fastmath:
@@ -189,7 +190,8 @@ def _ground(x, y, distance, light):  # noqa: ANN001, ANN202
 
 @njit(cache=True, nogil=True)
 def render(image, ids, depth, objects, count, position, rotation, tan_half, light):  # noqa: ANN001, ANN201, E501
-    """Draw one camera frame.
+    """
+    Draw one camera frame.
 
     Parameters
     ----------
@@ -200,6 +202,7 @@ def render(image, ids, depth, objects, count, position, rotation, tan_half, ligh
     depth : float32 [H, W] or [0, 0], written
         Distance along the ray in metres (FAR for sky); skipped when empty.
     objects : float64 [N, OBJECT_COLUMNS]
+        See the constants above.
     count : int
         Number of rows of `objects` in use.
     position : float64 [3]
@@ -209,6 +212,7 @@ def render(image, ids, depth, objects, count, position, rotation, tan_half, ligh
     tan_half : float
         Tangent of half the horizontal field of view.
     light : float64 [LIGHT_COLUMNS]
+        See the constants above.
 
     """
     height, width = image.shape[0], image.shape[1]

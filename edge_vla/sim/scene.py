@@ -16,10 +16,9 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from edge_vla.language.plan import COLOURS, SHAPES
 from edge_vla.sim.raycast import LIGHT_COLUMNS, OBJECT_COLUMNS
+import numpy as np
 
 MAX_OBJECTS = 8
 RGB = {
@@ -152,11 +151,13 @@ def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:
 def sample_scene(rng: np.random.Generator, task: str, style: str = 'meadow',
                  named: tuple[tuple[str, str], ...] = (),
                  count: tuple[int, int] = (2, 5)) -> Scene:
-    """Sample a scene around a start pose at the origin.
+    """
+    Sample a scene around a start pose at the origin.
 
     Parameters
     ----------
     rng : numpy.random.Generator
+        Source of every choice.
     task : str
         One of ``TASKS``; 'search' puts the target out of view, the others in view. With
         `named` objects the first is the target and may lie anywhere in view.

@@ -16,8 +16,6 @@
 
 import math
 
-import numpy as np
-
 from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Frame, Motion
 from edge_vla.exceptions import ConfigError
@@ -26,6 +24,7 @@ from edge_vla.sim import dynamics
 from edge_vla.sim.raycast import render
 from edge_vla.sim.scene import sample_scene, Scene
 from edge_vla.sim.tasks import TASKS
+import numpy as np
 
 GUST_TIME_S = 1.5
 
@@ -50,7 +49,8 @@ class Wind:
 
 
 class Simulator:
-    """A quadrotor with a velocity autopilot and a camera in a scene of primitives.
+    """
+    A quadrotor with a velocity autopilot and a camera in a scene of primitives.
 
     Everything follows from ``(sim.seed, task)``. World is ENU, the camera looks along body x.
 
@@ -84,7 +84,8 @@ class Simulator:
         self.reset()
 
     def reset(self, seed: int | None = None, task: str | None = None) -> None:
-        """Start a new episode.
+        """
+        Start a new episode.
 
         Parameters
         ----------
@@ -121,7 +122,8 @@ class Simulator:
         self.time_ns = 0
 
     def command(self, velocity: np.ndarray, yaw_rate: float) -> None:
-        """Set the autopilot's setpoint, heading frame, m/s and rad/s; held until the next.
+        """
+        Set the autopilot's setpoint, heading frame, m/s and rad/s; held until the next.
 
         Raises
         ------

@@ -13,7 +13,8 @@
 # limitations under the License.
 
 
-"""The words of instructions: what people call colours, shapes and the things to do.
+"""
+The words of instructions: what people call colours, shapes and the things to do.
 
 Data only. A verb phrase starts with its verb in the infinitive, so that it can follow "please"
 or "i want you to", or become "flying to". Entries under ``held_out`` are never trained on.

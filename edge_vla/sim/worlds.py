@@ -17,8 +17,6 @@
 import math
 
 import cv2
-import numpy as np
-
 from edge_vla.language.plan import Plan, VERBS
 from edge_vla.sim import dynamics, judge
 from edge_vla.sim.expert import expert_batch, heading
@@ -27,10 +25,12 @@ from edge_vla.sim.scene import MAX_OBJECTS, ORBIT_CLEARANCE_M, sample_scene, Sce
 from edge_vla.sim.simulator import Wind
 from edge_vla.sim.tasks import TASKS
 from edge_vla.vision import layout
+import numpy as np
 
 
 class Worlds:
-    """B independent flights that restart, or get a new instruction, when one ends.
+    """
+    B independent flights that restart, or get a new instruction, when one ends.
 
     Parameters
     ----------
@@ -149,7 +149,8 @@ class Worlds:
         return out
 
     def step(self, commands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fly until every world's next frame.
+        """
+        Fly until every world's next frame.
 
         Parameters
         ----------

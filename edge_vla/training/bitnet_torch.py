@@ -12,17 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""BitNet b1.58 in torch with quantisation-aware training (straight-through estimators).
+"""
+BitNet b1.58 in torch with quantisation-aware training (straight-through estimators).
 
 Same layer as ``language.bitnet`` and as transformers' ``modeling_bitnet``: weights absmean
 ternary, activations absmax int8 per token, sub-norms before the output and down projections.
 """
 
+from edge_vla.language.config import BitNetConfig
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F  # noqa: N812
-
-from edge_vla.language.config import BitNetConfig
 
 
 class BitLinear(nn.Linear):
@@ -108,7 +108,8 @@ class Layer(nn.Module):
 
 
 class BitNet(nn.Module):
-    """The decoder with a tied head; parameter names are those of Hugging Face.
+    """
+    The decoder with a tied head; parameter names are those of Hugging Face.
 
     Parameters
     ----------

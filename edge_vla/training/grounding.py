@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Stage 1, grounding: which patch of the picture is what the instruction asks for.
+"""
+Stage 1, grounding: which patch of the picture is what the instruction asks for.
 
 Random scenes from random poses, every patch labelled by the ray-caster. The labels are what a
 policy loss could only hint at, so the encoder is good before the first flight.
@@ -21,17 +22,16 @@ policy loss could only hint at, so the encoder is good before the first flight.
 import math
 
 import cv2
-import numpy as np
-import torch
-from torch import Tensor
-import torch.nn.functional as F  # noqa: N812
-
 from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, VERBS
-from edge_vla.sim.raycast import A, C, COS, FAR, OBJECT_COLUMNS, render_batch, surface_distance, Z
+from edge_vla.sim.raycast import A, FAR, OBJECT_COLUMNS, render_batch, surface_distance
 from edge_vla.sim.scene import MAX_OBJECTS, sample_scene, Scene
 from edge_vla.sim.tasks import TASKS
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
+import numpy as np
+import torch
+from torch import Tensor
+import torch.nn.functional as F  # noqa: N812
 
 TAN_HALF = 1.0  # 90 degrees
 TRAIN_STYLES = ('meadow', 'random')  # the named seasons stay unseen, for the shift suite
@@ -50,12 +50,15 @@ def soften(rng: np.random.Generator, vector: np.ndarray) -> np.ndarray:
 
 
 def labels(ids: np.ndarray, depth: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turn per-pixel object indices into per-token labels.
+    """
+    Turn per-pixel object indices into per-token labels.
 
     Parameters
     ----------
     ids : int8 [N, 72, 96]
+        Object seen by each pixel.
     depth : float32 [N, 72, 96]
+        Its distance, m.
     target : int [N]
         Object index asked for, -1 for one that is not in the scene.
 
@@ -81,7 +84,8 @@ def labels(ids: np.ndarray, depth: np.ndarray, target: np.ndarray) -> tuple[np.n
 
 
 class FrameSampler:
-    """Random scenes from random poses with labels.
+    """
+    Random scenes from random poses with labels.
 
     Parameters
     ----------

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Stage 2, imitation: the liquid policy learns to fly from the expert, by DAgger.
+"""
+Stage 2, imitation: the liquid policy learns to fly from the expert, by DAgger.
 
 The policy flies (Ross et al. 2011), the expert says at every step what it would have done, and
 the policy is fitted to all flights so far. The encoder is frozen, so a flight is stored as a
@@ -23,12 +24,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
-import torch.nn.functional as F  # noqa: N812
-from tqdm import tqdm
-
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.policy.liquid import ACTION_SCALE, UNITS
 from edge_vla.sim import judge
@@ -36,7 +31,11 @@ from edge_vla.sim.tasks import TASKS
 from edge_vla.sim.worlds import Worlds
 from edge_vla.training.grounding import augment, soften, TRAIN_STYLES
 from edge_vla.training.pilot_torch import PilotNet
-from edge_vla.vision import layout
+import numpy as np
+import torch
+from torch import Tensor
+import torch.nn.functional as F  # noqa: N812
+from tqdm import tqdm
 
 if TYPE_CHECKING:
     from edge_vla.training.policy import Recipe

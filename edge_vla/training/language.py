@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Train the language head: a BitNet b1.58 decoder that turns instructions into plans.
+"""
+Train the language head: a BitNet b1.58 decoder that turns instructions into plans.
 
 A sequence is ``<bos> instruction <plan> <verb> <colour> <shape> <eos>`` (``<hover> <eos>`` for
 what asks for no flight). Quantisation-aware from the first step; ``--float true`` trains the
@@ -25,12 +26,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-import torch.nn.functional as F  # noqa: N812
-from tqdm import tqdm
-
 from edge_vla.checkpoints.packing import pack, ternarise
 from edge_vla.checkpoints.safetensors import write_safetensors
 from edge_vla.config import add_arguments, from_arguments, setting
@@ -42,6 +37,11 @@ from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.sim.instructions import sample_instruction
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
 from edge_vla.training.policy import save, schedule
+import numpy as np
+import torch
+from torch import Tensor
+import torch.nn.functional as F  # noqa: N812
+from tqdm import tqdm
 
 PATTERN = r' ?[a-z]+| ?[0-9]| ?[^ \t\r\na-z0-9]+|[ \t\r\n]+'
 VERB_SHARES = (.28, .18, .18, .2, .16)
@@ -80,8 +80,14 @@ def sample(rng: np.random.Generator, split: str) -> tuple[str, Plan]:
 def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
     """Train a byte-level BPE on instructions and write tokenizer.json."""
     try:
-        from tokenizers import decoders, models, pre_tokenizers, Regex, Tokenizer as Trained
-        from tokenizers import trainers
+        from tokenizers import (
+            decoders,
+            models,
+            pre_tokenizers,
+            Regex,
+            Tokenizer as Trained,
+            trainers,
+        )
     except ImportError as error:
         raise MissingDependencyError(
             "tokenizers is not installed: pip install 'edge_vla[train]'") from error

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The pilot in torch, for training and as the oracle of the numba pilot.
+"""
+The pilot in torch, for training and as the oracle of the numba pilot.
 
 Vision: patch tokens, then local mixing; a grounding head, modulated by the context vector
 (FiLM, Perez et al. 2018), scores every token for "is this what was asked for". Policy: a
@@ -20,13 +21,12 @@ closed-form continuous-time cell (CfC, Hasani et al. 2022, default mode with one
 layer) that takes the true elapsed time.
 """
 
-import torch
-from torch import nn, Tensor
-import torch.nn.functional as F  # noqa: N812
-
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.policy.liquid import BACKBONE, INPUTS, TIME_UNIT, UNITS
 from edge_vla.vision import layout
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F  # noqa: N812
 
 
 class PatchEncoder(nn.Module):
@@ -98,7 +98,7 @@ class CfCCell(nn.Module):
                 nn.init.xavier_uniform_(p)
 
     def forward(self, x: Tensor, h: Tensor, dt: Tensor) -> Tensor:
-        """x [B, inputs], h [B, units], dt [B, 1] in TIME_UNIT -> new h."""
+        """X [B, inputs], h [B, units], dt [B, 1] in TIME_UNIT -> new h."""
         z = 1.7159 * torch.tanh(.666 * self.backbone(torch.cat([x, h], -1)))
         gate = torch.sigmoid(self.time_a(z) * dt + self.time_b(z))
         return torch.tanh(self.ff1(z)) * (1 - gate) + gate * torch.tanh(self.ff2(z))
@@ -114,7 +114,7 @@ class LiquidPolicy(nn.Module):
 
     def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
                 h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last h."""
+        """X [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last h."""
         h = x.new_zeros(x.shape[1], UNITS) if h is None else h
         out = []
         for t in range(x.shape[0]):

@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Train the pilot: grounding first, then imitation with DAgger; resumable, one seed one result.
+"""
+Train the pilot: grounding first, then imitation with DAgger; resumable, one seed one result.
 
 ``edge-vla train policy --out runs/pilot`` writes ``runs/pilot/grounding.pt``, ``imitation.pt``
 and, at the end, the shipped format ``policy.safetensors``.
@@ -26,13 +27,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
 from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.training.grounding import FrameSampler, grounding_loss
 from edge_vla.training.pilot_torch import PilotNet
+import numpy as np
+import torch
+from tqdm import tqdm
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@
 """Images of any size become patch tokens."""
 
 import cv2
-import numpy as np
-
 from edge_vla.exceptions import CheckpointError, ImageError
 from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
 from edge_vla.vision import layout
+import numpy as np
 
 
 def take(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -33,7 +32,8 @@ def take(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> n
 
 
 def fit_image(image: np.ndarray, out: np.ndarray) -> None:
-    """Crop the middle of an image to 4:3 and bring it to the pilot's size.
+    """
+    Crop the middle of an image to 4:3 and bring it to the pilot's size.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def fit_image(image: np.ndarray, out: np.ndarray) -> None:
 
 
 class PatchEncoder:
-    """A frame becomes TOKENS tokens of CHANNELS features (numba, float32).
+    """
+    A frame becomes TOKENS tokens of CHANNELS features (numba, float32).
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ class PatchEncoder:
         self.tokens = self._a.reshape(layout.TOKENS, d)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """Return the tokens of a frame, float32 [TOKENS, CHANNELS]; valid until the next call.
+        """
+        Return the tokens of a frame, float32 [TOKENS, CHANNELS]; valid until the next call.
 
         Raises
         ------
