@@ -61,6 +61,9 @@ class LanguageHead:
         missing = [t for t in special_tokens() if t not in tokenizer.special]
         if missing:
             raise CheckpointError(f'the tokenizer has no token {missing[0]!r}: not a pilot head')
+        if tokenizer.size > decoder.config.vocab_size:
+            raise CheckpointError(f'the tokenizer has {tokenizer.size} tokens, the model '
+                                  f'{decoder.config.vocab_size}: they do not belong together')
         self._decoder, self._tokenizer = decoder, tokenizer
         self._begin, self._plan = tokenizer.special[BEGIN], tokenizer.special[PLAN]
         self._slots = [np.array([tokenizer.special[f'<{w}>'] for w in slot]) for slot in SLOTS]
@@ -100,17 +103,23 @@ class LanguageHead:
         return self._context(instruction, chosen, probabilities)
 
     def _decode(self, ids: list[int]) -> tuple[list[int], list[np.ndarray]]:
-        """Continue the instruction under the grammar; greedy, with each slot's probabilities."""
+        """
+        Continue the instruction under the grammar; greedy, with each slot's probabilities.
+
+        The object is read after the likeliest flight even where to hover is likelier: after
+        'hover' there is no object, and its slots only count as far as a flight is likely.
+        """
         self._decoder.cache.truncate(0)
         logits = self._decoder.forward([self._begin, *ids, self._plan])
-        chosen, probabilities = [], []
+        chosen, probabilities, said = [], [], 0
         for k, allowed in enumerate(self._slots):
             if k:
-                logits = self._decoder.forward([int(self._slots[k - 1][chosen[-1]])])
+                logits = self._decoder.forward([int(self._slots[k - 1][said])])
             x = logits[allowed].astype(np.float64)
             p = np.exp(x - x.max())
             probabilities.append(p / p.sum())
             chosen.append(int(p.argmax()))
+            said = chosen[-1] if k else int(p[:VERBS.index('hover')].argmax())
         return chosen, probabilities
 
     @staticmethod

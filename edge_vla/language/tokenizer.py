@@ -51,6 +51,11 @@ class Tokenizer:
     pattern : str
         Regular expression that cuts text into pieces merged on their own.
 
+    Attributes
+    ----------
+    size : int
+        One more than the largest id.
+
     """
 
     def __init__(self, vocab: dict[str, int], merges: list[tuple[str, str]],
@@ -61,6 +66,7 @@ class Tokenizer:
         self._names = {i: t for t, i in vocab.items()} | {i: t for t, i in special.items()}
         self._pattern = re.compile(pattern)
         self._known: dict[str, list[int]] = {}
+        self.size = 1 + max(self._names)
 
     @classmethod
     def load(cls, path: Path) -> 'Tokenizer':
