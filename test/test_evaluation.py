@@ -16,6 +16,8 @@
 """Closed-loop evaluation and flight records: seeded, independent of processes, all counted."""
 
 import json
+import multiprocessing
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,6 +78,18 @@ def test_episodes_do_not_depend_on_their_number_or_processes(pilot: Pipeline) ->
     assert few[2] == alone
     assert evaluate(Pipeline.load, 3, 5, jobs=2, camera=SMALL) == few
     assert Flyer(pilot, camera=SMALL).fly(6, 2) != alone
+
+
+def die_in_a_worker() -> Pipeline:
+    """Load the pilot, but end any process that was made to fly beside the first."""
+    if multiprocessing.parent_process() is not None:
+        os._exit(9)
+    return Pipeline.load()
+
+
+def test_a_dead_process_is_said_and_not_waited_for() -> None:
+    with pytest.raises(EdgeVlaError, match='a process of the evaluation died'):
+        evaluate(die_in_a_worker, 2, 5, jobs=2, camera=SMALL)
 
 
 def test_a_task_can_be_chosen(pilot: Pipeline) -> None:

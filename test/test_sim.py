@@ -179,6 +179,11 @@ def test_named_objects_exist() -> None:
     for seed in range(20):
         scene = sample_scene(np.random.default_rng(seed), 'go', named=named)
         assert all(scene.find(*k) is not None for k in named)
+    many = tuple((c, 'box') for c in ('red', 'green', 'blue', 'yellow', 'purple', 'orange', 'white',
+                                      'black'))
+    assert len(sample_scene(np.random.default_rng(0), 'go', named=many).objects) == 8
+    with pytest.raises(ConfigError, match='at most 8'):
+        sample_scene(np.random.default_rng(0), 'go', named=(*many, ('red', 'cone')))
 
 
 @pytest.mark.parametrize('task', TASKS)

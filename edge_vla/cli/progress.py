@@ -17,18 +17,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
 def bar(name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows (done, total); silent without tqdm."""
+    """Yield a function that shows (done, total), from its first call on; silent without tqdm."""
     try:
         from tqdm import tqdm
     except ImportError:
         yield lambda done, total: None
         return
-    with tqdm(desc=name, unit=unit, mininterval=.5) as shown:
-        def show(done: int, total: int) -> None:
-            shown.total = total
-            shown.update(done - shown.n)
+    shown: list[Any] = []
+
+    def show(done: int, total: int) -> None:
+        if not shown:
+            shown.append(tqdm(desc=name, unit=unit, total=total, mininterval=.5))
+        shown[0].update(done - shown[0].n)
+
+    try:
         yield show
+    finally:
+        for opened in shown:
+            opened.close()

@@ -21,9 +21,11 @@ processes changes it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 import os
 import signal
 from typing import Any
@@ -31,6 +33,7 @@ from typing import Any
 from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Observation
 from edge_vla.evaluation.statistics import wilson
+from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.plan import COLOURS, Plan, SHAPES, VERBS
 from edge_vla.pipeline import Pipeline
 from edge_vla.safety import SafetyGate
@@ -199,10 +202,18 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
     flyer = Flyer(load(), sim, camera)
     if jobs <= 1:
         return list(progress(flyer.fly(*job) for job in work))
-    with _for_workers(ONE_THREAD):
-        pool = get_context('spawn').Pool(jobs, _start_worker, (load, sim, camera))
-    with pool:
-        done = list(progress(pool.imap_unordered(_fly, work)))
+    pool = ProcessPoolExecutor(jobs, get_context('spawn'), _start_worker, (load, sim, camera))
+    try:
+        with _for_workers(ONE_THREAD):
+            flights = [pool.submit(_fly, job) for job in work]
+        done = list(progress(f.result() for f in as_completed(flights)))
+    except BrokenProcessPool as error:
+        raise EdgeVlaError('a process of the evaluation died, perhaps for want of memory; '
+                           'try fewer with --jobs') from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():  # only left after an error or an interruption
+            process.terminate()
     return sorted(done, key=lambda e: e.index)
 
 

@@ -15,7 +15,9 @@
 """Scenes: coloured primitives, light and ground, sampled from a seed."""
 
 from dataclasses import dataclass, field
+import itertools
 
+from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import COLOURS, SHAPES
 from edge_vla.sim.raycast import LIGHT_COLUMNS, OBJECT_COLUMNS
 import numpy as np
@@ -168,15 +170,24 @@ def sample_scene(rng: np.random.Generator, task: str, style: str = 'meadow',
     count : tuple of int
         Fewest and most objects.
 
+    Raises
+    ------
+    ConfigError
+        More objects are named than a scene holds.
+
     """
-    while True:
-        scene = _try_scene(rng, task, style, named, count)
+    if len(named) > MAX_OBJECTS:
+        raise ConfigError(f'{len(named)} objects are named, a scene holds at most {MAX_OBJECTS}')
+    for attempt in itertools.count():
+        # many objects need more room than few: widen the field every few failures
+        scene = _try_scene(rng, task, style, named, count, 1 + .2 * (attempt // 20))
         if scene is not None:
             return scene
 
 
 def _try_scene(rng: np.random.Generator, task: str, style: str,
-               named: tuple[tuple[str, str], ...], count: tuple[int, int]) -> Scene | None:
+               named: tuple[tuple[str, str], ...], count: tuple[int, int],
+               room: float) -> Scene | None:
     number = max(int(rng.integers(count[0], count[1] + 1)), len(named))
     kinds = list(dict.fromkeys(named)) or [(str(rng.choice(COLOURS)), str(rng.choice(SHAPES)))]
     guard = len(kinds)  # objects that may be flown around keep a free ring
@@ -192,16 +203,16 @@ def _try_scene(rng: np.random.Generator, task: str, style: str,
     objects: list[SceneObject] = []
     for i, (colour, shape) in enumerate(kinds):
         for _ in range(100):
-            if i == 0:
+            if i < guard and len(named) > 1:  # one flight visits them all: keep them together
+                bearing, distance = rng.uniform(-1.3, 1.3), rng.uniform(3.0, 5.5)
+            elif i == 0:
                 bearing = rng.uniform(-VIEW_RAD, VIEW_RAD)
                 if task == 'search':
                     bearing = rng.choice((-1, 1)) * rng.uniform(1.0, np.pi)
                 distance = rng.uniform(3.5, 8.0)
             else:
                 bearing, distance = rng.uniform(-1.5, 1.5), rng.uniform(3.0, 9.0)
-                if i < guard and rng.random() < .3:
-                    bearing = rng.uniform(-np.pi, np.pi)
-            xy = distance * np.array([np.cos(yaw + bearing), np.sin(yaw + bearing)])
+            xy = room * distance * np.array([np.cos(yaw + bearing), np.sin(yaw + bearing)])
             obj = _sample_object(rng, colour, shape, xy)
             if all(np.hypot(*(xy - o.position[:2])) > (
                     ORBIT_CLEARANCE_M if orbit and j < guard else CLEARANCE_M)
