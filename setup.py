@@ -33,7 +33,7 @@ EXTRAS = {
     'sim': ['gymnasium>=0.29'],
     'bag': ['rosbags>=0.11', 'tqdm'],
     'viz': ['matplotlib>=3.5'],
-    'train': ['torch>=2.2', 'tqdm'],
+    'train': ['torch>=2.2', 'tokenizers', 'tqdm'],
     'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6'],
     # Compared against in tests, which skip without them.
     'oracle': ['torch>=2.2', 'transformers>=4.54', 'safetensors', 'tokenizers'],

@@ -179,8 +179,7 @@ def test_named_objects_exist() -> None:
     for seed in range(20):
         scene = sample_scene(np.random.default_rng(seed), 'go', named=named)
         assert all(scene.find(*k) is not None for k in named)
-    many = tuple((c, 'box') for c in ('red', 'green', 'blue', 'yellow', 'purple', 'orange', 'white',
-                                      'black'))
+    many = tuple((c, 'box') for c in RGB)
     assert len(sample_scene(np.random.default_rng(0), 'go', named=many).objects) == 8
     with pytest.raises(ConfigError, match='at most 8'):
         sample_scene(np.random.default_rng(0), 'go', named=(*many, ('red', 'cone')))

@@ -16,8 +16,8 @@
 Train the language head: a BitNet b1.58 decoder that turns instructions into plans.
 
 A sequence is ``<bos> instruction <plan> <verb> <colour> <shape> <eos>`` (``<hover> <eos>`` for
-what asks for no flight). Quantisation-aware from the first step; ``--float true`` trains the
-same network unquantised, as the baseline. One seed, one result; resumable.
+what asks for no flight). Quantisation-aware from the first step; ``--unquantised true`` trains
+the same network in float32, as the baseline. One seed, one result; resumable.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class LanguageRecipe:
     heads: int = setting(4, 'attention heads', '', 1, 1000)
     kv_heads: int = setting(2, 'key and value heads', '', 1, 1000)
     language_weight: float = setting(.1, 'weight of the loss on the instruction itself', '', 0, 1)
-    float: bool = setting(False, 'train without quantisation (baseline)')
+    unquantised: bool = setting(False, 'train in plain float32 (baseline, not exported)')
     save_every: int = setting(250, 'steps between checkpoints', '', 1, 10**6)
 
 
@@ -176,7 +176,7 @@ def export(net: BitNet, recipe: LanguageRecipe, out: Path) -> None:
 
 
 def train(recipe: LanguageRecipe, out: Path) -> BitNet:
-    """Run the training, from its checkpoint if there is one; exports unless ``float``."""
+    """Run the training, from its checkpoint if there is one; exports unless ``unquantised``."""
     torch.manual_seed(recipe.seed)
     if not (out / 'tokenizer.json').exists():
         train_tokenizer(recipe, out / 'tokenizer.json')
@@ -187,7 +187,7 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
         num_key_value_heads=recipe.kv_heads, vocab_size=recipe.vocabulary,
         max_position_embeddings=CAPACITY, rope_theta=10000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END])
-    net = BitNet(config, quantised=not recipe.float)
+    net = BitNet(config, quantised=not recipe.unquantised)
     decayed = [p for p in net.parameters() if p.dim() == 2]
     plain = [p for p in net.parameters() if p.dim() < 2]
     optimiser = torch.optim.AdamW([{'params': decayed, 'weight_decay': .05},
@@ -227,7 +227,7 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
                 log.write(json.dumps(readings) + '\n')
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
                  rng=rng.bit_generator.state, step=done)
-    if not recipe.float:
+    if not recipe.unquantised:
         export(net, recipe, out)
         for name in ('model.safetensors', 'tokenizer.json', 'config.json'):
             print(f'{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {out / name}')
