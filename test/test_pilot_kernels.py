@@ -16,6 +16,7 @@
 
 from edge_vla.datatypes import Motion
 from edge_vla.exceptions import CheckpointError, ImageError
+from edge_vla.kernels import reference
 from edge_vla.kernels.cfc import cfc_step
 from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
 from edge_vla.kernels.grounding import ground
@@ -39,8 +40,7 @@ def test_dense(n: int, k: int, m: int, relu: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, w, b, out = normal(rng, n, k), normal(rng, k, m), normal(rng, m), normal(rng, n, m)
     dense(x, w, b, relu, out)
-    want = x.astype(np.float64) @ w + b
-    np.testing.assert_allclose(out, np.maximum(want, 0) if relu else want, atol=2e-5)
+    np.testing.assert_allclose(out, reference.dense(x, w, b, relu), atol=2e-5)
 
 
 @settings(max_examples=15, deadline=None)
@@ -53,23 +53,16 @@ def test_convolution(h: int, w: int, k: int, stride: int, residual: bool, seed: 
     x, weight, bias = normal(rng, h, w, k), normal(rng, 3, 3, k, m), normal(rng, m)
     out = normal(rng, -(-h // stride), -(-w // stride), m)
     convolve3x3(x, weight, bias, stride, residual, out)
-    padded = np.zeros((h + 2, w + 2, k))
-    padded[1:-1, 1:-1] = x
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            patch = padded[i * stride:i * stride + 3, j * stride:j * stride + 3]
-            want = np.maximum(np.tensordot(patch, weight, 3) + bias, 0)
-            np.testing.assert_allclose(out[i, j], want + (x[i, j] if residual else 0), atol=2e-5)
+    np.testing.assert_allclose(out, reference.convolve3x3(x, weight, bias, stride, residual),
+                               atol=2e-5)
 
 
 def test_patches_keep_row_column_channel_order() -> None:
     image = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
     out = np.zeros((6, 48), np.float32)
     normalise_patches(image, 4, out)
-    for r in range(2):
-        for c in range(3):
-            want = image[r * 4:r * 4 + 4, c * 4:c * 4 + 4].reshape(-1) / 127.5 - 1
-            np.testing.assert_allclose(out[r * 3 + c], want, atol=1e-6)
+    np.testing.assert_allclose(out, reference.normalise_patches(image, 4), atol=1e-6)
+    np.testing.assert_allclose(out[5], image[4:8, 8:12].reshape(-1) / 127.5 - 1, atol=1e-6)
 
 
 def cfc_arrays(rng: np.random.Generator, inputs: int, units: int, backbone: int) -> tuple:
@@ -84,17 +77,14 @@ def test_cfc_step(dt: float, seed: int) -> None:
     units, inputs, backbone = 7, 5, 11
     w1, b1, w2, b2 = cfc_arrays(rng, inputs, units, backbone)
     x, h = normal(rng, inputs), np.tanh(normal(rng, units))
-    z = 1.7159 * np.tanh(.666 * (np.concatenate([x, h]) @ w1 + b1))
-    ff1, ff2, a, b = np.split(z @ w2 + b2, 4)
-    gate = 1 / (1 + np.exp(-(a * dt + b)))
-    want = np.tanh(ff1) * (1 - gate) + gate * np.tanh(ff2)
+    want, ff1, ff2 = reference.cfc_step(x, h, dt, (w1, b1), (w2, b2))
     joined = np.concatenate([x, np.zeros(units, np.float32)])
     cfc_step(joined, dt, w1, b1, w2, b2, np.zeros(backbone, np.float32),
              np.zeros(4 * units, np.float32), h)
     np.testing.assert_allclose(h, want, atol=2e-5 * (1 + dt))
     # the state is a blend of two tanh, so it can never leave (-1, 1)
     assert (np.abs(h) <= 1).all()
-    assert (h >= np.minimum(np.tanh(ff1), np.tanh(ff2)) - 1e-5).all()
+    assert (h >= np.minimum(ff1, ff2) - 1e-5).all() and (h <= np.maximum(ff1, ff2) + 1e-5).all()
 
 
 def test_grounding_kernel() -> None:
@@ -105,18 +95,9 @@ def test_grounding_kernel() -> None:
     near = np.maximum(normal(rng, 12), 0)
     p, out = np.zeros(12, np.float32), np.zeros(8 + v + 2 * columns, np.float32)
     ground(hidden, scale, shift, w, .3, values, near, centres, rows, 2, p, out)
-    q = 1 / (1 + np.exp(-(np.maximum(hidden * (1 + scale) + shift, 0) @ w + .3)))
-    weight = q * q / ((q * q).sum() + 1e-3)
-    c = weight @ centres
-    np.testing.assert_allclose(p, q, atol=1e-6)
-    np.testing.assert_allclose(out[0], q.max(), atol=1e-6)
-    np.testing.assert_allclose(out[1:3], c * q.max(), atol=1e-5)
-    np.testing.assert_allclose(out[3], weight @ np.abs(centres[:, 0] - c[0]), atol=1e-5)
-    np.testing.assert_allclose(out[4], q.mean(), atol=1e-6)
-    np.testing.assert_allclose(out[5:5 + v], weight @ values * q.max(), atol=1e-5)
-    grid = near.reshape(rows, columns)
-    np.testing.assert_array_equal(out[8 + v:8 + v + columns], grid[:2].max(0))
-    np.testing.assert_array_equal(out[8 + v + columns:], grid[2:].max(0))
+    want_p, want = reference.ground(hidden, scale, shift, w, .3, values, near, centres, rows, 2)
+    np.testing.assert_allclose(p, want_p, atol=1e-6)
+    np.testing.assert_allclose(out, want, atol=1e-5)
 
 
 def test_images_are_cropped_not_stretched() -> None:

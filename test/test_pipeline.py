@@ -16,6 +16,7 @@
 """The pipeline: deterministic, time as data, safe on everything odd."""
 
 from dataclasses import replace
+import json
 
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Context, Frame, Observation
@@ -65,6 +66,16 @@ def test_a_replay_is_bit_for_bit_the_same(pipeline: Pipeline, flight: list) -> N
 def test_it_flies_towards_what_was_asked(pipeline: Pipeline, flight: list) -> None:
     assert fly(pipeline, flight)[10:, 0].mean() > .3
     assert pipeline.context is not None and pipeline.context.text == 'go to the red sphere'
+
+
+def test_the_shipped_pilot_gives_the_golden_actions_of_torch(root) -> None:  # noqa: ANN001
+    from edge_vla.training.golden import answers
+    golden = json.loads((root / 'test' / 'data' / 'golden_pilot.json').read_text())
+    got = answers(Pipeline.load(synchronous=False))
+    assert golden.keys() == got.keys()
+    for text, rows in golden.items():
+        assert np.abs(rows).max() > .2
+        np.testing.assert_allclose(got[text], rows, atol=2e-4, err_msg=text)
 
 
 def test_elapsed_time_comes_from_the_stamps(pipeline: Pipeline, flight: list) -> None:
