@@ -28,7 +28,7 @@ from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Frame
 from edge_vla.evaluation import flight
 from edge_vla.evaluation.closed_loop import Episode, evaluate, Flyer, summarise
-from edge_vla.evaluation.statistics import spread, wilson
+from edge_vla.evaluation.metrics import spread, wilson
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.plan import Plan, VERBS
 from edge_vla.pipeline import Pipeline

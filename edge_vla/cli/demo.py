@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from edge_vla.config import build, CameraConfig, PipelineConfig, SimConfig
     from edge_vla.evaluation import flight
+    from edge_vla.language.plan import Plan
+    from edge_vla.sim.judge import Judge
     from edge_vla.sim.simulator import Simulator
     try:
         from edge_vla.ros.session import FlightSession
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     print('starting sim_node and vla_node (the first run compiles kernels: about a minute)',
           flush=True)
     with FlightSession(sim, camera, PipelineConfig(model=args.model)) as session:
+        Judge(scene, Plan('hover'), scene.start[:3], 0.0, 0)  # compiles while the nodes start
         session.wait_ready(START_TIMEOUT_S)
         print(f'flying after {time.monotonic() - began:.1f} s', flush=True)
         with Window(not args.headless) as window:
@@ -177,12 +180,14 @@ class Demo:
     def facts(self, latencies_ms: Sequence[float], diagnostics: dict[str, str]) -> dict[str, Any]:
         """Return what the report says beside the instructions."""
         from edge_vla.evaluation.flight import rate
-        from edge_vla.evaluation.statistics import spread
+        from edge_vla.evaluation.metrics import spread
+
         def number(key: str) -> float | None:
             try:
                 return float(diagnostics[key])
             except (KeyError, ValueError):
                 return None
+
         return {'camera_to_command_ms': spread(latencies_ms), 'camera_hz': rate(self.camera_ns),
                 'command_hz': rate(self.command_ns), 'tokens_per_frame': number('tokens'),
                 'vla_node_memory_mb': number('memory [MB]'), 'vla_node': diagnostics,
@@ -216,7 +221,7 @@ def _title(legs: Sequence[Any]) -> str:
 
 
 def _summary(legs: Sequence[Any], latencies_ms: Sequence[float], out: Path) -> None:
-    from edge_vla.evaluation.statistics import spread
+    from edge_vla.evaluation.metrics import spread
     latency = spread(latencies_ms)
     print(_title(legs) + ('' if latency is None else
                           f'; camera to command p50 {latency["p50"]:.1f} ms, '

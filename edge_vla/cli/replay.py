@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.cli.progress import bar
     from edge_vla.config import PipelineConfig
     from edge_vla.evaluation.bags import open_recording
+    from edge_vla.evaluation.metrics import spread
     from edge_vla.evaluation.replay import replay
-    from edge_vla.evaluation.statistics import spread
     from edge_vla.pipeline import Pipeline
     from edge_vla.safety import SafetyGate
 

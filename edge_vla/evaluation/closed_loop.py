@@ -32,7 +32,7 @@ from typing import Any
 
 from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Observation
-from edge_vla.evaluation.statistics import wilson
+from edge_vla.evaluation.metrics import wilson
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.plan import COLOURS, Plan, SHAPES, VERBS
 from edge_vla.pipeline import Pipeline

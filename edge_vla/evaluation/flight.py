@@ -125,7 +125,7 @@ class LegRecord:
 
     @property
     def outcome(self) -> str:
-        """The end in words."""
+        """Return the end in words."""
         if self.plan is None:
             return NOT_JUDGED
         status = 'running' if self.verdict is None else self.verdict.status

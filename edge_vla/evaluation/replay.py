@@ -25,7 +25,7 @@ import time
 from edge_vla.datatypes import Action, Command, Observation
 from edge_vla.evaluation.bag_writer import BagWriter
 from edge_vla.evaluation.bags import Bag, open_recording, Sample
-from edge_vla.evaluation.statistics import spread
+from edge_vla.evaluation.metrics import spread
 from edge_vla.exceptions import BagError, InstructionError
 from edge_vla.pipeline import Pipeline
 from edge_vla.safety import SafetyGate
