@@ -133,9 +133,9 @@ class Setting:
     """One leaf of a configuration tree, as ``settings_of`` yields it."""
 
     name: str
-    type: type
+    type: type  # noqa: A003
     default: Any
-    help: str
+    help: str  # noqa: A003
     unit: str
     low: float | None
     high: float | None

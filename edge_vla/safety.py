@@ -46,7 +46,7 @@ class SafetyGate:
         self._fresh = np.zeros(4)
         self._stamp_ns: int | None = None
 
-    def filter(self, action: Action) -> Command:
+    def filter(self, action: Action) -> Command:  # noqa: A003
         """
         Pass an action through the limits.
 

@@ -165,12 +165,12 @@ class Simulator:
 
     @property
     def state(self) -> np.ndarray:
-        """The dynamics' state row, float64 [STATE_COLUMNS] (a view)."""
+        """Return the dynamics' state row, float64 [STATE_COLUMNS] (a view)."""
         return self._state
 
     @property
     def rows(self) -> np.ndarray:
-        """The scene's object rows, target first (a view)."""
+        """Return the scene's object rows, target first (a view)."""
         return self._rows
 
     @property
