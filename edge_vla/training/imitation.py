@@ -190,7 +190,7 @@ def train_imitation(recipe: 'Recipe', out: Path, net: PilotNet | None) -> PilotN
             losses.append(float(loss.detach()))
         readings = {'iteration': k + 1, 'loss': round(float(np.mean(losses)), 5)}
         if (k + 1) % 5 == 0 or k + 1 == recipe.iterations:
-            readings |= evaluate(net, 77)
+            readings |= evaluate(net, 77, recipe.evaluated)
         with (out / 'imitation.jsonl').open('a') as log:
             log.write(json.dumps(readings) + '\n')
         bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})

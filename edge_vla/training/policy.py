@@ -49,6 +49,7 @@ class Recipe:
     horizon: int = setting(128, 'steps flown in an iteration', '', 8, 10**5)
     updates: int = setting(150, 'optimiser steps in an iteration', '', 1, 10**5)
     imitation_rate: float = setting(2e-3, 'peak learning rate of stage 2', '', 1e-6, 1.0)
+    evaluated: int = setting(96, 'flights of an evaluation, every fifth iteration', '', 1, 10**4)
     expert_iterations: int = setting(3, 'iterations flown by the expert', '', 0, 10**6)
     save_every: int = setting(300, 'steps between checkpoints of stage 1', '', 1, 10**6)
 

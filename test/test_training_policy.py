@@ -1,0 +1,155 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+
+"""Training: labels are right, a run can be interrupted, one seed gives one result."""
+
+from pathlib import Path
+
+from edge_vla.policy.liquid import INPUTS
+from edge_vla.sim import judge
+from edge_vla.sim.worlds import Worlds
+from edge_vla.vision import layout
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason="torch is not installed: extra 'train'")
+
+from edge_vla.checkpoints.safetensors import read_safetensors  # noqa: E402
+from edge_vla.training import grounding, imitation, policy  # noqa: E402
+from edge_vla.training.pilot_torch import PilotNet  # noqa: E402
+
+TINY = policy.Recipe(grounding_steps=6, save_every=3, iterations=2, expert_iterations=1, worlds=4,
+                     horizon=70, updates=3, pool=2, evaluated=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def state(path: Path) -> dict[str, np.ndarray]:
+    return {k: v.numpy() for k, v in torch.load(path, weights_only=False)['net'].items()}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+class Interrupted(Exception):
+    """Stands for a power cut."""
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001, E501
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    whole.mkdir()
+    broken.mkdir()
+    policy.train_grounding(TINY, whole)
+    imitation.train_imitation(TINY, whole, None)
+    save = policy.save
+
+    def save_and_stop(path: Path, **content) -> None:  # noqa: ANN003
+        save(path, **content)
+        raise Interrupted
+
+    monkeypatch.setattr(policy, 'save', save_and_stop)
+    with pytest.raises(Interrupted):
+        policy.train_grounding(TINY, broken)
+    with pytest.raises(Interrupted):
+        policy.train_grounding(TINY, broken)  # ends with the second half's checkpoint
+    with pytest.raises(Interrupted):
+        imitation.train_imitation(TINY, broken, None)
+    monkeypatch.setattr(policy, 'save', save)
+    imitation.train_imitation(TINY, broken, None)
+    for name in ('grounding.pt', 'imitation.pt'):
+        assert same(state(whole / name), state(broken / name)), name
+    tensors, metadata = read_safetensors(broken / 'policy.safetensors')
+    assert '"seed": 0' in metadata['recipe']
+    final = state(broken / 'imitation.pt')
+    assert all(np.array_equal(v, final[k]) for k, v in tensors.items())
+    assert (whole / 'policy.safetensors').read_bytes() == (
+        broken / 'policy.safetensors').read_bytes()
+
+
+def test_labels_say_what_every_patch_shows() -> None:
+    ids = np.full((1, 72, 96), -1, np.int8)
+    depth = np.full((1, 72, 96), 1e9, np.float32)
+    ids[0, 8:16, 16:24], depth[0, 8:16, 16:24] = 2, 3.0  # patch (1, 2), whole
+    ids[0, 40:44, 40:48], depth[0, 40:44, 40:48] = 0, 1.0  # half of patch (5, 5)
+    coverage, near, kind = grounding.labels(ids, depth, np.array([2]))
+    at, half = 1 * layout.COLUMNS + 2, 5 * layout.COLUMNS + 5
+    assert coverage[0, at] == 1 and coverage.sum() == 1
+    assert near[0, at] == pytest.approx(.25) and near[0, half] == pytest.approx(.5)
+    assert kind[0, at] == 2 and kind[0, half] == 0 and (kind >= 0).sum() == 2
+    assert grounding.labels(ids, depth, np.array([-1]))[0].sum() == 0
+
+
+def test_sampled_frames_match_their_labels() -> None:
+    batch = grounding.FrameSampler(np.random.default_rng(0), 4, 4).batch()
+    seen = batch['coverage'].max(1) > .1
+    assert seen.any() and not seen.all()
+    centres = layout.token_centres()
+    for i in np.nonzero(seen)[0]:
+        # the bearing (left positive) and the place in the picture (right positive) agree
+        x = centres[batch['coverage'][i].argmax(), 0]
+        assert np.tan(batch['located'][i, 0]) == pytest.approx(-x, abs=.45)
+    assert np.allclose(batch['context'][:, :5].sum(1), 1, atol=1e-5)
+
+
+def test_augmentation_is_seeded_and_keeps_the_range() -> None:
+    images = torch.full((8, 72, 96, 3), 120, dtype=torch.uint8)
+    a, b = (grounding.augment(torch.Generator().manual_seed(3), images) for _ in range(2))
+    assert torch.equal(a, b) and a.dtype == torch.uint8 and not torch.equal(a, images)
+
+
+def test_learning_lowers_the_loss() -> None:
+    torch.manual_seed(0)
+    net = PilotNet()
+    batch = grounding.FrameSampler(np.random.default_rng(0), 4, 4).batch()
+    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    losses = []
+    for _ in range(25):
+        loss, _ = grounding.grounding_loss(net, batch, None)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < .75 * losses[0]
+
+
+def test_worlds_flown_by_the_expert_succeed_and_restart() -> None:
+    worlds = Worlds(6, 0, restart=False)
+    while worlds.live.any():
+        worlds.step(worlds.expert())
+    assert (worlds.status == judge.SUCCESS).all()
+    worlds = Worlds(6, 0, rate=(10., 30.), chain=0.0)
+    resets = np.zeros(6, int)
+    for _ in range(400):
+        dt, reset = worlds.step(worlds.expert())
+        resets += reset
+        assert (dt > .02).all() and (dt < .3).all()
+    assert resets.sum() > 3
+
+
+def test_the_state_restarts_with_a_flight() -> None:
+    torch.manual_seed(0)
+    net = PilotNet()
+    x = torch.randn(6, 2, INPUTS)
+    dt = torch.full((6, 2), .05)
+    reset = torch.zeros(6, 2)
+    reset[3] = 1
+    whole, _ = net.policy(x, dt, reset)
+    tail, _ = net.policy(x[3:], dt[3:], torch.zeros(3, 2))
+    torch.testing.assert_close(whole[3:], tail)
