@@ -52,7 +52,7 @@ def test_rules_read_the_grammar(split: str) -> None:
         got = reference_plan(text)
         if got is None or got.text() != plan.text():
             wrong.append((text, plan, got))
-    assert len(wrong) < 45, wrong[:10]
+    assert len(wrong) < 75, wrong[:10]  # most hold a made-up verb
 
 
 def test_one_seed_gives_one_set_of_instructions() -> None:
@@ -128,11 +128,11 @@ def test_every_object_is_mentioned_the_meant_one_first() -> None:
     assert np.mean(first) > .985
 
 
-def test_a_third_mentions_the_other_object() -> None:
+def test_a_third_mentions_another_object() -> None:
     named = [len(mentioned_objects(text)) > 1 for text, plan, other in
              some(1500, 'train', verbs=('go', 'search')) if
              (plan.colour, plan.shape) != (other.colour, other.shape)]
-    assert .27 < np.mean(named) < .4
+    assert .2 < np.mean(named) < .36
 
 
 def test_typos_change_one_word() -> None:

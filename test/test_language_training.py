@@ -86,7 +86,7 @@ def test_what_is_exported_computes_what_was_trained(tmp_path: Path, tokenizer_fi
 
 
 def test_the_baseline_is_not_quantised(tmp_path: Path, tokenizer_file: Path) -> None:
-    recipe = language.LanguageRecipe(**{**RECIPE.__dict__, 'float': True, 'steps': 4})
+    recipe = language.LanguageRecipe(**{**RECIPE.__dict__, 'unquantised': True, 'steps': 4})
     run(tmp_path / 'a', tokenizer_file, recipe)
     assert not (tmp_path / 'a' / 'model.safetensors').exists()
     config = language.BitNetConfig(

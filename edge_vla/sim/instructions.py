@@ -31,7 +31,8 @@ import numpy as np
 SPLITS = ('train', 'held_out')
 _VERB_PHRASES = {'go': w.GO, 'search': w.SEARCH, 'orbit': w.ORBIT, 'stop': w.STOP, 'chat': w.CHAT}
 _STATEMENTS = {'go': w.GO_STATEMENTS, 'search': w.SEARCH_STATEMENTS, 'orbit': w.ORBIT_STATEMENTS}
-_LINKS = ('to', 'towards', 'near', 'around', 'for', 'round', 'toward')  # they tell the verb
+# an unknown word before these: they tell the verb
+_LINKS = ('to', 'towards', 'near', 'around', 'for', 'round', 'toward', 'at', 'out')
 _DOUBLED = ('stop', 'get', 'run', 'spin', 'sit', 'spot', 'nip', 'zip', 'let')
 
 
@@ -43,7 +44,7 @@ def _gerund(phrase: str) -> str:
     verb, _, rest = phrase.partition(' ')
     if verb in _DOUBLED:
         verb += verb[-1]
-    elif verb.endswith('e') and not verb.endswith('ee'):
+    elif verb.endswith('e') and not verb.endswith('ee') and len(verb) > 2:
         verb = verb[:-1]
     return f'{verb}ing {rest}'.strip()
 
@@ -51,6 +52,15 @@ def _gerund(phrase: str) -> str:
 def _object(rng: np.random.Generator, plan: Plan) -> str:
     return _pick(rng, w.OBJECTS).format(c=_pick(rng, w.COLOURS[plan.colour]),
                                         s=_pick(rng, w.SHAPES[plan.shape]), z=_pick(rng, w.SIZES))
+
+
+def _distractor(rng: np.random.Generator, other: Plan, plan: Plan) -> str:
+    """Name another object, now and then by what tells it from the one meant alone."""
+    if rng.random() < .2 and other.shape != plan.shape:
+        return f'the {_pick(rng, w.SHAPES[other.shape])}'
+    if rng.random() < .1 and other.colour != plan.colour:
+        return f'the {_pick(rng, w.COLOURS[other.colour])} one'
+    return _object(rng, other)
 
 
 def _noise_word(rng: np.random.Generator) -> str:
@@ -78,8 +88,14 @@ def _adjective(rng: np.random.Generator, verb: str) -> str:
 
 def _unclear(rng: np.random.Generator, phrase: str) -> str:
     """Put an unknown word in place of a verb whose meaning its preposition tells."""
-    verb, _, rest = phrase.partition(' ')
-    return f'{_noise_word(rng)} {rest}' if rest.split(' ')[-1] in _LINKS else phrase
+    *verb, link = phrase.split(' ')
+    if not verb or link not in _LINKS:
+        return phrase
+    if len(verb) == 1 or rng.random() < .5:
+        verb[0] = _noise_word(rng)
+    else:
+        verb = [_noise_word(rng) for _ in range(int(rng.integers(1, 4)))]
+    return ' '.join((*verb, link))
 
 
 def _polite(rng: np.random.Generator, phrase: str) -> str:
@@ -91,7 +107,8 @@ def _polite(rng: np.random.Generator, phrase: str) -> str:
     if rng.random() < .25:
         phrase = f'{_pick(rng, w.OPENERS)} {phrase}'
     if rng.random() < .18:
-        phrase += (', ' if rng.random() < .3 else ' ') + _pick(rng, w.CLOSERS)
+        closer = _pick(rng, w.CLOSERS) if rng.random() < .85 else _noise_word(rng)
+        phrase += (', ' if rng.random() < .4 else ' ') + closer
     return phrase
 
 
@@ -125,9 +142,12 @@ def _flight(rng: np.random.Generator, plan: Plan, split: str, thing: str, other:
             text = _pick(rng, statements).format(o=thing, d=where)
         if rng.random() < .2:
             text = f'{_pick(rng, w.OPENERS)} {text}'
-        return before + text + after
+        text += after
+        if rng.random() < .12:
+            text = f'{text}, {_pick(rng, w.CLOSERS)}'
+        return before + text
     phrase = _pick(rng, phrases)
-    if not held and rng.random() < .06:
+    if not held and rng.random() < .12:
         phrase = _unclear(rng, phrase)
     phrase = f'{phrase} {thing}'
     if family == 'orbit':
@@ -172,8 +192,8 @@ def _finish(rng: np.random.Generator, text: str, typos: float) -> str:
             k = long[int(rng.integers(len(long)))]
             words[k] = _typo(rng, words[k])
         text = ' '.join(words)
-    if rng.random() < .1:
-        text = text.replace(',', '')
+    if rng.random() < .2:
+        text = text.replace(',', _pick(rng, ('', '', '.', ' -', ';')))
     if rng.random() < .6 and text[-1].isalnum():
         text += _pick(rng, '...!?')
     kind = rng.random()
@@ -227,10 +247,12 @@ def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train
         return _finish(rng, _no_flight(rng, split, thing), typos)
     distractor = ''
     if other is not None and (other.colour, other.shape) != (plan.colour, plan.shape):
-        distractor = _object(rng, other) if rng.random() < 1 / 3 else ''
+        distractor = _distractor(rng, other, plan) if rng.random() < 1 / 3 else ''
     text = _flight(rng, plan, split, thing, distractor)
-    if rng.random() < .05:
-        aside = _pick(rng, w.ASIDES)
+    kind = rng.random()
+    if kind < .07:
+        aside = _pick(rng, w.ASIDES) if kind < .04 else ' '.join(
+            _noise_word(rng) for _ in range(int(rng.integers(1, 6))))
         text = f'{aside}. {text}' if rng.random() < .5 else f'{text}. {aside}'
     return _finish(rng, text, typos)
 
@@ -239,7 +261,9 @@ def sample_vague(rng: np.random.Generator, plan: Plan) -> str:
     """Write an instruction that leaves the colour or the shape of `plan` open."""
     colour, shape = _pick(rng, w.COLOURS[plan.colour]), _pick(rng, w.SHAPES[plan.shape])
     family = 'orbit' if plan.verb.startswith('orbit') else plan.verb
-    thing = f'the {shape}' if rng.random() < .6 else f'the {colour} {_pick(rng, w.NOTHING)}'
+    kind = rng.random()
+    thing = (f'the {shape}' if kind < .35 else f'the {_pick(rng, w.STRANGE)} {shape}' if kind < .65
+             else f'the {colour} {_pick(rng, w.NOTHING)}')
     where = ' ' + _direction(rng, plan.verb) if family == 'orbit' else ''
     return _finish(rng, _polite(rng, f'{_pick(rng, _VERB_PHRASES[family])} {thing}{where}'), .04)
 
@@ -255,8 +279,10 @@ _REFUSALS = {'not', 'ignore', 'forget', 'pass', 'past', 'mind', 'leave', 'avoid'
 _SEARCH = re.compile(
     r'search|\bf(i|ou)nd|look(ing)? (for|every|about|around|out)|\bto look\b|locat|seek|hunt|track'
     r'|\bspot|scan|discover|detect|explor|until you see|where (is|are|did)|(out|see) where|uncover'
-    r'|identify|hidden|missing|pinpoint|survey|ferret|scout|hav(e|ing) a look|eye out|sweep'
-    r'|lookout|check(ing)? the area|spy')
+    r'|identify|hidden|missing|pinpoint|survey|ferret|scout|(hav(e|ing)|tak(e|ing)) a look for'
+    r'|eyes? (out|open)|sweep|lookout|check(ing)? (the area|for|around)|spy|watch(ing)? for|comb'
+    r'|scour|brows|peer|poke|poking|fish|\b(sniff|root|dig)\w* out|sight of|patrol(ing|ling)? for'
+    r'|rummag|(inspect|examin)\w* the (field|area)|around for')
 _ORBIT = re.compile(r'\borbit|\bcircl|\b(a?round|rounding)\b|\blaps?\b|\bloop|revolv|circumnavig'
                     r'|encircl|\brings?\b|full round')
 _RIGHT_TURN = re.compile(r'counter|anti|ccw')
@@ -264,13 +290,15 @@ _LEFT_TURN = re.compile(r'clock|\bcw\b')
 _KEPT = re.compile(r'(?:keeping|with|stays) (?:\w+ ){0,3}(?:on|to) your (left|right)')
 _ASIDE = re.compile(r'\bright (now|up|in front|to)\b|\ball? ?right\b|turn(ing)? around'
                     r'|around here|somewhere')
-_QUESTION = re.compile(r'^(what (is|colour)|how (big|much)|who|why|is|do you like'
+_QUESTION = re.compile(r'^(what (is|colour)|how (big|much)|who|why|is(?! it)|do you like'
                        r'|i (like|think|bought|dreamed)|paint|sell|describe|count|tell)\b')
 
 
 def _tokens(text: str) -> list[str]:
     text = re.sub(r'\b(counter|anti)[- ](?=clock)', r'\1', text.lower().replace('\u2019', "'"))
-    text = text.replace('would you mind', '').replace('no need', 'not')
+    for spoken, plain in ((' - ', ' , '), ('would you mind', ''), ('no need', 'not'),
+                          ('can not see', 'cannot see'), ('why not', ''), ('not near', 'avoid')):
+        text = text.replace(spoken, plain)
     return re.findall(r"[a-z']+|[.,!?;:]", text)
 
 
@@ -296,7 +324,10 @@ def _objects(tokens: list[str]) -> list[tuple[int, str, str]]:
     mentions, objects, k = _mentions(tokens), [], 0
     while k + 1 < len(mentions):
         (p, kind, name, _), (q, other_kind, other, _) = mentions[k:k + 2]
-        if kind != other_kind and q - p <= 7:
+        # "not the cone, the yellow pillar": the colour belongs to what follows it at once
+        taken = kind == 'shape' and k + 2 < len(mentions) and (
+            mentions[k + 2][0] == mentions[k + 1][3] and mentions[k + 2][1] == 'shape')
+        if kind != other_kind and q - p <= 7 and not taken:
             objects.append((p, *((name, other) if kind == 'colour' else (other, name))))
             k += 1
         k += 1
@@ -309,11 +340,13 @@ def _meant(tokens: list[str], objects: list[tuple[int, str, str]]) -> tuple[str,
         start = p
         while start and tokens[start - 1] not in (*'.,!?;:', 'and', 'then', 'but', 'i'):
             start -= 1
-        if _REFUSALS & set(tokens[start:p]) - ({'stop'} if 'at' in tokens[start:p] or
-                                               'front' in tokens[start:p] else set()):
+        clause = ' '.join(tokens[start:p])
+        if _REFUSALS & set(re.sub(r'\bstop (?=at|in|next|near)', '', clause).split()):
             continue
         gap = tokens[p:objects[k + 1][0]] if k + 1 < len(objects) else []
         if {'no', 'sorry', 'mean', 'correction'} & set(gap) and 'not' not in gap:
+            continue
+        if re.search(r'is not (what|the target)|\bbe and\b', ' '.join(gap)):
             continue
         return colour, shape
     return None
@@ -343,7 +376,7 @@ def reference_plan(text: str) -> Plan | None:
     spans = {k for start, _, _, end in mentions for k in range(start, end)}
     line = ' '.join(token for k, token in enumerate(tokens) if k not in spans)
     meant = _meant(tokens, objects)
-    if meant is None or _QUESTION.search(line):
+    if meant is None or _QUESTION.search(' '.join(tokens)):
         return Plan('hover')
     if _SEARCH.search(line):
         return Plan('search', *meant)

@@ -82,7 +82,14 @@ GO = (
     'guide us to', 'lead me to', 'fly directly at', 'continue to', 'run to', 'target',
     'come over to', 'fly in the direction of', 'relocate to', 'hold at', 'hold position near',
     'station yourself by', 'arrive at', 'touch', 'meet me at', 'walk to', 'step up to',
-    'nudge towards')
+    'nudge towards',
+    'send yourself to', 'get yourself to', 'take the drone to', 'bring yourself to',
+    'move until you reach', 'fly until you are near', 'pay a visit to', 'swoop to', 'float to',
+    'drift to', 'hop over to', 'jump to', 'sail to', 'soar to', 'veer to', 'hasten to',
+    'speed to', 'stroll to', 'push on to', 'carry on to', 'venture to', 'settle near',
+    'end up at', 'linger near', 'come up to', 'keep going to', 'go towards', 'turn and fly to',
+    'shift to', 'come next to', 'get right up to', 'go over and look at', 'go have a look at',
+    'fly next to', 'be at', 'get in front of')
 GO_STATEMENTS = (
     '{o}', 'to {o}', 'over to {o}', 'your target is {o}', 'your goal is {o}', 'target: {o}',
     'destination: {o}', 'goal: {o}', 'next waypoint: {o}', 'i want you at {o}', 'now {o}',
@@ -95,7 +102,15 @@ GO_STATEMENTS = (
     'fly until you reach {o}', 'keep going until you are at {o}', 'straight to {o}', '{o}, go',
     'turn to {o} and go to it', 'face {o} and approach it', 'your destination is {o}',
     'the target is {o}', 'the goal is {o}', 'the next target is {o}', 'off to {o} you go',
-    'when you see {o}, go to it', 'you see {o}, head over', '{o} is the place to be')
+    'when you see {o}, go to it', 'you see {o}, head over', '{o} is the place to be',
+    '{o}', '{o}', '{o}', '{o}, fly to it', 'here is your target: {o}',
+    '{o} is what i want you to reach', 'fly on until {o} is right in front of you',
+    'move until you are close to {o}', 'go on until you reach {o}',
+    'keep flying until you are near {o}', 'you want to get to {o}', 'you will stop at {o}',
+    'to {o}, please', '{o} is next', 'the next one is {o}', 'now to {o}', 'i choose {o}',
+    'choose {o} and go to it', 'take {o}', 'pick {o} and fly to it', 'your next stop is {o}',
+    '{o} would be a nice place to be', 'it is {o} that you should go to',
+    'i would love to see you next to {o}')
 GO_TAILS = ('and stop', 'and hover', 'and hover there', 'and wait', 'and stop in front of it',
             'and hold position', 'and stay there', 'and stop there', 'then hover', 'then stop',
             'and wait there', 'and hold', 'and hover in front of it', 'and remain there',
@@ -111,7 +126,14 @@ SEARCH = (
     'go hunt for', 'figure out the location of', 'fly around until you find', 'hunt around for',
     'pinpoint', 'search everywhere until you find', 'look around until you see', 'help me find',
     'survey for', 'look about for', 'ferret out', 'go on a search for', 'check the area for',
-    'find out where to see')
+    'find out where to see',
+    'keep your eyes open for', 'keep watch for', 'watch for', 'take a look for',
+    'comb the field for', 'scour the area for', 'be on the hunt for', 'browse for', 'check for',
+    'try looking for', 'peer around for', 'have a search for', 'poke around for', 'fish for',
+    'sniff out', 'root out', 'dig out', 'catch sight of', 'get sight of', 'go exploring for',
+    'patrol for', 'set out to find', 'start looking for', 'wander around until you find',
+    'rummage for', 'inspect the field for', 'examine the area for', 'try and find',
+    'work out where to find', 'attempt to find', 'peek around for', 'check around for')
 SEARCH_STATEMENTS = (
     '{o} is somewhere around here, find it', '{o} is hidden, find it', 'where is {o}? find it',
     '{o} is out of sight, search for it', 'i lost {o}, find it for me', '{o}: find it',
@@ -137,7 +159,11 @@ ORBIT = (
     'spin around', 'do an orbit of', 'make a lap of', 'travel in circles around',
     'fly a loop around', 'curve around', 'complete a circle around', 'execute an orbit around',
     'fly one full circle around', 'race around', 'walk around', 'draw a circle around',
-    'drift around', 'make your way around', 'sail around')
+    'drift around', 'make your way around', 'sail around',
+    'do a round of', 'make rounds around', 'roam around', 'turn circles around',
+    'go full circle around', 'patrol around', 'pivot around', 'run circles around',
+    'trace around', 'wind around', 'skirt around', 'go once around', 'fly once around',
+    'keep flying around', 'keep going around')
 ORBIT_STATEMENTS = (  # d direction
     '{o}: orbit it {d}', '{o}: circle it {d}', 'orbit {d} around {o}', 'go {d} around {o}',
     'fly {d} around {o}', 'circle {d} around {o}', 'around {o} {d}', 'move {d} around {o}',
@@ -209,7 +235,10 @@ ABOUT = (  # sentences about an object that ask for no flight
     'describe {o}', 'who made {o}', 'what is {o}', 'i bought {o}', 'how much does {o} cost',
     'why is {o} here', 'i think {o} is nice', 'tell me about {o}', 'count {o}', 'do you like {o}',
     'sell {o}', 'is {o} made of wood', 'what is inside {o}', 'i dreamed of {o}')
-NOTHING = ('one', 'object', 'thing', 'item', 'target')
+NOTHING = ('one', 'one', 'object', 'thing', 'item', 'target', 'stuff', 'shape')
+# colours the pilot does not know: which object is meant stays open
+STRANGE = ('pink', 'grey', 'gray', 'brown', 'silver', 'turquoise', 'cyan', 'beige', 'magenta',
+           'transparent', 'striped', 'colourful', 'shiny', 'invisible', 'big', 'small')
 THINGS = (  # what the pilot does not know
     'car', 'house', 'tree', 'dog', 'cat', 'river', 'mountain', 'person', 'bridge', 'door', 'table',
     'chair', 'bicycle', 'truck', 'road', 'lake', 'school', 'church', 'bus', 'train', 'airplane',
@@ -246,15 +275,23 @@ OPENERS = (
     'good . now', 'first,', 'mission:', 'task:', 'new task:', 'new order:', 'command:',
     'hi drone,', 'great, now', 'attention:', 'yo,', 'dear drone,', 'just', 'then', 'and now',
     'kindly', 'wait, actually', 'no wait,', 'all right, now', 'instruction:', 'quick,',
-    'thanks, now', 'uh,')
+    'thanks, now', 'uh,',
+    'let me see,', 'the next thing:', 'good job,', 'perfect,', 'excellent.', 'ready?', 'drone:',
+    'go on,', 'come on,', 'copilot,', 'sir,', 'ladies and gentlemen,', 'once again:',
+    'one more thing:', 'yes,')
 ASKING = (  # before an infinitive
     'can you', 'could you', 'would you', 'could you please', 'can you please', 'i want you to',
     'will you', "i'd like you to", 'i would like you to', 'we need you to', 'i need you to',
-    'you should', 'you must', 'you have to', "let 's", 'let us', 'try to', 'your job is to',
+    'you should', 'you must', 'you have to', "let's", 'let us', 'try to', 'your job is to',
     'the mission is to', 'your task is to', 'i command you to', 'it is time to', 'you need to',
     'would you please', 'please go ahead and', 'go', 'i order you to', 'you are to',
     'make sure to', 'you can now', 'are you able to', 'your mission is to', 'your next task is to',
-    'be so kind as to', 'the plan is to', 'remember to', 'you may', 'now you')
+    'be so kind as to', 'the plan is to', 'remember to', 'you may', 'now you',
+    'would it be ok to', 'would you be able to', 'i would be happy if you could',
+    'it would be nice if you could', 'would you kindly', 'you might want to', 'we want you to',
+    'why not', 'do you want to', 'the order is to', 'is it possible to', 'the idea is to',
+    'be ready to', 'maybe', 'perhaps you could', 'you will have to', 'you will',
+    'i wish you would', 'it is your task to')
 ASKING_ING = ('would you mind', 'how about', 'start', 'begin', 'try', 'consider', 'i suggest',
 'keep', 'continue', 'what about', 'start by', 'begin by', 'i would appreciate you',
 'you should be')
@@ -262,7 +299,9 @@ CLOSERS = ('please', 'now', 'right now', 'quickly', 'slowly', 'carefully', 'for 
 'ok?', 'thank you', 'at once', 'immediately', 'as fast as you can', 'with care', 'if you can',
 'when you are ready', 'buddy', 'my friend', 'drone', 'as soon as possible', 'gently', 'asap',
 'would you', 'safely', 'without hitting anything', 'will you', 'if possible', 'and be careful',
-'okay', 'over', 'and do not crash', 'in a smooth way', 'at low speed', 'at full speed')
+'okay', 'over', 'and do not crash', 'in a smooth way', 'at low speed', 'at full speed',
+    'fast', 'mate', 'if you would', 'there', 'straight away', 'without delay', 'or else', 'quick',
+    'will ya', "won't you", 'then', 'today', 'if you please', 'alright', 'as usual')
 ASIDES = ('it is a nice day', 'the battery is full', 'i am watching you', 'be careful', 'stay low',
           "don't hit anything", 'watch out for obstacles', 'do it well', 'the wind is strong',
           'take care', 'i hope you are ready', 'show me what you can do', 'you did great',
@@ -273,12 +312,19 @@ BEFORE_OTHER = (  # x another object, not the target; core follows
     'not {x},', "don't go to {x},", 'avoid {x} and', 'fly past {x} and', 'skip {x},',
     'never mind {x},', 'instead of {x},', 'stay away from {x} and', 'stop going to {x} and',
     'disregard {x} and', 'you are done with {x},', 'forget about {x} and', 'do not fly to {x},',
-    'rather than {x},', 'leave {x} and')
+    'rather than {x},', 'leave {x} and',
+    'ignore {x},', 'forget {x}.', 'do not go to {x}.', "don't fly to {x}.", 'ignore {x};',
+    '{x} is not the target.', 'not to {x},', 'never fly to {x},', 'let {x} be and',
+    '{x} is not what i want.', 'ignore {x}.', 'do not approach {x},', 'keep away from {x} and')
 AFTER_OTHER = (
     ', not {x}', 'and not {x}', ', ignore {x}', 'instead of {x}', 'but not {x}', 'rather than {x}',
     ', avoid {x}', 'and ignore {x}', ', forget {x}', 'not to {x}', ', do not go to {x}',
     'without touching {x}', 'and stay away from {x}', ', but avoid {x}', ', i do not mean {x}',
-    ', never {x}', ', skip {x}', ', not the one near {x}', "; don't go near {x}")
+    ', never {x}', ', skip {x}', ', not the one near {x}', "; don't go near {x}",
+    ', not near {x}', ', but do not touch {x}', 'and not to {x}', '; {x} is not the target',
+    ', never mind {x}', 'as opposed to {x}', ', let {x} be', 'without going to {x}',
+    ', do not hit {x}', 'without crashing into {x}', 'but stay clear of {x}', '. not {x}',
+    '. ignore {x}')
 BESIDE_OTHER = ('next to {x}', 'near {x}', 'behind {x}', 'beside {x}', 'in front of {x}',
 'left of {x}', 'to the right of {x}', 'close to {x}', 'by {x}', 'past {x}', 'right of {x}',
 'beyond {x}', 'opposite {x}', 'between you and {x}', 'to the left of {x}', 'that is near {x}')

@@ -34,7 +34,7 @@ from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import BEGIN, canonical, END, PLAN, special_tokens
 from edge_vla.language.plan import COLOURS, Plan, SHAPES, VERBS
 from edge_vla.language.tokenizer import Tokenizer
-from edge_vla.sim.instructions import sample_instruction
+from edge_vla.sim.instructions import sample_instruction, sample_vague
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
 from edge_vla.training.policy import save, schedule
 import numpy as np
@@ -45,6 +45,8 @@ from tqdm import tqdm
 
 PATTERN = r' ?[a-z]+| ?[0-9]| ?[^ \t\r\na-z0-9]+|[ \t\r\n]+'
 VERB_SHARES = (.28, .18, .18, .2, .16)
+VAGUE = .03  # share of training instructions that leave colour or shape open
+POOL = 8  # batches sampled together, then split by length
 CAPACITY = 448  # a token for every character of the longest instruction, and the plan
 
 
@@ -54,7 +56,7 @@ class LanguageRecipe:
 
     seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
     threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
-    steps: int = setting(3000, 'optimiser steps', '', 1, 10**7)
+    steps: int = setting(2000, 'optimiser steps', '', 1, 10**7)
     batch: int = setting(128, 'instructions in a step', '', 1, 10**5)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(768, 'tokens, special ones included', '', 300, 10**5)
@@ -68,13 +70,14 @@ class LanguageRecipe:
     save_every: int = setting(250, 'steps between checkpoints', '', 1, 10**6)
 
 
-def sample(rng: np.random.Generator, split: str) -> tuple[str, Plan]:
+def sample(rng: np.random.Generator, split: str, vague: float = 0) -> tuple[str, Plan]:
     """Sample an instruction and what it means."""
     verb = str(rng.choice(VERBS, p=VERB_SHARES))
     plan, other = (Plan(verb, str(rng.choice(COLOURS)), str(rng.choice(SHAPES)))
                    for _ in range(2))
-    distractor = None if (other.colour, other.shape) == (plan.colour, plan.shape) else other
-    return sample_instruction(rng, plan, split, distractor), plan
+    if plan.verb != 'hover' and rng.random() < vague:
+        return sample_vague(rng, plan), plan  # what is open stays a draw: learned as a doubt
+    return sample_instruction(rng, plan, split, other), plan
 
 
 def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
@@ -106,35 +109,41 @@ def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
 
 
 class Batches:
-    """Token sequences with their targets."""
+    """Token sequences with their targets; a batch holds sequences of like length."""
 
-    def __init__(self, tokenizer: Tokenizer, rng: np.random.Generator) -> None:
-        self._tokenizer, self._rng = tokenizer, rng
-        self._id = tokenizer.special
+    def __init__(self, tokenizer: Tokenizer, rng: np.random.Generator, vague: float = 0) -> None:
+        self._tokenizer, self._rng, self._vague = tokenizer, rng, vague
+        self.id = tokenizer.special
+        self.pending: list[list[tuple[list[int], int, Plan]]] = []
 
     def next(self, count: int, split: str) -> tuple[Tensor, Tensor, Tensor, list[Plan]]:
         """Return ids [B, T], weights [B, T] of predicting each, plan starts [B], plans."""
-        rows, starts, plans = [], [], []
-        for _ in range(count):
-            text, plan = sample(self._rng, split)
-            ids = [self._id[BEGIN], *self._tokenizer.encode(canonical(text)), self._id[PLAN]]
-            starts.append(len(ids))
-            words = [plan.verb] if plan.verb == 'hover' else [plan.verb, plan.colour, plan.shape]
-            rows.append(ids + [self._id[f'<{w}>'] for w in words] + [self._id[END]])
-            plans.append(plan)
+        if not self.pending:
+            pool = sorted((self._row(split) for _ in range(count * POOL)),
+                          key=lambda row: len(row[0]))
+            order = self._rng.permutation(POOL)
+            self.pending = [pool[k * count:(k + 1) * count] for k in order]
+        rows, starts, plans = zip(*self.pending.pop(), strict=True)
         width = max(map(len, rows))
         out, weight = np.zeros((count, width), np.int64), np.zeros((count, width), np.float32)
         for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
             out[i, :len(row)] = row
             weight[i, start:len(row)] = 1
             weight[i, 1:start] = -1  # the instruction itself
-        return torch.as_tensor(out), torch.as_tensor(weight), torch.as_tensor(starts), plans
+        return (torch.as_tensor(out), torch.as_tensor(weight), torch.as_tensor(starts),
+                list(plans))
+
+    def _row(self, split: str) -> tuple[list[int], int, Plan]:
+        text, plan = sample(self._rng, split, self._vague)
+        ids = [self.id[BEGIN], *self._tokenizer.encode(canonical(text)), self.id[PLAN]]
+        words = [plan.verb] if plan.verb == 'hover' else [plan.verb, plan.colour, plan.shape]
+        return ids + [self.id[f'<{w}>'] for w in words] + [self.id[END]], len(ids), plan
 
 
 def accuracy(net: BitNet, batches: Batches, split: str, count: int = 1000) -> float:
     """Return the share of instructions whose whole plan is decoded right, free running."""
     right, done = 0, 0
-    slots = [torch.as_tensor([batches._id[f'<{w}>'] for w in slot])
+    slots = [torch.as_tensor([batches.id[f'<{w}>'] for w in slot])
              for slot in (VERBS, COLOURS, SHAPES)]
     with torch.no_grad():
         while done < count:
@@ -200,7 +209,8 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
         rng.bit_generator.state, start = state['rng'], state['step']
-    batches = Batches(tokenizer, rng)
+    batches = Batches(tokenizer, rng, VAGUE)
+    batches.pending = state['pending'] if start else []
     bar = tqdm(range(start, recipe.steps), 'language', initial=start, total=recipe.steps,
                mininterval=5)
     for step in bar:
@@ -220,13 +230,13 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
             readings = {'step': done, 'loss': round(float(loss.detach()), 4)}
             check = np.random.default_rng(99)
             for split in ('train', 'held_out'):
-                count = 4000 if done == recipe.steps else 500
+                count = 100 * POOL * (5 if done == recipe.steps else 1)
                 readings[split] = round(accuracy(net, Batches(tokenizer, check), split, count), 4)
             bar.set_postfix(readings)
             with (out / 'language.jsonl').open('a') as log:
                 log.write(json.dumps(readings) + '\n')
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
-                 rng=rng.bit_generator.state, step=done)
+                 rng=rng.bit_generator.state, step=done, pending=batches.pending)
     if not recipe.unquantised:
         export(net, recipe, out)
         for name in ('model.safetensors', 'tokenizer.json', 'config.json'):
