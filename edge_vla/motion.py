@@ -44,7 +44,8 @@ def motion_from_odometry(stamp_ns: int, quaternion: Sequence[float], linear: Seq
     """
     x, y, z, w = (float(v) for v in quaternion)
     norm = math.sqrt(x * x + y * y + z * z + w * w)
-    x, y, z, w = (x / norm, y / norm, z / norm, w / norm) if norm > 1e-6 else (0.0, 0.0, 0.0, 1.0)
+    x, y, z, w = (x / norm, y / norm, z / norm, w / norm) if not norm <= 1e-6 else (
+        0.0, 0.0, 0.0, 1.0)
     roll = math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
     pitch = math.asin(max(-1.0, min(1.0, 2 * (w * y - z * x))))
     cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)

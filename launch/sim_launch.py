@@ -18,13 +18,13 @@
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 SHARE = Path(get_package_share_directory('edge_vla'))
 
@@ -35,7 +35,9 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'instruction', default_value='fly to the red sphere',
             description='what to do; the objects it names are put into the scene'),
-        DeclareLaunchArgument('seed', default_value='1', description='which scene'),
+        DeclareLaunchArgument(
+            'seed', default_value='',
+            description='which scene; empty leaves that to sim_params_file'),
         DeclareLaunchArgument(
             'sim_params_file', default_value=str(SHARE / 'config' / 'sim.yaml'),
             description='YAML file with the parameters of sim_node'),
@@ -58,12 +60,18 @@ def generate_launch_description() -> LaunchDescription:
         launch_arguments={name: LaunchConfiguration(name) for name in (
             'params_file', 'namespace', 'use_sim_time', 'autostart', 'log_level',
             'instruction')}.items())
-    simulator = Node(
+    # the pilot comes first: its profile for the middleware also serves the simulator
+    return LaunchDescription([*arguments, pilot, OpaqueFunction(function=simulator)])
+
+
+def simulator(context: LaunchContext) -> list[Node]:
+    """Describe the simulator, now that the arguments are known."""
+    given = {'sim.instruction': ParameterValue(LaunchConfiguration('instruction'),
+                                               value_type=str)}
+    if LaunchConfiguration('seed').perform(context):
+        given['sim.seed'] = ParameterValue(LaunchConfiguration('seed'), value_type=int)
+    return [Node(
         package='edge_vla', executable='sim_node', name='sim_node',
         namespace=LaunchConfiguration('namespace'), output='screen', emulate_tty=True,
-        parameters=[LaunchConfiguration('sim_params_file'), {
-            'sim.instruction': ParameterValue(LaunchConfiguration('instruction'), value_type=str),
-            'sim.seed': ParameterValue(LaunchConfiguration('seed'), value_type=int)}],
-        ros_arguments=['--log-level', LaunchConfiguration('log_level')])
-    # the pilot comes first: its profile for the middleware also serves the simulator
-    return LaunchDescription([*arguments, pilot, simulator])
+        parameters=[LaunchConfiguration('sim_params_file'), given],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')])]

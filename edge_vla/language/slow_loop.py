@@ -30,13 +30,14 @@ class SlowLoop:
     ----------
     head : LanguageHead
     on_context : callable
-        Called with each new Context, from this thread.
+        Called with each new Context, from this thread; with None when the newest instruction
+        is blank.
     on_error : callable
         Called with the instruction and the exception when one cannot be read.
 
     """
 
-    def __init__(self, head: LanguageHead, on_context: Callable[[Context], None],
+    def __init__(self, head: LanguageHead, on_context: Callable[[Context | None], None],
                  on_error: Callable[[str, Exception], None]) -> None:
         self._head, self._on_context, self._on_error = head, on_context, on_error
         self._wake = threading.Condition()
@@ -46,7 +47,7 @@ class SlowLoop:
         self._thread.start()
 
     def instruct(self, instruction: str) -> None:
-        """Hand over an instruction; returns at once."""
+        """Hand over an instruction; returns at once. A blank one revokes those before it."""
         with self._wake:
             self._instruction = instruction
             self._wake.notify()
@@ -65,14 +66,18 @@ class SlowLoop:
                 if self._stopping:
                     return
                 instruction, self._instruction = self._instruction, None
+            context, error = None, None
             try:
-                context = self._head.read(instruction)
-            except Exception as error:  # noqa: B902  the thread must outlive any one sentence
-                self._on_error(instruction, error)
-                continue
+                if instruction.strip():
+                    context = self._head.read(instruction)
+            except Exception as caught:  # noqa: B902  the thread must outlive any one sentence
+                error = caught
             with self._wake:
                 if self._stopping:
                     return
                 if self._instruction is not None:  # a newer one came while this was read
                     continue
-            self._on_context(context)
+            if error is None:
+                self._on_context(context)
+            else:
+                self._on_error(instruction, error)

@@ -25,6 +25,7 @@ import math
 
 from builtin_interfaces.msg import Time
 from edge_vla.datatypes import Command, Frame, Motion
+from edge_vla.motion import motion_from_odometry
 from edge_vla.vision.encodings import decode_compressed, to_rgb
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
@@ -97,15 +98,9 @@ def odometry_to_motion(message: Odometry) -> Motion:
     want it; roll and pitch turn it upright.
     """
     q, t = message.pose.pose.orientation, message.twist.twist
-    roll = math.atan2(2 * (q.w * q.x + q.y * q.z), 1 - 2 * (q.x * q.x + q.y * q.y))
-    sine = 2 * (q.w * q.y - q.z * q.x)
-    pitch = math.asin(max(-1.0, min(1.0, sine))) if math.isfinite(sine) else math.nan
-    cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
-    x, y, z = t.linear.x, t.linear.y, t.linear.z
-    across = sr * y + cr * z
-    velocity = np.array([cp * x + sp * across, cr * y - sr * z, -sp * x + cp * across])
-    rate = (sr * t.angular.y + cr * t.angular.z) / max(cp, 0.1)
-    return Motion(to_nanoseconds(message.header.stamp), velocity, rate, roll, pitch)
+    return motion_from_odometry(
+        to_nanoseconds(message.header.stamp), (q.x, q.y, q.z, q.w),
+        (t.linear.x, t.linear.y, t.linear.z), (t.angular.x, t.angular.y, t.angular.z))
 
 
 def command_to_twist(command: Command, frame_id: str) -> TwistStamped:

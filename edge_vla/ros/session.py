@@ -62,6 +62,13 @@ class Pose:
     yaw: float
 
 
+def _profile() -> Path | None:
+    """Return the middleware profile that makes room for whole images in shared memory."""
+    prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
+    folders = [SOURCE, *(Path(p) / 'share' / 'edge_vla' for p in prefixes if p)]
+    return next((p for f in folders if (p := f / 'config' / PROFILE).is_file()), None)
+
+
 class FlightObserver(Node):
     """Gives instructions and keeps the newest of everything."""
 
@@ -142,6 +149,8 @@ class FlightSession:
         """Start the processes and the observer."""
         local = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
                  'ROS_DOMAIN_ID': str(self._domain)}
+        if (profile := _profile()) and 'FASTDDS_DEFAULT_PROFILES_FILE' not in os.environ:
+            local['FASTDDS_DEFAULT_PROFILES_FILE'] = str(profile)
         self._saved = {k: os.environ.get(k) for k in local}
         os.environ.update(local)
         try:
@@ -180,9 +189,6 @@ class FlightSession:
             for group, config in self._parameters[name].items()}}}), encoding='utf-8')
         environment = dict(os.environ)
         environment.setdefault('ROS_LOG_DIR', self._folder.name)
-        for config in (SOURCE / 'config', Path(sys.prefix) / 'share' / 'edge_vla' / 'config'):
-            if (config / PROFILE).is_file():  # room for whole images in shared memory
-                environment.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(config / PROFILE))
         arguments = ['--ros-args', '--params-file', str(path)]
         if name == 'vla_node':
             arguments += ['-p', 'use_sim_time:=true']
@@ -201,7 +207,8 @@ class FlightSession:
         Raises
         ------
         EdgeVlaError
-            A node ended, or it took longer than `timeout` seconds; the message quotes its log.
+            A node ended or cannot fly, or it took longer than `timeout` seconds; the message
+            says why or quotes the log.
 
         """
         end = time.monotonic() + timeout
@@ -211,6 +218,8 @@ class FlightSession:
                 if process.poll() is not None:
                     raise EdgeVlaError(f'{name} ended with status {process.returncode}:\n'
                                        + self.tail(name))
+            if 'cannot configure' in (said := self.observer.diagnostics.get('message', '')):
+                raise EdgeVlaError(f'vla_node: {said}')
             if time.monotonic() > end:
                 raise EdgeVlaError(f'no commands after {timeout:.0f} s; vla_node says:\n'
                                    + self.tail('vla_node'))

@@ -15,6 +15,7 @@
 
 """The built-in simulator as a node: camera, odometry and clock out, velocity commands in."""
 
+from collections.abc import Sequence
 import math
 import time
 from typing import Any
@@ -39,6 +40,8 @@ except ImportError:  # not among the PyPI wheels
     TFMessage = None
 
 TICK_HZ = 120.0  # rate of /clock and odometry; frames come every few ticks
+CAMERA_FRAME = 'camera_optical_frame'  # z along the view, x right, y down (REP-103)
+OPTICAL = (-.5, .5, -.5, .5)  # quaternion x y z w of that frame in the body
 REMEMBERED = 256  # frames whose commands are still waited for
 
 
@@ -96,11 +99,13 @@ class SimNode(Node):
             return
         frame = Frame(now, sim.frame().image)
         self._sent[now] = time.monotonic()
-        self._image.publish(conversions.frame_to_image(frame, 'camera'))
-        self._info.publish(conversions.camera_info(now, 'camera', camera.width, camera.height,
-                                                   math.radians(camera.fov)))
+        self._image.publish(conversions.frame_to_image(frame, CAMERA_FRAME))
+        self._info.publish(conversions.camera_info(
+            now, CAMERA_FRAME, camera.width, camera.height, math.radians(camera.fov)))
         if self._tf is not None:
-            self._tf.publish(self._transform(now))
+            self._tf.publish(TFMessage(transforms=[
+                _transform(now, 'odom', 'base_link', sim.position, sim.quaternion),
+                _transform(now, 'base_link', CAMERA_FRAME, (0, 0, 0), OPTICAL)]))
         if len(self._sent) > REMEMBERED:
             del self._sent[next(iter(self._sent))]
 
@@ -125,14 +130,6 @@ class SimNode(Node):
         response.success, response.message = True, f'scene {self.config.sim.seed} again'
         return response
 
-    def _transform(self, stamp_ns: int) -> Any:
-        out = TransformStamped(child_frame_id='base_link')
-        out.header.stamp, out.header.frame_id = conversions.to_stamp(stamp_ns), 'odom'
-        p, q = out.transform.translation, out.transform.rotation
-        p.x, p.y, p.z = (float(v) for v in self.sim.position)
-        q.x, q.y, q.z, q.w = (float(v) for v in self.sim.quaternion)
-        return TFMessage(transforms=[out])
-
     def _report(self) -> None:
         """Tell the time from handing a frame to the middleware to the arrival of its command."""
         window, self._latencies = self._latencies, []
@@ -146,6 +143,16 @@ class SimNode(Node):
 
     def close(self) -> None:
         """Nothing has to be left in order."""
+
+
+def _transform(stamp_ns: int, parent: str, child: str, position: Sequence[float],
+               quaternion: Sequence[float]) -> TransformStamped:
+    out = TransformStamped(child_frame_id=child)
+    out.header.stamp, out.header.frame_id = conversions.to_stamp(stamp_ns), parent
+    p, q = out.transform.translation, out.transform.rotation
+    p.x, p.y, p.z = (float(v) for v in position)
+    q.x, q.y, q.z, q.w = (float(v) for v in quaternion)
+    return out
 
 
 def main() -> int:

@@ -34,7 +34,6 @@ def run(make: Callable[[], Node], name: str) -> int:
     rclpy's own handlers end the context at once; here the node first gets its ``close()``,
     so that a last zero command still goes out.
     """
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stopping = False
 
     def stop(_signal: int, _frame: types.FrameType | None) -> None:
@@ -43,6 +42,7 @@ def run(make: Callable[[], Node], name: str) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
         node = make()

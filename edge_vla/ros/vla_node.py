@@ -15,7 +15,9 @@
 
 """The pilot as a managed node: images, an instruction and odometry in, velocities out."""
 
+from collections.abc import Mapping
 import gc
+import math
 import time
 from typing import Any
 
@@ -31,6 +33,7 @@ from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
@@ -38,6 +41,8 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 MOTION_LIFE_S = 0.5  # older odometry counts as none
+RAW_LIFE_S = 1.0  # raw images younger than this make compressed ones superfluous
+LAST_WORD_S = 0.2  # how long a last zero may take to be acknowledged
 LOG_EVERY_S = 2.0
 
 
@@ -82,13 +87,22 @@ class VlaNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, allocate, compile and warm up; nothing of that is left for a callback."""
         began = time.monotonic()
+        self._clear()
         try:
             self._pipeline = Pipeline.load(self.config.pipeline, synchronous=False)
-        except EdgeVlaError as error:
-            self.get_logger().error(f'cannot configure: {error}')
+            self._connect()
+        except Exception as error:  # noqa: B902  rclpy would swallow it without a word
+            self._release()
+            self._fail(f'cannot configure: {_said(error)}')
             return TransitionCallbackReturn.FAILURE
+        gc.collect()
+        gc.freeze()  # what is loaded stays: later collections need not walk it
+        self.get_logger().info(f'configured in {time.monotonic() - began:.1f} s')
+        return TransitionCallbackReturn.SUCCESS
+
+    def _connect(self) -> None:
+        """Start the slow loop and create topics, services and timers."""
         self._slow = SlowLoop(self._pipeline.language, self._on_context, self._on_language_error)
-        self._clear()
         create, keep = self.create_publisher, self._entities
         self._command = create(TwistStamped, 'cmd_vel', qos.COMMAND)
         self._narration = create(String, 'narration', qos.RELIABLE)
@@ -112,17 +126,13 @@ class VlaNode(LifecycleNode):
                          self.create_timer(period, callback, clock=self._steady)))
         if self._instruction:
             self._slow.instruct(self._instruction)
-        gc.collect()
-        gc.freeze()  # what is loaded stays: later collections need not walk it
-        self.get_logger().info(f'configured in {time.monotonic() - began:.1f} s')
-        return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to command."""
         self._gate.reset()
         if self._pipeline is not None:
             self._pipeline.reset()
-        self._last_good = None
+        self._last_good = self._received = self._number = None
         self._active = True
         return TransitionCallbackReturn.SUCCESS
 
@@ -134,6 +144,7 @@ class VlaNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything that was configured."""
         self._release()
+        self._clear()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -157,6 +168,7 @@ class VlaNode(LifecycleNode):
         if self._active:
             self._active = False
             self._send(self._gate.zero(self._stamp_ns, 'disabled'))
+            self._command.wait_for_all_acked(Duration(seconds=LAST_WORD_S))
 
     def _release(self) -> None:
         if self._slow is not None:
@@ -166,6 +178,7 @@ class VlaNode(LifecycleNode):
             destroy(entity)
         self._entities.clear()
         self._pipeline = None
+        gc.unfreeze()
 
     def _clear(self) -> None:
         self._last_good: float | None = None
@@ -173,21 +186,37 @@ class VlaNode(LifecycleNode):
         self._motion: tuple[float, Motion] | None = None
         self._reading: Context | None = None
         self._error = ''
-        self._error_at = -1e9
+        self._error_at = -math.inf
         self._state = 'disabled'
         self._tokens = 0
-        self._frames = self._refused = self._lost = 0
+        self._frames = self._dropped = self._refused = self._lost = 0
+        self._number: int | None = None
+        self._sender: object = None
+        self._raw_at = -math.inf
         self._busy, self._delay = diagnostics.Window(), diagnostics.Window()
         self._interval = diagnostics.Window()
         self._received: float | None = None
 
     # --- fast loop ---
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image, info: Mapping[str, Any]) -> None:
+        self._raw_at = time.monotonic()
+        self._count(info)
         self._on_frame(message, conversions.image_to_frame)
 
-    def _on_compressed(self, message: CompressedImage) -> None:
-        self._on_frame(message, conversions.compressed_to_frame)
+    def _on_compressed(self, message: CompressedImage, info: Mapping[str, Any]) -> None:
+        # drivers that use image_transport publish every picture both ways
+        if time.monotonic() - self._raw_at > RAW_LIFE_S:
+            self._count(info)
+            self._on_frame(message, conversions.compressed_to_frame)
+
+    def _count(self, info: Mapping[str, Any]) -> None:
+        """Count the images that were published but never seen here."""
+        number, sender = info.get('publication_sequence_number'), info.get('publisher_gid')
+        if self._active:
+            if None not in (number, self._number) and sender == self._sender:
+                self._dropped += max(0, number - self._number - 1)
+            self._number, self._sender = number, sender
 
     def _on_frame(self, message: Any, decode: Any) -> None:
         if not self._active or self._pipeline is None:
@@ -208,9 +237,12 @@ class VlaNode(LifecycleNode):
             command = self._gate.filter(action)
         except Exception as error:  # noqa: B902  a flying node must survive every frame
             self._refused += 1
-            self._fail(f'frame refused: {error}')
+            self._fail(f'frame refused: {_said(error)}')
+            if not isinstance(error, EdgeVlaError):
+                self._pipeline.reset()  # it may have stopped half way
             return
         if command.state == 'rejected':
+            self._pipeline.reset()  # else what is not finite would stay in its state
             self._fail('the policy gave a command that is not finite: braking')
         if not self._enabled:
             command = self._gate.zero(frame.stamp_ns, 'disabled')
@@ -227,7 +259,10 @@ class VlaNode(LifecycleNode):
         self._busy.add((now - received) * 1e3)
         self._delay.add((self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-6)
         if self._debug.get_subscription_count():
-            self._draw(frame, action, command)
+            try:
+                self._draw(frame, action, command)
+            except Exception as error:  # noqa: B902  a picture is not worth a flight
+                self._fail(f'no debug image: {_said(error)}')
 
     def _send(self, command: Command) -> None:
         self._state = command.state
@@ -246,7 +281,12 @@ class VlaNode(LifecycleNode):
             self._send(self._gate.decay(age))
 
     def _on_odometry(self, message: Odometry) -> None:
-        self._motion = (time.monotonic(), conversions.odometry_to_motion(message))
+        motion = conversions.odometry_to_motion(message)
+        if math.isfinite(sum(motion.velocity) + motion.yaw_rate + motion.roll + motion.pitch):
+            self._motion = (time.monotonic(), motion)
+        else:
+            self._motion = None
+            self._fail('odometry is not finite: flying without')
 
     def _draw(self, frame: Frame, action: Action, command: Command) -> None:
         from edge_vla.visualization.overlay import draw, Overlay
@@ -266,10 +306,9 @@ class VlaNode(LifecycleNode):
         self._instruction = text
         if self._pipeline is None or self._slow is None:
             return
-        if text.strip():
-            self._slow.instruct(text)
-        else:
-            self._on_context(None)
+        if not text.strip():
+            self._on_context(None)  # hover at once, whatever is being read
+        self._slow.instruct(text)
 
     def _on_context(self, context: Context | None) -> None:
         self._reading = context
@@ -313,13 +352,14 @@ class VlaNode(LifecycleNode):
         config, result = parameters.on_change(self, VlaNodeConfig, changed)
         if config is None:
             return result
-        previous, self.config = self.config, config
+        self.config = config
         self._gate.config = config.safety
         if self._pipeline is not None:
             self._pipeline.config = config.pipeline
-        if config.node.enabled != previous.node.enabled:
+        names = {p.name for p in changed}
+        if 'node.enabled' in names:
             self._on_enable(SetBool.Request(data=config.node.enabled), SetBool.Response())
-        if config.pipeline.instruction != previous.pipeline.instruction:
+        if 'pipeline.instruction' in names:
             self._instruct(config.pipeline.instruction)
         return result
 
@@ -331,7 +371,9 @@ class VlaNode(LifecycleNode):
         now, context = time.monotonic(), self._reading
         age = None if self._last_good is None else now - self._last_good
         level, message = diagnostics.OK, 'flying'
-        if not self._active:
+        if self._pipeline is None and self._error:
+            level, message = diagnostics.ERROR, self._error
+        elif not self._active:
             message = 'not active'
         elif now - self._error_at < 2 * self.config.node.diagnostics_period:
             level, message = diagnostics.ERROR, self._error
@@ -348,7 +390,8 @@ class VlaNode(LifecycleNode):
                 'receive to command p50/p95/p99 [ms]': self._busy.percentiles(),
                 'stamp to command p50/p95/p99 [ms]': self._delay.percentiles(),
                 'frame age [s]': 'none' if age is None else f'{age:.3f}',
-                'frames': self._frames, 'frames refused': self._refused,
+                'frames': self._frames, 'frames dropped': self._dropped,
+                'frames refused': self._refused,
                 'times without images': self._lost, 'tokens': self._tokens,
                 'memory [MB]': f'{diagnostics.resident_megabytes():.0f}',
                 'safety': self._state, 'enabled': self._enabled,
@@ -356,6 +399,11 @@ class VlaNode(LifecycleNode):
                 'plan': 'none' if context is None else context.text,
                 'confidence': 'none' if context is None else f'{context.confidence:.3f}',
                 'last error': self._error or 'none'}))
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says; unexpected ones with their type."""
+    return str(error) if isinstance(error, EdgeVlaError) else f'{type(error).__name__}: {error}'
 
 
 def main() -> int:
