@@ -32,8 +32,8 @@ def quantise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def ternary_matmul(packed: np.ndarray, x: np.ndarray, out_features: int) -> np.ndarray:
     """Multiply int8 [T, K] by the transpose of a packed matrix; exact int64 [T, M]."""
-    trits = np.concatenate([((packed >> shift) & 3).astype(np.int64) - 1 for shift in (0, 2, 4, 6)])
-    return x.astype(np.int64) @ trits[:out_features].T
+    codes = np.concatenate([(packed >> shift) & 3 for shift in (0, 2, 4, 6)])
+    return x.astype(np.int64) @ (codes[:out_features].astype(np.int64) - 1).T
 
 
 def gated_relu2(gate: np.ndarray, up: np.ndarray) -> np.ndarray:

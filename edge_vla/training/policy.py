@@ -44,7 +44,7 @@ class Recipe:
     grounding_steps: int = setting(9000, 'optimiser steps of stage 1', '', 1, 10**7)
     grounding_rate: float = setting(2e-3, 'peak learning rate of stage 1', '', 1e-6, 1.0)
     pool: int = setting(64, 'batches of frames kept for a second use', '', 1, 10**5)
-    iterations: int = setting(60, 'DAgger iterations of stage 2', '', 1, 10**6)
+    iterations: int = setting(45, 'DAgger iterations of stage 2', '', 1, 10**6)
     worlds: int = setting(96, 'worlds flown at once', '', 1, 10**4)
     horizon: int = setting(128, 'steps flown in an iteration', '', 8, 10**5)
     updates: int = setting(150, 'optimiser steps in an iteration', '', 1, 10**5)
