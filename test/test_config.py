@@ -17,6 +17,7 @@
 
 import argparse
 from dataclasses import fields, FrozenInstanceError, is_dataclass
+from pathlib import Path
 
 from edge_vla import config
 from edge_vla.config import (
@@ -33,6 +34,7 @@ from edge_vla.config import (
 from edge_vla.exceptions import ConfigError
 from hypothesis import given, strategies as st
 import pytest
+import yaml
 
 TREES = (VlaNodeConfig, SimNodeConfig)
 
@@ -118,3 +120,15 @@ def test_every_dataclass_of_the_module_is_reachable() -> None:
     made = {c for c in vars(config).values() if isinstance(c, type) and is_dataclass(c)
             and c.__name__.endswith('Config')}
     assert made == set().union(*(reached(t) for t in TREES))
+
+
+@pytest.mark.parametrize(('name', 'tree'), [('vla.yaml', VlaNodeConfig),
+                                            ('sim.yaml', SimNodeConfig)])
+def test_parameter_files_hold_every_setting_with_its_default(root: Path, name: str,
+                                                             tree: type) -> None:
+    content = yaml.safe_load((root / 'config' / name).read_text())
+    assert list(content) == ['/**']  # a bare node name would not reach a node in a namespace
+    values = flatten(content['/**']['ros__parameters'])
+    assert values == {s.name: s.default for s in settings_of(tree)}
+    for s in settings_of(tree):  # ROS takes no integer for a double
+        assert type(values[s.name]) is s.type, s.name

@@ -35,17 +35,18 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # the shipped profile: without it whole images above 512 KB hardly arrive
 os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(
     Path(__file__).resolve().parents[2] / 'config' / 'fastdds.xml')
-os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
 
 
 class Bench:
     """Starts nodes and talks to them from a node of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, domain: int | None = None) -> None:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
         self.folder = folder
-        os.environ['ROS_LOG_DIR'] = str(folder)
+        # what a killed process leaves in shared memory must not reach the next test
+        self.domain = domain or random.SystemRandom().randint(1, 101)
+        os.environ |= {'ROS_LOG_DIR': str(folder), 'ROS_DOMAIN_ID': str(self.domain)}
         self.processes: dict[str, subprocess.Popen] = {}
         self.context = rclpy.Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
@@ -114,8 +115,13 @@ class Bench:
 
     def close(self) -> None:
         """End everything."""
-        for process in self.processes.values():
-            if process.poll() is None:
+        running = [p for p in self.processes.values() if p.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        for process in running:
+            try:
+                process.wait(10.0)
+            except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         self.executor.remove_node(self.node)

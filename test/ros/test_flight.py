@@ -129,7 +129,7 @@ def test_killing_the_simulator_stops_and_restarting_resumes(flight: Flight) -> N
     bench = flight.bench
     # like an autopilot, the witness hears nothing from the simulator: a process that is killed
     # while it writes into shared memory keeps those it writes to from hearing for up to 1 s
-    witness = type(bench)(bench.folder)
+    witness = type(bench)(bench.folder, bench.domain)
     commands = witness.listen(TwistStamped, 'cmd_vel', qos.COMMAND)
     try:
         witness.until(lambda: any(speed(m) > .15 for _, m in commands), 'a command to move')
@@ -147,6 +147,27 @@ def test_killing_the_simulator_stops_and_restarting_resumes(flight: Flight) -> N
     bench.start('sim_node', **SCENE)
     flight.await_motion()
     assert bench.processes['vla_node'].poll() is None
+
+
+def test_a_simulator_as_fast_as_it_goes_still_listens(bench) -> None:  # noqa: ANN001
+    bench.start('sim_node', sim__real_time_factor=0.0, sim__wind=0.0, **SCENE)
+    poses = bench.listen(Odometry, 'odom', qos.SENSOR)
+    commands = bench.node.create_publisher(TwistStamped, 'cmd_vel', qos.COMMAND)
+    bench.until(lambda: bool(poses), 'odometry')
+    start = poses[-1][1].pose.pose.position.z
+    climb = TwistStamped()
+    climb.twist.linear.z = .5
+
+    def climbed() -> bool:
+        commands.publish(climb)
+        return poses[-1][1].pose.pose.position.z > start + 1
+    bench.until(climbed, 'a climb')
+    assert bench.call(Trigger, '/sim_node/reset', Trigger.Request()).success
+    known = len(poses)
+    bench.until(lambda: len(poses) > known, 'odometry after the reset')
+    stamps = [conversions.to_nanoseconds(m.header.stamp) for _, m in poses]
+    assert stamps == sorted(stamps)  # time goes on over a reset
+    assert bench.stop('sim_node') == 0
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -153,6 +153,8 @@ def test_a_misbehaving_camera_is_survived(bench) -> None:  # noqa: ANN001
     for _ in range(5):
         camera.odometry.publish(odometry)
         assert all(math.isfinite(v) for m in camera.fly(2) for v in numbers(m))
+    camera.odometry.publish(odometry)
+    assert camera.report()[:2] == (b'\x02', 'odometry is not finite: flying without')
     # the clock goes back, then leaps
     for jump in (-10**9, 10**12):
         camera.shoot(step_ns=jump)
@@ -182,6 +184,24 @@ def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
         return bool(pictures) and len(camera.commands) > known
     bench.until(seen, 'a debug image')
     assert pictures[-1][1].encoding == 'rgb8' and pictures[-1][1].width >= 160
+    # a driver that publishes every picture both ways is answered once for each
+    camera.fly(5)
+    camera.commands.clear()
+    for _ in range(20):
+        message = CompressedImage(format='jpeg', data=array('B', jpeg.tobytes()))
+        message.header.stamp = conversions.to_stamp(camera.stamp_ns)
+        camera.compressed.publish(message)
+        camera.shoot()
+    stamps = [conversions.to_nanoseconds(m.header.stamp) for _, m in camera.commands]
+    assert len(stamps) > 10 and stamps == sorted(set(stamps))
+
+    # pictures that come faster than they can be answered are left out, and counted
+    def dropped() -> bool:
+        for _ in range(50):
+            camera.stamp_ns += 1_000_000
+            camera.images.publish(frame_to_image(Frame(camera.stamp_ns, camera.image), 'camera'))
+        return int(camera.report()[2]['frames dropped']) > 0
+    bench.until(dropped, 'a dropped frame')
 
 
 def test_parameters_and_services(bench) -> None:  # noqa: ANN001
@@ -211,6 +231,12 @@ def test_parameters_and_services(bench) -> None:  # noqa: ANN001
     assert bench.call(SetBool, '/vla_node/enable', SetBool.Request(data=True)).success
     assert camera.fly(10)
     assert bench.call(Trigger, '/vla_node/reset', Trigger.Request()).success
+    # no instruction: hovering
+    camera.fly(10)
+    assert max(map(abs, numbers(camera.commands[-1][1]))) > 0
+    camera.instruction.publish(String(data=' '))
+    camera.fly(20)
+    assert numbers(camera.commands[-1][1]) == pytest.approx([0, 0, 0, 0], abs=1e-9)
     # an instruction by parameter, one that cannot be read, and silence
     assert set_parameter(bench, 'pipeline.instruction', 'orbit the blue box clockwise')[0]
     bench.until(lambda: 'orbit the blue box' in camera.narrations[-1][1].data, 'the narration')
@@ -264,10 +290,13 @@ def test_transitions_in_any_order(bench) -> None:  # noqa: ANN001
 
 def test_a_model_that_is_not_there_is_refused(bench, tmp_path) -> None:  # noqa: ANN001
     process = bench.start('vla_node', autostart=False, pipeline__model=tmp_path)
+    camera = Camera(bench)
     assert not change(bench, Transition.TRANSITION_CONFIGURE)
     assert state(bench) == 'unconfigured' and process.poll() is None
     bench.spin(.2)
     assert 'no policy.safetensors' in bench.log('vla_node')
+    level, message, _ = camera.report()
+    assert level == b'\x02' and 'no policy.safetensors' in message
 
 
 def test_a_parameter_out_of_range_ends_the_start(bench) -> None:  # noqa: ANN001

@@ -1,0 +1,180 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The pilot node in this process, with a pipeline that goes wrong when told to."""
+
+from collections.abc import Iterator
+import math
+import time
+
+from edge_vla.datatypes import Action, Observation
+from edge_vla.exceptions import CheckpointError
+from edge_vla.pipeline import Pipeline
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
+
+from edge_vla.datatypes import Frame  # noqa: E402
+from edge_vla.ros import conversions, vla_node  # noqa: E402
+from edge_vla.ros.vla_node import VlaNode  # noqa: E402
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+
+IMAGE = np.full((120, 160, 3), 90, np.uint8)
+
+
+class Unreliable:
+    """A pipeline that does as it is told, or answers with `fault`."""
+
+    def __init__(self, language: object) -> None:
+        self.language, self.context = language, None
+        self.fault: object = None
+        self.resets = 0
+
+    def load(self, config: object, synchronous: bool) -> 'Unreliable':
+        if isinstance(self.fault, CheckpointError | MemoryError):
+            raise self.fault
+        return self
+
+    def step(self, observation: Observation) -> Action:
+        if isinstance(self.fault, Exception):
+            raise self.fault
+        velocity = np.array([1., 0., 0.]) if self.fault is None else self.fault
+        return Action(observation.frame.stamp_ns, velocity, 0.0)
+
+    def set_context(self, context: object) -> None:
+        self.context = context
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class Cockpit:
+    """A node under test, its pipeline, and what it published."""
+
+    def __init__(self, node: VlaNode, pipeline: Unreliable) -> None:
+        self.node, self.pipeline = node, pipeline
+        self.stamp_ns = 10**9
+        self.sent: list = []
+
+    def activate(self) -> None:
+        assert self.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert self.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        self.node._command.publish = self.sent.append
+
+    def fly(self, frames: int = 30) -> float:
+        """Show frames; return the last commanded forward speed."""
+        for _ in range(frames):
+            self.stamp_ns += 33_333_333
+            self.node._on_image(conversions.frame_to_image(Frame(self.stamp_ns, IMAGE), 'eye'), {})
+        return self.sent[-1].twist.linear.x
+
+    def report(self) -> tuple[bytes, str, dict[str, str]]:
+        told: list = []
+        self.node._diagnostics.publish = told.append
+        self.node._report()
+        status = told[0].status[0]
+        return status.level, status.message, {v.key: v.value for v in status.values}
+
+
+@pytest.fixture
+def cockpit(pilot: Pipeline, tmp_path, monkeypatch) -> Iterator[Cockpit]:  # noqa: ANN001
+    monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))
+    pipeline = Unreliable(pilot.language)
+    monkeypatch.setattr(vla_node, 'Pipeline', pipeline)
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = VlaNode(context=context, parameter_overrides=[
+        rclpy.Parameter('autostart', value=False)])
+    yield Cockpit(node, pipeline)
+    node.close()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+@pytest.mark.parametrize('velocity', [np.array([math.nan, 0, 0]), np.array([math.inf, 0, 0]),
+                                      np.zeros(2)])
+def test_commands_that_are_not_finite_brake_and_pass(cockpit: Cockpit, velocity) -> None:  # noqa: ANN001,E501
+    cockpit.activate()
+    assert cockpit.fly() == pytest.approx(1.0)
+    resets = cockpit.pipeline.resets
+    cockpit.pipeline.fault = velocity
+    first = cockpit.fly(1)
+    assert first < 1.0  # it brakes at once
+    assert cockpit.fly() == 0.0
+    assert cockpit.pipeline.resets > resets  # what is not finite must not stay in a state
+    level, message, values = cockpit.report()
+    assert level == b'\x02' and 'not finite' in message and values['safety'] == 'rejected'
+    cockpit.pipeline.fault = None
+    assert cockpit.fly() == pytest.approx(1.0)
+
+
+def test_a_pipeline_that_fails_is_braked_by_the_watchdog(cockpit: Cockpit, monkeypatch) -> None:  # noqa: ANN001,E501
+    cockpit.activate()
+    cockpit.fly()
+    cockpit.pipeline.fault = ZeroDivisionError('went wrong')
+    known = len(cockpit.sent)
+    cockpit.fly()
+    assert len(cockpit.sent) == known
+    now = time.monotonic()
+    safety = cockpit.node.config.safety
+    speeds = []
+    for age in (safety.stale_after / 2, safety.stale_after + safety.ramp_time / 2,
+                safety.stale_after + safety.ramp_time, 100.0):
+        monkeypatch.setattr(vla_node.time, 'monotonic', lambda age=age: now + age)
+        cockpit.node._last_good = now
+        cockpit.node._watch()
+        speeds.append(cockpit.sent[-1].twist.linear.x)
+    assert speeds == pytest.approx([1.0, .5, 0, 0], abs=1e-9)
+    monkeypatch.undo()
+    level, message, values = cockpit.report()
+    assert level == b'\x02' and message == 'frame refused: ZeroDivisionError: went wrong'
+    assert int(values['frames refused']) == 30
+    cockpit.pipeline.fault = None
+    assert cockpit.fly() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('fault', [CheckpointError('the model is gone'), MemoryError('no room')])
+def test_what_cannot_be_configured_says_why_and_may_be_tried_again(cockpit: Cockpit,
+                                                                   fault: Exception) -> None:
+    cockpit.pipeline.fault = fault
+    assert cockpit.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    level, message, _ = cockpit.report()
+    assert level == b'\x02' and message.startswith('cannot configure: ') and str(fault) in message
+    cockpit.pipeline.fault = None
+    cockpit.activate()
+    assert cockpit.fly() == pytest.approx(1.0)
+
+
+def test_a_debug_image_that_cannot_be_drawn_stops_nothing(cockpit: Cockpit, monkeypatch) -> None:  # noqa: ANN001,E501
+    cockpit.activate()
+    monkeypatch.setattr(cockpit.node._debug, 'get_subscription_count', lambda: 1)
+
+    def fail(*_: object) -> None:
+        raise ValueError('no pencil')
+    monkeypatch.setattr(cockpit.node, '_draw', fail)
+    assert cockpit.fly() == pytest.approx(1.0)
+    assert cockpit.report()[1] == 'no debug image: ValueError: no pencil'
+
+
+def test_a_node_that_is_not_active_commands_nothing(cockpit: Cockpit) -> None:
+    cockpit.activate()
+    cockpit.fly()
+    assert cockpit.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert cockpit.sent[-1].twist.linear.x == 0.0
+    known = len(cockpit.sent)
+    cockpit.fly()
+    cockpit.node._watch()
+    assert len(cockpit.sent) == known
+    assert cockpit.report()[:2] == (b'\x00', 'not active')

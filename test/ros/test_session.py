@@ -1,0 +1,75 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A flight session: both nodes as processes, watched from this one."""
+
+import os
+from pathlib import Path
+
+from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
+from edge_vla.exceptions import EdgeVlaError
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
+
+from edge_vla.ros.session import FlightSession  # noqa: E402
+
+TEXT = 'orbit the red sphere clockwise'
+
+
+def until(session: FlightSession, condition, what: str) -> None:  # noqa: ANN001
+    for _ in range(600):
+        if condition():
+            return
+        session.spin(.1)
+    pytest.fail(f'{what} did not come\n{session.tail("vla_node")}')
+
+
+def test_a_session_flies_and_leaves_nothing_behind() -> None:
+    before = dict(os.environ)
+    with FlightSession(SimConfig(seed=3, instruction=TEXT), CameraConfig(),
+                       PipelineConfig()) as session:
+        session.wait_ready(120.0)
+        start = session.odometry
+        session.instruct(TEXT)
+        until(session, lambda: np.linalg.norm(session.odometry.position - start.position) > .5,
+              'motion')
+        until(session, lambda: 'red sphere' in session.narration, 'a narration')
+        until(session, lambda: session.latencies_ms and session.diagnostics, 'diagnostics')
+        assert session.odometry.stamp_ns > start.stamp_ns
+        assert np.linalg.norm(session.odometry.quaternion) == pytest.approx(1)
+        assert np.linalg.norm(session.odometry.velocity_world) > 0
+        assert session.image.image.shape == (240, 320, 3)
+        velocity, yaw_rate, stamp_ns = session.command
+        assert velocity.shape == (3,) and np.isfinite([*velocity, yaw_rate]).all()
+        assert abs(stamp_ns - session.image.stamp_ns) < 10**9
+        assert min(session.latencies_ms) > 0
+        assert session.diagnostics['safety'] in ('ok', 'limited')
+        processes, folder = list(session.processes.values()), Path(session._folder.name)
+    assert [p.returncode for p in processes] == [0, 0]
+    assert not folder.exists() and dict(os.environ) == before
+
+
+def test_a_pilot_that_cannot_fly_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(EdgeVlaError, match='vla_node: cannot configure: .*no policy.safetensors'):
+        with FlightSession(SimConfig(), CameraConfig(),
+                           PipelineConfig(model=str(tmp_path))) as session:
+            session.wait_ready(120.0)
+
+
+def test_settings_that_are_refused_end_the_session() -> None:
+    with pytest.raises(EdgeVlaError, match=r'(?s)sim_node ended with status 2.*sim\.wind'):
+        with FlightSession(SimConfig(wind=1e6), CameraConfig(), PipelineConfig()) as session:
+            session.wait_ready(120.0)
