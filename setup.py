@@ -34,9 +34,10 @@ EXTRAS = {
     'bag': ['rosbags>=0.11', 'tqdm'],
     'viz': ['matplotlib>=3.5'],
     'train': ['torch>=2.2', 'tokenizers', 'tqdm'],
-    'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6'],
+    # wheel: an older setuptools needs it to build one, which a test does
+    'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6', 'wheel'],
     # Compared against in tests, which skip without them.
-    'oracle': ['torch>=2.2', 'transformers>=4.54', 'safetensors', 'tokenizers'],
+    'oracle': ['torch>=2.2', 'transformers>=4.54', 'accelerate', 'safetensors', 'tokenizers'],
 }
 # Everything but what brings torch.
 EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'test') for r in EXTRAS[extra]]
