@@ -17,7 +17,6 @@
 from array import array
 import math
 
-from builtin_interfaces.msg import Time
 from edge_vla.config import SimConfig
 from edge_vla.datatypes import Command, Frame
 from edge_vla.exceptions import ImageError
@@ -28,6 +27,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: no messages')
 
+from builtin_interfaces.msg import Time  # noqa: E402
 from edge_vla.ros import conversions  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
