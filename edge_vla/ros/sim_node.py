@@ -16,6 +16,7 @@
 """The built-in simulator as a node: camera, odometry and clock out, velocity commands in."""
 
 from collections.abc import Sequence
+import gc
 import math
 import time
 from typing import Any
@@ -76,6 +77,8 @@ class SimNode(Node):
         self._due = time.monotonic()
         self.create_timer(self._period, self._run, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
+        gc.collect()
+        gc.freeze()  # a full collection takes longer than a frame: leave it nothing to walk
         self.get_logger().info(
             f'scene {self.config.sim.seed}: '
             + ', '.join(f'{o.colour} {o.shape}' for o in self.sim.scene.objects))
@@ -94,6 +97,8 @@ class SimNode(Node):
         while self._due <= now + self._period / 2:
             self._tick()
             self._due += self._period
+            if self._ticks % self._per_frame == 0:
+                return  # a picture is out: hear first what the pilot says to it
 
     def _tick(self) -> None:
         sim, camera = self.sim, self.config.camera

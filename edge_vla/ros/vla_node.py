@@ -96,7 +96,7 @@ class VlaNode(LifecycleNode):
             self._fail(f'cannot configure: {_said(error)}')
             return TransitionCallbackReturn.FAILURE
         gc.collect()
-        gc.freeze()  # what is loaded stays: later collections need not walk it
+        gc.freeze()  # a full collection takes longer than a frame: leave it nothing to walk
         self.get_logger().info(f'configured in {time.monotonic() - began:.1f} s')
         return TransitionCallbackReturn.SUCCESS
 

@@ -30,6 +30,7 @@ from edge_vla.datatypes import Frame  # noqa: E402
 from edge_vla.ros import conversions, vla_node  # noqa: E402
 from edge_vla.ros.vla_node import VlaNode  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
 
 IMAGE = np.full((120, 160, 3), 90, np.uint8)
 
@@ -178,3 +179,22 @@ def test_a_node_that_is_not_active_commands_nothing(cockpit: Cockpit) -> None:
     cockpit.node._watch()
     assert len(cockpit.sent) == known
     assert cockpit.report()[:2] == (b'\x00', 'not active')
+
+
+def test_shutting_down_in_flight_sends_a_last_zero(cockpit: Cockpit) -> None:
+    cockpit.activate()
+    assert cockpit.fly() == pytest.approx(1.0)
+    assert cockpit.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+    assert cockpit.sent[-1].twist.linear.x == 0.0
+    assert cockpit.node.trigger_configure() != TransitionCallbackReturn.SUCCESS
+
+
+def test_the_parameter_and_the_service_for_enabling_are_one_switch(cockpit: Cockpit) -> None:
+    cockpit.activate()
+    cockpit.fly()
+    cockpit.node._on_enable(SetBool.Request(data=False), SetBool.Response())
+    known = len(cockpit.sent)
+    assert cockpit.fly() == 0.0 and len(cockpit.sent) == known
+    result, = cockpit.node.set_parameters([rclpy.Parameter('node.enabled', value=True)])
+    assert result.successful
+    assert cockpit.fly() == pytest.approx(1.0)
