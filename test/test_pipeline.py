@@ -20,9 +20,8 @@ import json
 
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Context, Frame, Observation
-from edge_vla.exceptions import CheckpointError, ImageError, InstructionError
+from edge_vla.exceptions import CheckpointError, ImageError
 from edge_vla.language.plan import Plan
-from edge_vla.language.slow_loop import SlowLoop
 from edge_vla.pipeline import Pipeline
 from edge_vla.sim.simulator import Simulator
 import numpy as np
@@ -153,34 +152,3 @@ def test_asynchronous_pipelines_fly_by_the_context_they_are_given(flight: list) 
 def test_a_missing_model_is_one_clear_error(tmp_path) -> None:  # noqa: ANN001
     with pytest.raises(CheckpointError, match=r'no policy\.safetensors'):
         Pipeline.load(PipelineConfig(model=str(tmp_path)))
-
-
-def test_slow_loop_reads_the_newest_and_survives_errors() -> None:
-    read, errors = [], []
-
-    class Head:
-        def read(self, instruction: str) -> Context:
-            if instruction == 'bad':
-                raise InstructionError('no')
-            return Context(np.zeros(17, np.float32), instruction, instruction, 1.0)
-
-    import threading
-    done = threading.Event()
-
-    def note(context: Context) -> None:
-        read.append(context.text)
-        done.set()
-
-    loop = SlowLoop(Head(), note, lambda text, error: errors.append((text, str(error))))
-    loop.instruct('bad')
-    for _ in range(200):
-        if errors:
-            break
-        threading.Event().wait(.01)
-    for text in ('a', 'b', 'c'):
-        loop.instruct(text)
-    assert done.wait(2)
-    loop.stop()
-    assert read[-1] in ('a', 'b', 'c') and errors == [('bad', 'no')]
-    loop.instruct('after the end')
-    assert 'after the end' not in read

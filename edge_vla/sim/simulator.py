@@ -21,6 +21,7 @@ from edge_vla.datatypes import Frame, Motion
 from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import Plan
 from edge_vla.sim import dynamics
+from edge_vla.sim.instructions import mentioned_objects
 from edge_vla.sim.raycast import render
 from edge_vla.sim.scene import sample_scene, Scene
 from edge_vla.sim.tasks import TASKS
@@ -107,7 +108,6 @@ class Simulator:
         drawn = str(rng.choice(TASKS))
         named: tuple[tuple[str, str], ...] = ()
         if self.config.instruction:
-            from edge_vla.sim.instructions import mentioned_objects
             named = tuple(mentioned_objects(self.config.instruction))
         verb = task or ('go' if named else drawn)
         self.scene: Scene = sample_scene(rng, verb, self.config.style, named)
