@@ -200,13 +200,13 @@ def fly(texts: tuple[str, ...], dead_after_s: float = 1e9, seed: int = 1) -> lis
     return legs
 
 
-def test_a_flight_is_recorded_and_reported(tmp_path: Path) -> None:
+def test_a_flight_is_recorded_and_reported(tmp_path: Path, pilot: Pipeline) -> None:
     legs = fly(demo.INSTRUCTIONS)
     assert [leg.reached for leg in legs] == [True, True, True]
     assert flight.exit_status(legs) == 0
     flight.write_report(tmp_path / 'report.json', legs, seed=1)
     flight.write_trajectory(tmp_path / 'trajectory.png', legs, 'test')
-    flight.write_video(tmp_path / 'flight.mp4', legs, 30.0)
+    flight.write_video(tmp_path / 'flight.mp4', legs, 30.0, pilot)
     report = json.loads((tmp_path / 'report.json').read_text())
     assert report['obeyed'] is True and report['seed'] == 1
     for row, leg in zip(report['instructions'], legs, strict=True):

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.config import build, CameraConfig, PipelineConfig, SimConfig
     from edge_vla.evaluation import flight
     from edge_vla.language.plan import Plan
+    from edge_vla.pipeline import Pipeline
     from edge_vla.sim.judge import Judge
     from edge_vla.sim.simulator import Simulator
     try:
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     flight.write_report(args.out / 'report.json', legs, **demo.facts(latencies, diagnostics),
                         seed=args.seed)
     flight.write_trajectory(args.out / 'trajectory.png', legs, _title(legs))
-    flight.write_video(args.out / 'flight.mp4', legs, camera.rate)
+    flight.write_video(args.out / 'flight.mp4', legs, camera.rate,
+                       Pipeline.load(PipelineConfig(model=args.model)))
     _summary(legs, latencies, args.out)
     return status
 

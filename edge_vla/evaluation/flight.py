@@ -16,16 +16,17 @@
 """The record of a flight: what was asked, flown and seen, and the report of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import cv2
-from edge_vla.datatypes import Frame
+from edge_vla.datatypes import Frame, Observation
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.plan import Plan
+from edge_vla.pipeline import Pipeline
 from edge_vla.sim.judge import Judge, Verdict
 from edge_vla.sim.scene import Scene
 from edge_vla.visualization.overlay import draw, Overlay
@@ -176,11 +177,22 @@ def write_trajectory(path: Path, legs: Sequence[LegRecord], title: str) -> None:
             np.array(leg.positions).reshape(-1, 3), np.array(leg.yaws)) for leg in legs], title)
 
 
-def write_video(path: Path, legs: Sequence[LegRecord], pictures_per_s: float) -> None:
-    """Write the camera's pictures with what was asked, understood and commanded."""
+def write_video(path: Path, legs: Sequence[LegRecord], pictures_per_s: float,
+                pilot: Pipeline | None = None) -> None:
+    """
+    Write the camera's pictures with what was asked, understood and commanded.
+
+    With a `pilot`, where it looks is painted too. That depends on a picture and the instruction
+    alone, so it can be computed afterwards and costs the flight nothing.
+    """
     with VideoWriter(path, pictures_per_s) as video:
         for leg in legs:
             for picture in leg.pictures:
                 image = cv2.cvtColor(cv2.imdecode(picture.jpeg, cv2.IMREAD_COLOR),
                                      cv2.COLOR_BGR2RGB)
-                video.write(draw(image, picture.overlay))
+                overlay = picture.overlay
+                if pilot is not None:
+                    seen = pilot.step(Observation(Frame(picture.stamp_ns, image),
+                                                  leg.instruction))
+                    overlay = replace(overlay, attention=seen.info['attention'])
+                video.write(draw(image, overlay))
