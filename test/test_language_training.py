@@ -102,7 +102,7 @@ def test_the_baseline_is_not_quantised(tmp_path: Path, tokenizer_file: Path) -> 
 
 def test_gradients_reach_every_weight(tokenizer_file: Path) -> None:
     batches = language.Batches(Tokenizer.load(tokenizer_file), np.random.default_rng(0))
-    ids, weight, starts, plans = batches.next(16, 'train')
+    ids, weight, starts, plans = batches.draw(16, 'train')
     config = language.BitNetConfig(
         hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, vocab_size=330, max_position_embeddings=448)

@@ -29,7 +29,7 @@ from edge_vla.evaluation.replay import COMMAND_TOPIC, NARRATION_TOPIC
 from edge_vla.exceptions import BagError, EdgeVlaError, ImageError
 from edge_vla.pipeline import Pipeline
 from edge_vla.sim.simulator import Simulator
-from edge_vla.vision.encodings import ENCODINGS, to_rgb
+from edge_vla.vision.image_encodings import ENCODINGS, to_rgb
 import numpy as np
 import pytest
 

@@ -57,7 +57,7 @@ class Listener:
         self.heard.append((instruction, type(error)))
         self._told.release()
 
-    def next(self) -> object:
+    def newest(self) -> object:
         assert self._told.acquire(timeout=PATIENCE_S), 'nothing was told'
         return self.heard[-1]
 
@@ -78,7 +78,7 @@ def test_only_the_newest_instruction_is_told(parts) -> None:  # noqa: ANN001
     for text in ('second', 'third'):
         loop.instruct(text)  # returns although the head is busy
     head.allowed.release(2)
-    assert listener.next() == 'third'
+    assert listener.newest() == 'third'
     assert listener.heard == ['third']
 
 
@@ -88,7 +88,7 @@ def test_a_blank_instruction_revokes_the_one_being_read(parts) -> None:  # noqa:
     assert head.begun.acquire(timeout=PATIENCE_S)
     loop.instruct('  ')
     head.allowed.release()
-    assert listener.next() is None
+    assert listener.newest() is None
     assert listener.heard == [None]
 
 
@@ -98,7 +98,7 @@ def test_errors_are_told_and_the_loop_goes_on(parts) -> None:  # noqa: ANN001
     for text, told in (('wrong', ('wrong', InstructionError)),
                        ('broken', ('broken', RuntimeError)), ('right', 'right')):
         loop.instruct(text)
-        assert listener.next() == told
+        assert listener.newest() == told
 
 
 def test_an_error_of_an_outdated_instruction_is_not_told(parts) -> None:  # noqa: ANN001
@@ -107,7 +107,7 @@ def test_an_error_of_an_outdated_instruction_is_not_told(parts) -> None:  # noqa
     assert head.begun.acquire(timeout=PATIENCE_S)
     loop.instruct('right')
     head.allowed.release(2)
-    assert listener.next() == 'right'
+    assert listener.newest() == 'right'
     assert listener.heard == ['right']
 
 

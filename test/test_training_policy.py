@@ -12,8 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-
 """Training: labels are right, a run can be interrupted, one seed gives one result."""
 
 from pathlib import Path
@@ -27,7 +25,7 @@ import pytest
 
 torch = pytest.importorskip('torch', reason="torch is not installed: extra 'train'")
 
-from edge_vla.checkpoints.safetensors import read_safetensors  # noqa: E402
+from edge_vla.checkpoints.safetensors import read_safetensors  # noqa: E402, I100
 from edge_vla.training import grounding, imitation, policy  # noqa: E402
 from edge_vla.training.pilot_torch import PilotNet  # noqa: E402
 

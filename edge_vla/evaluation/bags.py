@@ -25,7 +25,7 @@ import cv2
 from edge_vla.datatypes import Frame, Motion
 from edge_vla.exceptions import BagError, ImageError, MissingDependencyError
 from edge_vla.motion import motion_from_odometry
-from edge_vla.vision.encodings import decode_compressed, to_rgb
+from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'

@@ -26,7 +26,7 @@ import math
 from builtin_interfaces.msg import Time
 from edge_vla.datatypes import Command, Frame, Motion
 from edge_vla.motion import motion_from_odometry
-from edge_vla.vision.encodings import decode_compressed, to_rgb
+from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 import numpy as np

@@ -12,8 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-
 """
 Golden outputs of the shipped pilot, made by torch in float32.
 

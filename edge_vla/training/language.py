@@ -116,7 +116,7 @@ class Batches:
         self.id = tokenizer.special
         self.pending: list[list[tuple[list[int], int, Plan]]] = []
 
-    def next(self, count: int, split: str) -> tuple[Tensor, Tensor, Tensor, list[Plan]]:
+    def draw(self, count: int, split: str) -> tuple[Tensor, Tensor, Tensor, list[Plan]]:
         """Return ids [B, T], weights [B, T] of predicting each, plan starts [B], plans."""
         if not self.pending:
             pool = sorted((self._row(split) for _ in range(count * POOL)),
@@ -147,7 +147,7 @@ def accuracy(net: BitNet, batches: Batches, split: str, count: int = 1000) -> fl
              for slot in (VERBS, COLOURS, SHAPES)]
     with torch.no_grad():
         while done < count:
-            ids, _, starts, plans = batches.next(100, split)
+            ids, _, starts, plans = batches.draw(100, split)
             got = []
             rows = torch.arange(len(ids))
             for k, allowed in enumerate(slots):
@@ -216,7 +216,7 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
     for step in bar:
         for group in optimiser.param_groups:
             group['lr'] = schedule(step, recipe.steps, recipe.rate)
-        ids, weight, _, _ = batches.next(recipe.batch, 'train')
+        ids, weight, _, _ = batches.draw(recipe.batch, 'train')
         weight = torch.where(weight < 0, recipe.language_weight, weight)[:, 1:]
         loss = F.cross_entropy(net(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(),
                                reduction='none').view_as(weight)

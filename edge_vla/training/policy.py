@@ -105,8 +105,8 @@ def train_grounding(recipe: Recipe, out: Path) -> PilotNet:
             if math.isfinite(v):
                 means[k] = .98 * means.get(k, v) + .02 * v
         if (step + 1) % 100 == 0:
-            log.write(json.dumps({'step': step + 1} | {k: round(v, 4)
-                                                      for k, v in means.items()}) + '\n')
+            rounded = {k: round(v, 4) for k, v in means.items()}
+            log.write(json.dumps({'step': step + 1} | rounded) + '\n')
             log.flush()
             bar.set_postfix({k: f'{v:.3f}' for k, v in means.items()})
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.grounding_steps:

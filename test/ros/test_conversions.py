@@ -27,7 +27,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: no messages')
 
-from builtin_interfaces.msg import Time  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402, I100
 from edge_vla.ros import conversions  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402

@@ -26,7 +26,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
-from edge_vla.datatypes import Frame  # noqa: E402
+from edge_vla.datatypes import Frame  # noqa: E402, I100
 from edge_vla.ros import conversions, vla_node  # noqa: E402
 from edge_vla.ros.vla_node import VlaNode  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402

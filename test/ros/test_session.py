@@ -24,7 +24,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
-from edge_vla.ros.session import FlightSession  # noqa: E402
+from edge_vla.ros.session import FlightSession  # noqa: E402, I100
 
 TEXT = 'orbit the red sphere clockwise'
 

@@ -23,7 +23,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
 from edge_vla.config import settings_of, VlaNodeConfig  # noqa: E402
 from edge_vla.ros import conversions, qos  # noqa: E402
 from edge_vla.ros.conversions import Frame, frame_to_image  # noqa: E402
