@@ -21,6 +21,7 @@ import math
 import os
 from pathlib import Path
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -48,7 +49,22 @@ SOURCE = Path(__file__).resolve().parents[2]
 NODES = {'sim_node': 'edge_vla.ros.sim_node', 'vla_node': 'edge_vla.ros.vla_node'}
 PROFILE = 'fastdds.xml'
 STOP_S = 5.0
+DOMAINS = range(1, 102)  # those whose ports no system hands out otherwise
+FIRST_PORT, PORTS_PER_DOMAIN = 7400, 250  # as the DDSI-RTPS standard maps them
 LOG_TAIL = 12  # lines
+
+
+def free_domain() -> int:
+    """
+    Return a domain that no process of this machine uses or has left shared memory of.
+
+    What a killed process leaves can hold up those that come after it on its domain.
+    """
+    names = [path.name for path in Path('/dev/shm').glob('fastdds_port*')]
+    ports = [int(m[1]) for m in (re.match(r'fastdds_port(\d+)', name) for name in names) if m]
+    taken = {(port - FIRST_PORT) // PORTS_PER_DOMAIN for port in ports}
+    free = [domain for domain in DOMAINS if domain not in taken]
+    return random.SystemRandom().choice(free or DOMAINS)
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ class FlightSession:
                             'vla_node': {'pipeline': pipeline}}
         self._folder = tempfile.TemporaryDirectory(prefix='edge_vla_')
         self.processes: dict[str, subprocess.Popen] = {}
-        self._domain = random.SystemRandom().randint(1, 101)
+        self._domain = free_domain()
 
     def __enter__(self) -> 'FlightSession':
         """Start the processes and the observer."""

@@ -18,7 +18,6 @@
 from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
-import random
 import signal
 import subprocess
 import sys
@@ -39,12 +38,13 @@ class Bench:
     """Starts nodes and talks to them from a node of its own."""
 
     def __init__(self, folder: Path, domain: int | None = None) -> None:
+        from edge_vla.ros.session import free_domain
         import rclpy  # here, so that the tests can be collected, and skipped, without it
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
         self.folder = folder
         # what a killed process leaves in shared memory must not reach the next test
-        self.domain = domain or random.SystemRandom().randint(1, 101)
+        self.domain = domain or free_domain()
         os.environ |= {'ROS_LOG_DIR': str(folder), 'ROS_DOMAIN_ID': str(self.domain)}
         self.processes: dict[str, subprocess.Popen] = {}
         self.context = rclpy.Context()
