@@ -99,6 +99,7 @@ class Bench:
         client = self.node.create_client(kind, name)
         try:
             self.until(client.service_is_ready, f'service {name}', timeout)
+            self.spin(.5)  # the server must find the client too, or its answer is lost
             future = client.call_async(request)
             self.until(future.done, f'the answer of {name}', timeout)
             return future.result()
