@@ -17,6 +17,7 @@
 
 from collections.abc import Sequence
 import math
+from typing import Any
 
 from edge_vla.datatypes import Motion
 import numpy as np
@@ -55,3 +56,21 @@ def motion_from_odometry(stamp_ns: int, quaternion: Sequence[float], linear: Seq
     _, q, r = (float(c) for c in angular)
     yaw_rate = (sr * q + cr * r) / max(cp, 0.1)
     return Motion(stamp_ns, velocity, yaw_rate, roll, pitch)
+
+
+def motion_from_message(message: Any, stamp_ns: int) -> Motion:
+    """
+    Read a ``nav_msgs/Odometry``, of rclpy or of rosbags.
+
+    Its twist is in the child frame (body), as REP-105 and nav_msgs want it.
+    """
+    q, t = message.pose.pose.orientation, message.twist.twist
+    return motion_from_odometry(
+        stamp_ns, (q.x, q.y, q.z, q.w), (t.linear.x, t.linear.y, t.linear.z),
+        (t.angular.x, t.angular.y, t.angular.z))
+
+
+def rotate(quaternion: Sequence[float], vector: np.ndarray) -> np.ndarray:
+    """Rotate a vector [3] by a unit quaternion x y z w."""
+    u, w = np.asarray(quaternion[:3]), float(quaternion[3])
+    return vector + 2 * np.cross(u, np.cross(u, vector) + w * vector)

@@ -64,7 +64,7 @@ class Pipeline:
         self._synchronous = synchronous
         self._encoder, self._grounding = PatchEncoder(tensors), Grounding(tensors)
         self._policy = LiquidPolicy(tensors)
-        self._attended: Context | None = None
+        self._attended: np.ndarray | None = None
         self._refused = ''
         self._last: Action | None = None
         self._hover = np.zeros(CONTEXT_SIZE, np.float32)
@@ -111,6 +111,10 @@ class Pipeline:
         """Fly by `context` from the next step on, None hovers; may be called from any thread."""
         self.context = context
 
+    def understands(self, context: Context) -> bool:
+        """Tell whether a context is sure enough to fly by."""
+        return context.confidence >= self.config.min_confidence
+
     def step(self, observation: Observation) -> Action:
         """
         Answer one camera frame.
@@ -142,26 +146,23 @@ class Pipeline:
 
     def _read(self, instruction: str) -> None:
         text = instruction.strip()
-        if not text:
+        if not text or text == self._refused:
             self.context = None
-        elif text != self._refused and (
-                self.context is None or self.context.instruction.strip() != text):
+        elif self.context is None or self.context.instruction.strip() != text:
             try:
                 self.context, self._refused = self.language.read(instruction), ''
             except InstructionError:
                 # an instruction that cannot be read must not keep the old one flying
                 self.context, self._refused = None, text
-        elif text == self._refused:
-            self.context = None
 
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
         tokens = self._encoder.encode(frame.image)
-        understood = context is not None and context.confidence >= self.config.min_confidence
-        vector = context.vector if understood and context is not None else self._hover
-        if context is not self._attended or context is None:
+        understood = context is not None and self.understands(context)
+        vector = context.vector if understood else self._hover
+        if vector is not self._attended:
             self._grounding.attend(vector)
-            self._attended = context
+            self._attended = vector
         features = self._grounding.look(tokens)
         command = self._policy.step(features, motion, vector, dt)
         if not understood:

@@ -133,6 +133,24 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...]
     return dtype, shape, begin, end
 
 
+def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """
+    Return a tensor of a checkpoint as contiguous float32.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing or of another shape; the message names it.
+
+    """
+    if name not in tensors:
+        raise CheckpointError(f'the checkpoint has no tensor {name!r}')
+    if tensors[name].shape != shape:
+        raise CheckpointError(f'tensor {name!r} has shape {list(tensors[name].shape)}, expected '
+                              f'{list(shape)}')
+    return np.ascontiguousarray(tensors[name], np.float32)
+
+
 def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
                       metadata: Mapping[str, str] | None = None) -> None:
     """

@@ -25,8 +25,6 @@ from edge_vla.evaluation.bags import COMPRESSED, IMAGE, rosbags, SECOND_NS, type
 from edge_vla.exceptions import BagError
 import numpy as np
 
-STORAGES = ('mcap', 'sqlite3')
-
 
 class BagWriter:
     """
@@ -37,7 +35,7 @@ class BagWriter:
     path : Path
         Folder to make.
     storage : str
-        One of ``STORAGES``.
+        'mcap' or 'sqlite3'.
 
     Raises
     ------

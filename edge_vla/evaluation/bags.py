@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 from edge_vla.datatypes import Frame, Motion
 from edge_vla.exceptions import BagError, ImageError, MissingDependencyError
-from edge_vla.motion import motion_from_odometry
+from edge_vla.motion import motion_from_message
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -128,7 +128,7 @@ class Bag:
                 message: Any = self.reader.deserialize(raw, connection.msgtype)
             stamp = message.header.stamp.sec * SECOND_NS + message.header.stamp.nanosec
             if connection.msgtype == ODOMETRY:
-                motion = _motion(message, stamp)
+                motion = motion_from_message(message, stamp)
                 continue
             try:
                 image = (decode_compressed(message.data) if connection.msgtype == COMPRESSED
@@ -206,13 +206,6 @@ class Bag:
             detail = ' '.join(str(error).split()) or type(error).__name__
             raise BagError(f'{self.path} cannot be read, it is truncated or corrupt: '
                            f'{detail}') from error
-
-
-def _motion(message: Any, stamp_ns: int) -> Motion:
-    q, twist = message.pose.pose.orientation, message.twist.twist
-    return motion_from_odometry(
-        stamp_ns, (q.x, q.y, q.z, q.w), (twist.linear.x, twist.linear.y, twist.linear.z),
-        (twist.angular.x, twist.angular.y, twist.angular.z))
 
 
 class Video:

@@ -23,7 +23,7 @@ int8 activations; q, k, v share one quantisation, and so do gate and up.
 from pathlib import Path
 
 from edge_vla.checkpoints.packing import check_packed
-from edge_vla.checkpoints.safetensors import read_safetensors
+from edge_vla.checkpoints.safetensors import read_safetensors, take
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import ternary
 from edge_vla.kernels.dense import dense
@@ -91,11 +91,11 @@ class BitNetDecoder:
         for i in range(c.num_hidden_layers):
             p = f'model.layers.{i}.'
             linears = {n: _Linear(tensors, p + n, o, k) for n, (o, k) in c.linears().items()}
-            norms = {n: _vector(tensors, f'{p}{n}.weight', size) for n, size in c.norms().items()}
+            norms = {n: take(tensors, f'{p}{n}.weight', (size,)) for n, size in c.norms().items()}
             self._layers.append((linears, norms))
-        self._norm = _vector(tensors, 'model.norm.weight', d)
-        self._embedding = _matrix(tensors, 'model.embed_tokens.weight', (c.vocab_size, d))
-        head = self._embedding if c.tie_word_embeddings else _matrix(
+        self._norm = take(tensors, 'model.norm.weight', (d,))
+        self._embedding = take(tensors, 'model.embed_tokens.weight', (c.vocab_size, d))
+        head = self._embedding if c.tie_word_embeddings else take(
             tensors, 'lm_head.weight', (c.vocab_size, d))
         self._head = np.ascontiguousarray(head.T)
         self._no_bias = np.zeros(c.vocab_size, np.float32)
@@ -204,16 +204,3 @@ class BitNetDecoder:
         ternary.rms_norm(gate, norms['mlp.ffn_sub_norm'], eps, wide)
         self._apply(linears['mlp.down_proj'], self._quantise(wide), y)
         ternary.add(h, y)
-
-
-def _vector(tensors: dict[str, np.ndarray], name: str, size: int) -> np.ndarray:
-    return _matrix(tensors, name, (size,))
-
-
-def _matrix(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name not in tensors:
-        raise CheckpointError(f'the checkpoint has no tensor {name!r}')
-    if tensors[name].shape != shape:
-        raise CheckpointError(f'tensor {name!r} has shape {list(tensors[name].shape)}, expected '
-                              f'{list(shape)}')
-    return np.ascontiguousarray(tensors[name], np.float32)

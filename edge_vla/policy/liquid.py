@@ -16,13 +16,13 @@
 
 import math
 
+from edge_vla.checkpoints.safetensors import take
 from edge_vla.datatypes import Motion
 from edge_vla.kernels.cfc import cfc_step
 from edge_vla.kernels.dense import dense
 from edge_vla.kernels.grounding import ground
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.vision import layout
-from edge_vla.vision.encoder import take
 import numpy as np
 
 ACTION_SCALE = np.array([1.5, 1.0, 0.8, 1.2])  # m/s, m/s, m/s, rad/s

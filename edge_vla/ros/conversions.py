@@ -25,7 +25,7 @@ import math
 
 from builtin_interfaces.msg import Time
 from edge_vla.datatypes import Command, Frame, Motion
-from edge_vla.motion import motion_from_odometry
+from edge_vla.motion import motion_from_message, rotate
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
@@ -91,16 +91,8 @@ def frame_to_image(frame: Frame, frame_id: str) -> Image:
 
 
 def odometry_to_motion(message: Odometry) -> Motion:
-    """
-    Turn odometry into motion in the heading frame.
-
-    The twist is in the child frame (body: x forward, y left, z up), as REP-105 and nav_msgs
-    want it; roll and pitch turn it upright.
-    """
-    q, t = message.pose.pose.orientation, message.twist.twist
-    return motion_from_odometry(
-        to_nanoseconds(message.header.stamp), (q.x, q.y, q.z, q.w),
-        (t.linear.x, t.linear.y, t.linear.z), (t.angular.x, t.angular.y, t.angular.z))
+    """Turn odometry into motion in the heading frame."""
+    return motion_from_message(message, to_nanoseconds(message.header.stamp))
 
 
 def command_to_twist(command: Command, frame_id: str) -> TwistStamped:
@@ -140,10 +132,9 @@ def pose_to_odometry(stamp_ns: int, position: np.ndarray, quaternion: np.ndarray
     p, o, t = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
     p.x, p.y, p.z = (float(v) for v in position)
     o.x, o.y, o.z, o.w = (float(v) for v in quaternion)
-    u, w = np.asarray(quaternion[:3]), float(quaternion[3])
-    v = np.asarray(velocity_world)
-    turned = v + 2 * np.cross(-u, np.cross(-u, v) + w * v)  # by the inverse rotation
-    t.linear.x, t.linear.y, t.linear.z = (float(x) for x in turned)
+    inverse = (-quaternion[0], -quaternion[1], -quaternion[2], quaternion[3])
+    t.linear.x, t.linear.y, t.linear.z = (
+        float(x) for x in rotate(inverse, np.asarray(velocity_world)))
     t.angular.x, t.angular.y, t.angular.z = (float(x) for x in rates_body)
     return message
 

@@ -36,10 +36,6 @@ class Window:
         """Take one figure."""
         self._values.append(value)
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._values.clear()
-
     def percentiles(self) -> str:
         """Return 'p50 / p95 / p99', or 'none'."""
         if not self._values:

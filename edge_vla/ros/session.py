@@ -33,6 +33,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from edge_vla.config import CameraConfig, PipelineConfig, settings_of, SimConfig
 from edge_vla.datatypes import Frame
 from edge_vla.exceptions import EdgeVlaError, ImageError
+from edge_vla.motion import rotate
 from edge_vla.ros import conversions, qos
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
@@ -118,11 +119,11 @@ class FlightObserver(Node):
 
     def _on_odometry(self, message: Odometry) -> None:
         p, q, t = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
-        u, body = np.array([q.x, q.y, q.z]), np.array([t.linear.x, t.linear.y, t.linear.z])
-        world = body + 2 * np.cross(u, np.cross(u, body) + q.w * body)
+        quaternion = np.array([q.x, q.y, q.z, q.w])
+        world = rotate(quaternion, np.array([t.linear.x, t.linear.y, t.linear.z]))
         yaw = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
         self.pose = Pose(conversions.to_nanoseconds(message.header.stamp),
-                         np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w]), world, yaw)
+                         np.array([p.x, p.y, p.z]), quaternion, world, yaw)
 
     def _on_command(self, message: TwistStamped) -> None:
         t = message.twist

@@ -149,14 +149,12 @@ class VlaNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Send a last zero if active and release everything."""
-        self._stop()
-        self._release()
+        self.close()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Fall back to unconfigured, stopped."""
-        self._stop()
-        self._release()
+        self.close()
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
@@ -311,11 +309,12 @@ class VlaNode(LifecycleNode):
         self._slow.instruct(text)
 
     def _on_context(self, context: Context | None) -> None:
-        self._reading = context
-        if self._pipeline is not None:
-            self._pipeline.set_context(context)
+        self._reading, pipeline = context, self._pipeline
+        if pipeline is None:
+            return
+        pipeline.set_context(context)
         if context is not None:
-            understood = context.confidence >= self.config.pipeline.min_confidence
+            understood = pipeline.understands(context)
             self.get_logger().info(f'"{context.instruction}": ' + (
                 context.text if understood else 'not understood, hovering'))
             self._narrate()
@@ -325,11 +324,10 @@ class VlaNode(LifecycleNode):
         self._fail(f'instruction refused, hovering: {error}')
 
     def _narrate(self) -> None:
-        context = self._reading
-        if not self._active or context is None:
+        context, pipeline = self._reading, self._pipeline
+        if not self._active or context is None or pipeline is None:
             return
-        understood = context.confidence >= self.config.pipeline.min_confidence
-        self._narration.publish(String(data=context.text if understood else (
+        self._narration.publish(String(data=context.text if pipeline.understands(context) else (
             f'I do not understand "{context.instruction}"; hovering')))
 
     # --- services, parameters, diagnostics ---

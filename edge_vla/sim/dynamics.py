@@ -25,10 +25,10 @@ import math
 from numba import njit
 import numpy as np
 
-# Columns of a state row.
-POSITION, VELOCITY, QUATERNION = slice(0, 3), slice(3, 6), slice(6, 10)
-RATES = slice(10, 13)
-THRUST, ANGULAR_ACCELERATION, INTEGRAL, YAW_SETPOINT, LAST_VELOCITY = 13, 14, 17, 20, 21
+# Columns of a state row: position 0:3, velocity 3:6 (world), quaternion w x y z 6:10, body rates
+# 10:13, thrust 13 (m/s^2), angular acceleration 14:17, integral of the velocity error 17:20, yaw
+# setpoint 20, velocity of the last step 21:24.
+THRUST, YAW_SETPOINT = 13, 20
 STATE_COLUMNS = 24
 GRAVITY = 9.81
 STEP_NS = 4_000_000  # longest physics step

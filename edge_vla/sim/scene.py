@@ -17,6 +17,7 @@
 from dataclasses import dataclass, field
 import itertools
 
+from edge_vla.config import settings_of, SimConfig
 from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import COLOURS, SHAPES
 from edge_vla.sim.raycast import LIGHT_COLUMNS, OBJECT_COLUMNS
@@ -27,7 +28,7 @@ RGB = {
     'red': (.85, .08, .08), 'green': (.1, .65, .15), 'blue': (.1, .2, .9),
     'yellow': (.95, .85, .1), 'purple': (.55, .1, .7), 'orange': (1.0, .5, .05),
     'white': (.95, .95, .95), 'black': (.07, .07, .07)}
-STYLES = ('meadow', 'random', 'winter', 'autumn', 'urban', 'sunset', 'night')
+STYLES = next(s.choices for s in settings_of(SimConfig) if s.name == 'style')
 VIEW_RAD = 0.6  # objects placed 'in view' lie within this of the start heading
 CLEARANCE_M = 2.4  # between object centres
 ORBIT_CLEARANCE_M = 3.5  # around an object that may be circled

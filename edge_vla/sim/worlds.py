@@ -20,7 +20,7 @@ import cv2
 from edge_vla.language.plan import Plan, VERBS
 from edge_vla.sim import dynamics, judge
 from edge_vla.sim.expert import expert_batch, heading
-from edge_vla.sim.raycast import render_batch
+from edge_vla.sim.raycast import LIGHT_COLUMNS, OBJECT_COLUMNS, render_batch
 from edge_vla.sim.scene import MAX_OBJECTS, ORBIT_CLEARANCE_M, sample_scene, Scene
 from edge_vla.sim.simulator import Wind
 from edge_vla.sim.tasks import TASKS
@@ -61,7 +61,7 @@ class Worlds:
         b = count
         self.states = np.zeros((b, dynamics.STATE_COLUMNS))
         self.rotations = np.zeros((b, 3, 3))
-        self.objects = np.zeros((b, MAX_OBJECTS, 12))
+        self.objects = np.zeros((b, MAX_OBJECTS, OBJECT_COLUMNS))
         self.counts = np.zeros(b, np.int64)
         self.verbs = np.zeros(b, np.int64)
         self.vehicles = np.tile(dynamics.VEHICLE, (b, 1))
@@ -73,7 +73,7 @@ class Worlds:
         self.scenes: list[Scene] = [None] * b  # type: ignore[list-item]
         self.plans: list[Plan] = [None] * b  # type: ignore[list-item]
         self.winds: list[Wind] = [None] * b  # type: ignore[list-item]
-        self.lights = np.zeros((b, 22))
+        self.lights = np.zeros((b, LIGHT_COLUMNS))
         self.status = np.zeros(b, np.int64)
         for i in range(b):
             self._restart(i)

@@ -73,8 +73,7 @@ class Grounding(nn.Module):
         p = torch.sigmoid(score)
         presence = p.amax(1, keepdim=True)
         weight = p * p / ((p * p).sum(1, keepdim=True) + 1e-3)
-        centre = weight @ self.centres if weight.dim() == 1 else torch.einsum(
-            'nt,tc->nc', weight, self.centres)
+        centre = torch.einsum('nt,tc->nc', weight, self.centres)
         spread = (weight * (self.centres[None, :, 0] - centre[:, :1]).abs()).sum(1, keepdim=True)
         area = p.mean(1, keepdim=True)
         values = torch.einsum('nt,ntc->nc', weight, self.value(tokens))

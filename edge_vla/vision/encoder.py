@@ -15,20 +15,11 @@
 """Images of any size become patch tokens."""
 
 import cv2
-from edge_vla.exceptions import CheckpointError, ImageError
+from edge_vla.checkpoints.safetensors import take
+from edge_vla.exceptions import ImageError
 from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
 from edge_vla.vision import layout
 import numpy as np
-
-
-def take(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a float32 tensor of a checkpoint, or raise CheckpointError naming it."""
-    if name not in tensors:
-        raise CheckpointError(f'the checkpoint has no tensor {name!r}')
-    if tensors[name].shape != shape:
-        raise CheckpointError(
-            f'tensor {name!r} has shape {tensors[name].shape}, expected {shape}')
-    return np.ascontiguousarray(tensors[name], np.float32)
 
 
 def fit_image(image: np.ndarray, out: np.ndarray) -> None:
