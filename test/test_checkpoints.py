@@ -19,8 +19,16 @@ import json
 from pathlib import Path
 import struct
 
-from edge_vla.checkpoints.packing import check_packed, pack, ternarise, unpack
-from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
+from edge_vla.checkpoints.packing import (
+    check_finite,
+    check_packed,
+    check_shape,
+    check_ternary,
+    pack,
+    ternarise,
+    unpack,
+)
+from edge_vla.checkpoints.safetensors import read_safetensors, widen, write_safetensors
 from edge_vla.exceptions import CheckpointError
 from hypothesis import given, settings, strategies as st
 import numpy as np
@@ -88,6 +96,9 @@ def test_bfloat16_comes_as_float32(tmp_path: Path) -> None:
     got, _ = read_safetensors(path)
     assert got['x'].dtype == np.float32
     np.testing.assert_array_equal(got['x'], values)
+    lazy, _ = read_safetensors(path, lazy=True)
+    assert lazy['x'].tobytes() == stored and lazy['x'].dtype == np.uint16
+    np.testing.assert_array_equal(widen(lazy['x']), values)
 
 
 F4 = {'dtype': 'F32', 'shape': [4], 'data_offsets': [0, 16]}
@@ -220,3 +231,54 @@ def test_ternarise_is_absmean() -> None:
     assert trits.tolist() == [[1, -1, 0], [0, -1, 0]]
     trits, scale = ternarise(np.zeros((2, 2), np.float32))
     assert not trits.any() and scale > 0
+
+
+def test_ternarise_equals_transformers_next_to_ties() -> None:
+    """There the product with the reciprocal of the mean and the quotient round apart."""
+    torch = pytest.importorskip('torch', reason='needs torch (make oracles)')
+    bitnet = pytest.importorskip('transformers.integrations.bitnet',
+                                 reason='needs transformers (make oracles)')
+    torch.compiler.set_stance('force_eager')
+    apart = 0
+    for seed in range(20):
+        w = np.random.default_rng(seed).normal(0, 0.03, (16, 64)).astype(np.float32)
+        for _ in range(4):  # each time the mean moves less
+            w[0, :9] = np.float32(ternarise(w)[1]) / 2
+            w[0, :9].view(np.int32)[:] += np.arange(-4, 5, dtype=np.int32)
+        trits, scale = ternarise(w)
+        mean = float(torch.from_numpy(w).abs().mean())
+        assert scale == pytest.approx(mean, rel=3e-7)
+        if scale != mean:  # torch sums in another order, which moves the tie itself
+            continue
+        want = bitnet.WeightQuant.apply(torch.from_numpy(w)).numpy()
+        np.testing.assert_array_equal(trits, np.sign(want))
+        apart += (trits != np.clip(np.rint(w / np.float32(scale)), -1, 1)).any()
+    assert apart
+
+
+@pytest.mark.parametrize('scale', [0.0, -1.0, float('nan'), float('inf')])
+def test_a_scale_that_is_no_positive_number_is_refused(scale: float) -> None:
+    with pytest.raises(CheckpointError, match='some.weight'):
+        check_ternary(np.ones((2, 2), np.int8), scale, 'some.weight')
+
+
+def test_weights_of_an_unlikely_size_are_refused() -> None:
+    trits = np.zeros((10, 10), np.int8)
+    with pytest.raises(CheckpointError, match='some.weight.*zeros'):
+        check_ternary(trits, 1.0, 'some.weight')
+    trits[0, :4] = 1, -1, 1, -1  # the size of the weights is a fifth of the scale
+    for scale in (4.9e-4, 51.0):
+        with pytest.raises(CheckpointError, match='some.weight.*linear_class'):
+            check_ternary(trits, scale, 'some.weight')
+    for scale in (5.1e-4, 49.0):
+        check_ternary(trits, scale, 'some.weight')
+
+
+def test_other_shapes_and_values_that_are_not_finite_are_refused() -> None:
+    check_shape((2, 3), (2, 3), 'some.weight')
+    check_finite(np.ones(3), 'some.weight')
+    with pytest.raises(CheckpointError, match=r'some.weight.*\[2, 3\].*\[3, 2\]'):
+        check_shape((2, 3), (3, 2), 'some.weight')
+    for bad in (np.nan, -np.inf):
+        with pytest.raises(CheckpointError, match='some.weight'):
+            check_finite(np.array([1, bad]), 'some.weight')

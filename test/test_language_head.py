@@ -23,8 +23,8 @@ import threading
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
-from edge_vla.language.bitnet import BitNetDecoder
 from edge_vla.language.config import BitNetConfig
+from edge_vla.language.decoder import load_decoder
 from edge_vla.language.head import canonical, LanguageHead
 from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, SLOTS, VERBS
 from edge_vla.language.tokenizer import Tokenizer
@@ -249,7 +249,7 @@ def test_the_shipped_folder_loads_in_transformers(head: LanguageHead) -> None:
     pytest.importorskip('accelerate', reason='transformers loads packed BitNet with accelerate')
     torch.compiler.set_stance('force_eager')
     theirs = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
-    ours = BitNetDecoder.load(FOLDER)
+    ours = load_decoder(FOLDER)
     tokenizer = Tokenizer.load(FOLDER / 'tokenizer.json')
     ids = [tokenizer.special['<bos>'], *tokenizer.encode(canonical('fly to the red sphere')),
            tokenizer.special['<plan>']]

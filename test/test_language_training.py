@@ -17,7 +17,7 @@
 
 from pathlib import Path
 
-from edge_vla.language.bitnet import BitNetDecoder
+from edge_vla.language.decoder import load_decoder
 from edge_vla.language.head import LanguageHead
 from edge_vla.language.plan import Plan
 from edge_vla.language.tokenizer import Tokenizer
@@ -80,7 +80,7 @@ def test_what_is_exported_computes_what_was_trained(tmp_path: Path, tokenizer_fi
     ids = Tokenizer.load(out / 'tokenizer.json').encode(' fly to the red sphere')
     with torch.no_grad():
         want = net(torch.tensor([ids]))[0].numpy()
-    got = BitNetDecoder.load(out).logits(ids)
+    got = load_decoder(out).logits(ids)
     assert np.median(np.abs(got - want)) < 1e-4 * np.abs(want).max()
     assert LanguageHead.load(out).read('fly to the red sphere').vector.sum() > 1
 

@@ -12,125 +12,146 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+"""Ternary products on every instruction set against NumPy, and the ways they are packed."""
 
-"""Every kernel of the BitNet layer against its NumPy oracle, and the traps of ternary products."""
-
-from edge_vla.checkpoints.packing import pack
-from edge_vla.kernels import reference, ternary
+from bitnet_models import runnable_isas
+from edge_vla.kernels import reference
+from edge_vla.kernels.isa import best_isa, Isa, ISAS
+from edge_vla.kernels.ternary import items, product, SCRATCH_ROWS
+from edge_vla.kernels.ternary_layout import (
+    pack_matrix,
+    packed_size,
+    units_and_blocks,
+    unpack_matrix,
+)
+from edge_vla.kernels.ternary_tiles import COLUMNS, ROWS
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
 SEEDS = st.integers(0, 2**32 - 1)
+RUNNABLE = runnable_isas()
+every_isa = pytest.mark.parametrize('isa', RUNNABLE, ids=lambda isa: isa.name)
 
 
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.normal(0, 1, shape).astype(np.float32)
+def packed(packing: str, trits: np.ndarray, base: int = 0) -> np.ndarray:
+    """Pack a matrix at some place of a larger array whose other bytes are no trits."""
+    size = packed_size(packing, *trits.shape)
+    out = np.full(base + size + 64, 255, np.uint8)
+    pack_matrix(packing, trits, out[base:base + size])
+    return out
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 67), st.integers(1, 131), st.integers(1, 6), SEEDS)
-def test_products_are_exact(m: int, k: int, t: int, seed: int) -> None:
+def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: int = 1,
+             dtype: type = np.int32, scale: float = 1.0) -> np.ndarray:
+    """Run the kernel over all pieces, `parts` at a time, in backward order."""
+    (rows, columns), tokens = trits.shape, len(x)
+    units, blocks = units_and_blocks(isa.packing, rows, columns)
+    width = blocks * COLUMNS[isa.packing]
+    codes = np.zeros((tokens, width), np.int8)
+    codes[:, :columns] = x
+    stride = units * ROWS[isa.packing] + 3
+    out = np.full(tokens * stride, 77, dtype)
+    count = items(isa, units, tokens)
+    edges = np.linspace(0, count, parts + 1).astype(int)
+    for first, last in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
+        product(isa, packed(isa.packing, trits, base), base, blocks, units, first, last,
+                codes.reshape(-1), width, x.sum(1, dtype=np.int32),
+                np.full(tokens, 2, np.float32), np.float32(scale), tokens, out, stride,
+                np.zeros(SCRATCH_ROWS * width, np.uint8))
+    out = out.reshape(tokens, stride)
+    assert (out[:, units * ROWS[isa.packing]:] == 77).all(), 'wrote beyond the last unit'
+    return out[:, :rows]
+
+
+@every_isa
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.sampled_from([1, 63, 64, 128, 129, 256, 300, 513]),
+       st.integers(1, 13), st.integers(1, 3), SEEDS)
+def test_products_are_exact(isa: Isa, rows: int, columns: int, tokens: int, parts: int,
+                            seed: int) -> None:
     rng = np.random.default_rng(seed)
-    packed = pack(rng.integers(-1, 2, (m, k)).astype(np.int8))
-    x = rng.integers(-128, 128, (t, k)).astype(np.int8)
-    out = np.full((t, m), 7, np.int32)
-    ternary.ternary_matmul(packed, x, out)
-    np.testing.assert_array_equal(out, reference.ternary_matmul(packed, x, m))
+    trits = rng.integers(-1, 2, (rows, columns)).astype(np.int8)
+    x = rng.integers(-128, 128, (tokens, columns)).astype(np.int8)
+    got = multiply(isa, trits, x, base=int(rng.integers(0, 70)), parts=parts)
+    np.testing.assert_array_equal(got, reference.ternary_matmul(trits, x))
 
 
+@every_isa
+@pytest.mark.parametrize('tokens', [1, 2, 3, 4, 7])
 @pytest.mark.parametrize('value', [127, -127, -128])
-@pytest.mark.parametrize('trit', [1, -1])
-def test_extreme_sums_do_not_wrap(trit: int, value: int) -> None:
+@pytest.mark.parametrize('trit', [1, -1, 0])
+def test_extreme_sums_do_not_wrap(isa: Isa, trit: int, value: int, tokens: int) -> None:
     """16-bit lanes, as in other engines, overflow here: the width of 2B4T, all alike."""
-    packed = pack(np.full((5, 6912), trit, np.int8))
-    out = np.zeros((1, 5), np.int32)
-    ternary.ternary_matmul(packed, np.full((1, 6912), value, np.int8), out)
-    assert (out == 6912 * trit * value).all()
+    x = np.full((tokens, 6912), value, np.int8)
+    assert (multiply(isa, np.full((5, 6912), trit, np.int8), x) == 6912 * trit * value).all()
 
 
-def test_a_product_writes_no_row_beyond_the_last() -> None:
-    """Five rows are packed as eight; the three that do not exist must not be written."""
-    memory = np.full((1, 8), 99, np.int32)
-    ternary.ternary_matmul(pack(np.ones((5, 16), np.int8)), np.ones((1, 16), np.int8),
-                           memory[:, :5])
-    assert memory.tolist() == [[16] * 5 + [99] * 3]
+@every_isa
+def test_alternating_signs_and_single_weights(isa: Isa) -> None:
+    """Each column on its own, so that no two errors can cancel."""
+    columns = 2 * COLUMNS[isa.packing] + 5
+    x = (np.arange(columns) % 251 - 125).astype(np.int8)[None]
+    trits = np.eye(columns, dtype=np.int8)
+    np.testing.assert_array_equal(multiply(isa, trits, x)[0], x[0])
+    np.testing.assert_array_equal(multiply(isa, -trits, x)[0], -x[0].astype(np.int32))
 
 
+@every_isa
+def test_scaled_products(isa: Isa) -> None:
+    rng = np.random.default_rng(0)
+    trits = rng.integers(-1, 2, (9, 200)).astype(np.int8)
+    for tokens in (1, 3, 6):
+        x = rng.integers(-127, 128, (tokens, 200)).astype(np.int8)
+        want = reference.ternary_matmul(trits, x) * (np.float32(.37) / np.float32(2))
+        got = multiply(isa, trits, x, dtype=np.float32, scale=.37)
+        np.testing.assert_array_equal(got, want.astype(np.float32))
+
+
+@pytest.mark.parametrize('packing', ['5bit', '2bit'])
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 70), st.sampled_from([1e-20, 1e-3, 1, 1e4, 1e30]), SEEDS)
-def test_quantisation(t: int, k: int, size: float, seed: int) -> None:
-    x = normal(np.random.default_rng(seed), t, k) * np.float32(size)
-    out, scale = np.zeros((t, k), np.int8), np.zeros(t, np.float32)
-    ternary.quantise(x, out, scale)
-    want, want_scale = reference.quantise(x)
-    np.testing.assert_array_equal(scale, want_scale)
-    np.testing.assert_array_equal(out, want)
-    assert out.min() >= -127
+@given(st.integers(1, 13), st.integers(1, 600), SEEDS)
+def test_packings_round_trip(packing: str, rows: int, columns: int, seed: int) -> None:
+    trits = np.random.default_rng(seed).integers(-1, 2, (rows, columns)).astype(np.int8)
+    got = unpack_matrix(packing, packed(packing, trits), rows, columns)
+    np.testing.assert_array_equal(got, trits)
 
 
-def test_quantisation_rounds_ties_to_even_and_survives_zeros() -> None:
-    x = np.array([[127, .5, 1.5, 2.5, -.5, -1.5], [0, 0, 0, 0, 0, 0]], np.float32)
-    out, scale = np.zeros((2, 6), np.int8), np.zeros(2, np.float32)
-    ternary.quantise(x, out, scale)
-    assert out.tolist() == [[127, 0, 2, 2, 0, -2], [0] * 6]
-    assert np.isfinite(scale).all()
+@pytest.mark.parametrize(('packing', 'shape', 'bits'), [('5bit', (3, 128), 5 / 3),
+                                                        ('2bit', (1, 256), 2)])
+def test_a_packing_is_as_dense_as_it_says(packing: str, shape: tuple[int, int],
+                                          bits: float) -> None:
+    assert packed_size(packing, *shape) * 8 == bits * shape[0] * shape[1]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 300), st.sampled_from([1e-6, 1.0, 1e6]), SEEDS)
-def test_rms_norm(t: int, d: int, size: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    x, gain, out = normal(rng, t, d) * np.float32(size), normal(rng, d), normal(rng, t, d)
-    ternary.rms_norm(x, gain, 1e-5, out)
-    np.testing.assert_allclose(out, reference.rms_norm(x, gain, 1e-5), rtol=3e-5, atol=1e-6)
+def test_the_five_bits_of_three_trits_lie_where_the_format_says() -> None:
+    """Worked by hand: column 70 of rows (+1, 0, -1) is code 2 + 3 + 0 = 5, of (1, 1, 1) 26."""
+    trits = np.zeros((6, 128), np.int8)
+    trits[:3, 70], trits[3:, 1] = (1, 0, -1), 1
+    out = packed('5bit', trits)[:160]
+    zero = 1 + 3 + 9
+    assert out[6] == zero | 5 << 4 and out[64 + 1] == (26 & 15) | zero << 4 and out[0] == 0xdd
+    # fifth bits: of 26 and of no other code here; second unit, byte 1, bit 0
+    assert out[128 + 16 + 1] == 1 and out[128:].sum() == 1
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 16), st.integers(0, 40), SEEDS)
-def test_rope(t: int, heads: int, half: int, start: int, seed: int) -> None:
-    x = normal(np.random.default_rng(seed), t, heads * 2 * half)
-    angles = np.outer(np.arange(start + t), 500000.0 ** (-np.arange(half) / half))
-    want = reference.rope(x, 500000.0, start, heads)
-    ternary.rope(x, np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32), start,
-                 heads)
-    np.testing.assert_allclose(x, want, atol=2e-6)
+@pytest.mark.parametrize('packing', ['5bit', '2bit'])
+def test_codes_that_are_no_trits_are_noticed(packing: str) -> None:
+    out = packed(packing, np.zeros((3, 256), np.int8))
+    out[5] = 255
+    if packing == '5bit':  # 31 needs the fifth bit too
+        out[2 * 64 + 5] = 255
+    with pytest.raises(ValueError, match='no trits'):
+        unpack_matrix(packing, out, 3, 256)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 6), st.sampled_from([(1, 1), (4, 2), (6, 2), (5, 1)]), st.integers(1, 16),
-       st.integers(0, 20), SEEDS)
-def test_attention(t: int, heads: tuple[int, int], half: int, start: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    many, few = heads
-    q = normal(rng, t, many * 2 * half)
-    keys, values = (normal(rng, start + t + 3, few * 2 * half) for _ in range(2))
-    out, scores = np.zeros_like(q), np.zeros(start + t + 3, np.float32)
-    want = reference.attend(q, keys, values, start, many, few)
-    keys[start + t:] = np.nan  # what comes after must not be looked at
-    ternary.attend(q, keys, values, start, many, few, scores, out)
-    np.testing.assert_allclose(out, want, atol=5e-6)
-
-
-def test_attention_survives_large_scores() -> None:
-    q = np.full((1, 4), 300, np.float32)
-    keys = np.array([[300] * 4, [-300] * 4], np.float32)
-    values, out = np.array([[1] * 4, [5] * 4], np.float32), np.zeros((1, 4), np.float32)
-    ternary.attend(q, keys, values, 1, 1, 1, np.zeros(2, np.float32), out)
-    assert (out == 1).all()
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 50), SEEDS)
-def test_gated_relu2_add_and_rescale(t: int, f: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    gate, up = normal(rng, t, f), normal(rng, t, f)
-    want = reference.gated_relu2(gate, up)
-    ternary.gated_relu2(gate, up)
-    np.testing.assert_allclose(gate, want, rtol=1e-6)
-    total = gate.astype(np.float64) + up
-    ternary.add(gate, up)
-    np.testing.assert_allclose(gate, total, rtol=1e-6, atol=1e-7)
-    acc, scale = rng.integers(-10**6, 10**6, (t, f)).astype(np.int32), np.abs(normal(rng, t)) + 1
-    ternary.rescale(acc, np.float32(.37), scale, up)
-    np.testing.assert_allclose(up, acc * .37 / scale[:, None], rtol=1e-6)
+def test_the_instruction_set_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert best_isa().name in ISAS
+    monkeypatch.setenv('EDGE_VLA_ISA', 'portable')
+    assert best_isa().name == 'portable'
+    assert best_isa('2bit').name == 'portable'
+    with pytest.raises(ValueError, match='5bit'):
+        best_isa('5bit')
+    monkeypatch.setenv('EDGE_VLA_ISA', 'mmx')
+    with pytest.raises(ValueError, match='mmx'):
+        best_isa()

@@ -19,6 +19,8 @@ A packed matrix is uint8 [ceil(out / 4), in]; with R packed rows, byte (r, j) ho
 (trit + 1) of rows r, r + R, r + 2R, r + 3R of column j, lowest bits first.
 """
 
+import math
+
 from edge_vla.exceptions import CheckpointError
 import numpy as np
 
@@ -27,14 +29,20 @@ def ternarise(weight: np.ndarray) -> tuple[np.ndarray, float]:
     """
     Return trits int8 and the scale mean|W| (absmean, BitNet b1.58 section 2).
 
+    The arithmetic is that of transformers' ``WeightQuant``: multiply by the float32 reciprocal
+    of the mean, round half to even.
+
     Parameters
     ----------
     weight : numpy.ndarray
         float32 [out, in].
 
     """
-    scale = max(float(np.abs(weight).mean(dtype=np.float32)), 1e-5)
-    return np.clip(np.rint(weight / np.float32(scale)), -1, 1).astype(np.int8), scale
+    # summed in float64: as close as can be to any order in which torch sums
+    scale = np.maximum(np.float32(np.abs(weight).mean(dtype=np.float64)), np.float32(1e-5))
+    levels = weight * (np.float32(1) / scale)
+    np.clip(np.rint(levels, out=levels), -1, 1, out=levels)
+    return levels.astype(np.int8), float(scale)
 
 
 def pack(trits: np.ndarray) -> np.ndarray:
@@ -79,4 +87,70 @@ def check_packed(packed: np.ndarray, out: int, columns: int, name: str) -> None:
                               f'packed uint8 {list(want)}')
     if (packed & (packed >> 1) & 0x55).any():
         raise CheckpointError(f'tensor {name!r} holds the code 3, which is no trit: the file is '
+                              'corrupt')
+
+
+def check_scale(scale: float, name: str) -> None:
+    """
+    Refuse a scale that is not a positive number.
+
+    Raises
+    ------
+    CheckpointError
+        Names the tensor.
+
+    """
+    if not (math.isfinite(scale) and scale > 0):
+        raise CheckpointError(f'the scale of tensor {name!r} is {scale}, expected a positive '
+                              'number: the file is corrupt')
+
+
+def check_ternary(trits: np.ndarray, scale: float, name: str) -> None:
+    """
+    Refuse a ternary matrix whose weights are all zero or of a size that no layer has.
+
+    Raises
+    ------
+    CheckpointError
+        Names the tensor; a scale taken the wrong way round ends here.
+
+    """
+    check_scale(scale, name)
+    size = scale * math.sqrt(np.count_nonzero(trits) / trits.size)
+    if size == 0:
+        raise CheckpointError(f'tensor {name!r} holds nothing but zeros: the file is corrupt')
+    if not 1e-4 <= size <= 10:
+        raise CheckpointError(
+            f'the weights of tensor {name!r} would have the size {size:.3g}, which no trained '
+            "layer has: check linear_class in config.json's quantization_config (autobitlinear "
+            'multiplies by weight_scale, bitlinear divides by it)')
+
+
+def check_shape(got: tuple[int, ...], want: tuple[int, ...], name: str) -> None:
+    """
+    Refuse a tensor of another shape.
+
+    Raises
+    ------
+    CheckpointError
+        Names the tensor.
+
+    """
+    if got != want:
+        raise CheckpointError(f'tensor {name!r} has shape {list(got)}, expected {list(want)}: '
+                              'it does not belong to this configuration')
+
+
+def check_finite(values: np.ndarray, name: str) -> None:
+    """
+    Refuse a tensor with infinities or NaNs.
+
+    Raises
+    ------
+    CheckpointError
+        Names the tensor.
+
+    """
+    if not np.isfinite(values).all():
+        raise CheckpointError(f'tensor {name!r} holds values that are not finite: the file is '
                               'corrupt')

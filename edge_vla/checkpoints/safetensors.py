@@ -38,7 +38,13 @@ _NAMES = {v: k for k, v in _DTYPES.items() if k != 'BF16'}
 _LARGEST_HEADER = 100_000_000
 
 
-def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def widen(array: np.ndarray) -> np.ndarray:
+    """Return bfloat16, held as uint16, as float32."""
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def read_safetensors(path: Path | str,
+                     lazy: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     Read every tensor of a file.
 
@@ -46,12 +52,14 @@ def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str,
     ----------
     path : Path or str
         The file.
+    lazy : bool
+        Leave bfloat16 in the file, as uint16 for `widen` (no other type comes as uint16).
 
     Returns
     -------
     tuple
-        Tensors by name, memory-mapped and read-only (bfloat16 comes as a float32 copy), and
-        the metadata.
+        Tensors by name, memory-mapped and read-only (bfloat16 comes as a float32 copy, unless
+        `lazy`), and the metadata.
 
     Raises
     ------
@@ -89,8 +97,8 @@ def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str,
         flat = data[start + begin:start + end].view(np.ndarray)
         array = flat.view(dtype) if flat.ctypes.data % dtype.itemsize == 0 else (
             np.frombuffer(flat.tobytes(), dtype))
-        if entry['dtype'] == 'BF16':
-            array = (array.astype(np.uint32) << 16).view(np.float32)
+        if entry['dtype'] == 'BF16' and not lazy:
+            array = widen(array)
         tensors[name] = array.reshape(shape)
     reached = 0
     for begin, end, name in sorted(spans):
@@ -156,6 +164,8 @@ def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
     """
     Write tensors in name order; the same input gives the same bytes.
 
+    The first tensor begins at a multiple of 64 bytes, a cache line.
+
     Raises
     ------
     CheckpointError
@@ -174,8 +184,8 @@ def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
         offset += array.nbytes
         arrays.append(array)
     text = json.dumps(header, separators=(',', ':')).encode()
-    text += b' ' * (-len(text) % 8)
+    text += b' ' * (-(len(text) + 8) % 64)
     with Path(path).open('wb') as file:
         file.write(struct.pack('<Q', len(text)) + text)
         for array in arrays:
-            file.write(array.tobytes())
+            file.write(array.data)

@@ -27,7 +27,7 @@ import numpy as np
 
 
 @njit(cache=True, nogil=True)
-def _affine(x, weight, bias, out):  # noqa: ANN001, ANN202
+def _affine(x, weight, bias, out):
     for j in range(out.shape[0]):
         out[j] = bias[j]
     for k in range(x.shape[0]):
@@ -38,7 +38,7 @@ def _affine(x, weight, bias, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def cfc_step(joined, dt, backbone_w, backbone_b, heads_w, heads_b, z, heads, h):  # noqa: ANN001, ANN201, E501
+def cfc_step(joined, dt, backbone_w, backbone_b, heads_w, heads_b, z, heads, h):
     """
     Advance the state `h` by elapsed time `dt`.
 

@@ -24,7 +24,7 @@ import numpy as np
 
 
 @njit(cache=True, nogil=True)
-def normalise_patches(image, size, out):  # noqa: ANN001, ANN201
+def normalise_patches(image, size, out):
     """
     Cut an image into square patches and scale bytes to ±1.
 
@@ -52,7 +52,7 @@ def normalise_patches(image, size, out):  # noqa: ANN001, ANN201
 
 
 @njit(cache=True, nogil=True)
-def dense(x, weight, bias, relu, out):  # noqa: ANN001, ANN201
+def dense(x, weight, bias, relu, out):
     """
     Affine map of every row: ``out = x @ weight + bias``, optionally rectified.
 
@@ -86,7 +86,7 @@ def dense(x, weight, bias, relu, out):  # noqa: ANN001, ANN201
 
 
 @njit(cache=True, nogil=True)
-def convolve3x3(x, weight, bias, stride, residual, out):  # noqa: ANN001, ANN201
+def convolve3x3(x, weight, bias, stride, residual, out):
     """
     Rectified 3x3 convolution with zero padding of one.
 

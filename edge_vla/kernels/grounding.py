@@ -21,7 +21,7 @@ import numpy as np
 
 
 @njit(cache=True, nogil=True)
-def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, band, p, out):  # noqa: ANN001, ANN201, E501
+def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, band, p, out):
     """
     Score tokens and pool them.
 

@@ -30,10 +30,9 @@ def quantise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(x * scale[:, None]).astype(np.int8), scale
 
 
-def ternary_matmul(packed: np.ndarray, x: np.ndarray, out_features: int) -> np.ndarray:
-    """Multiply int8 [T, K] by the transpose of a packed matrix; exact int64 [T, M]."""
-    codes = np.concatenate([(packed >> shift) & 3 for shift in (0, 2, 4, 6)])
-    return x.astype(np.int64) @ (codes[:out_features].astype(np.int64) - 1).T
+def ternary_matmul(trits: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Multiply int8 [T, K] by the transpose of int8 trits [M, K]; exact int64 [T, M]."""
+    return x.astype(np.int64) @ trits.astype(np.int64).T
 
 
 def gated_relu2(gate: np.ndarray, up: np.ndarray) -> np.ndarray:

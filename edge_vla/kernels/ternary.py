@@ -12,203 +12,122 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""
-Kernels of a BitNet b1.58 layer: ternary products, quantisation, norms, RoPE, attention.
+"""Products of packed ternary weights and int8 activations: exact, for one token or many."""
 
-Sums over features run in a fixed order, so n tokens at once give exactly what n single tokens
-give, on every CPU. Ternary products are exact integers.
-"""
-
-import math
-
+from edge_vla.kernels.ternary_tiles import code_tile, trait, unit_tile, unpack_unit
 from numba import njit
 import numpy as np
 
-
-@njit(cache=True, nogil=True)
-def rms_norm(x, gain, eps, out):  # noqa: ANN001, ANN201
-    """``out = gain * x / sqrt(mean(x^2) + eps)`` for every row; float32 [T, D]."""
-    for t in range(x.shape[0]):
-        total = np.float32(0)
-        for j in range(x.shape[1]):
-            total += x[t, j] * x[t, j]
-        mean = total / np.float32(x.shape[1])
-        r = np.float32(1) / np.float32(math.sqrt(mean + np.float32(eps)))
-        for j in range(x.shape[1]):
-            out[t, j] = gain[j] * (x[t, j] * r)
+FEW = 4  # tokens multiplied straight from packed bytes; more are worth unpacking for
+SCRATCH_ROWS = 6
 
 
 @njit(cache=True, nogil=True)
-def quantise(x, out, scale):  # noqa: ANN001, ANN201
+def items(isa, units, tokens):
+    """Return how many pieces of work a product has; `product` does any range of them."""
+    if tokens > FEW:
+        step = SCRATCH_ROWS // trait(isa, 0)
+        return (units + step - 1) // step
+    streams = 4 if tokens == 1 else 2
+    return (units + streams - 1) // streams
+
+
+@njit(cache=True, nogil=True)
+def product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
+            weight_scale, tokens, out, stride, codes):
     """
-    Absmax int8 quantisation of every row: ``out = round(x * scale)``, ties to even.
+    Compute pieces `first` to `last` of ``out[t, row] = W x[t] * weight_scale / scales[t]``.
 
     Parameters
     ----------
-    x : float32 [T, K]
-        Activations.
-    out : int8 [T, K], written
-        Their codes.
-    scale : float32 [T], written
-        127 / max|x|.
+    isa : Isa
+        Instruction set.
+    packed : uint8 [N]
+        All weights of the model.
+    base, blocks, units : int
+        First byte of the matrix, blocks of a unit, units.
+    first, last : int
+        Which of `items`.
+    x : int8 [tokens * width]
+        Quantised activations, zero above the matrix's columns.
+    width : int
+        Bytes from token to token.
+    totals, scales : int32, float32 [tokens]
+        Sum and scale of each token's activations.
+    weight_scale : float
+        Of the matrix.
+    tokens : int
+        How many.
+    out : int32 (exact sums, unscaled) or float32 [tokens * stride], written
+        Rows of the last unit that the matrix lacks are written too.
+    stride : int
+        From token to token in `out`.
+    codes : uint8
+        Scratch: SCRATCH_ROWS unpacked rows.
 
     """
-    for t in range(x.shape[0]):
-        top = np.float32(1e-5)
-        for k in range(x.shape[1]):
-            top = max(top, abs(x[t, k]))
-        s = np.float32(127) / top
-        scale[t] = s
-        for k in range(x.shape[1]):
-            out[t, k] = np.int8(np.rint(x[t, k] * s))
-
-
-@njit(cache=True, nogil=True)
-def ternary_matmul(packed, x, out):  # noqa: ANN001, ANN201
-    """
-    Exact product of packed ternary weights and int8 activations.
-
-    Parameters
-    ----------
-    packed : uint8 [ceil(M / 4), K]
-        See checkpoints.packing.
-    x : int8 [T, K]
-        Quantised activations.
-    out : int32 [T, M], written
-        The product.
-
-    Notes
-    -----
-    Codes are trit + 1, so sum(code * x) - sum(x) = sum(trit * x). Accumulating in int32 cannot
-    overflow below K = 2^23.
-
-    """
-    rows, columns = packed.shape
-    m = out.shape[1]
-    for t in range(x.shape[0]):
-        total = np.int32(0)
-        for k in range(columns):
-            total += np.int32(x[t, k])
-        for r in range(rows):
-            a = np.int32(0)
-            b = np.int32(0)
-            c = np.int32(0)
-            d = np.int32(0)
-            for k in range(columns):
-                w = np.int32(packed[r, k])
-                v = np.int32(x[t, k])
-                a += (w & np.int32(3)) * v
-                b += ((w >> np.int32(2)) & np.int32(3)) * v
-                c += ((w >> np.int32(4)) & np.int32(3)) * v
-                d += (w >> np.int32(6)) * v
-            out[t, r] = a - total
-            if r + rows < m:
-                out[t, r + rows] = b - total
-            if r + 2 * rows < m:
-                out[t, r + 2 * rows] = c - total
-            if r + 3 * rows < m:
-                out[t, r + 3 * rows] = d - total
-
-
-@njit(cache=True, nogil=True)
-def rescale(acc, weight_scale, scale, out):  # noqa: ANN001, ANN201
-    """``out = acc * weight_scale / scale`` per row; int32 [T, M] to float32 [T, M]."""
-    for t in range(acc.shape[0]):
-        s = np.float32(weight_scale) / scale[t]
-        for j in range(acc.shape[1]):
-            out[t, j] = np.float32(acc[t, j]) * s
-
-
-@njit(cache=True, nogil=True)
-def add(x, y):  # noqa: ANN001, ANN201
-    """``x += y``; float32 [T, D]."""
-    for t in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            x[t, j] += y[t, j]
-
-
-@njit(cache=True, nogil=True)
-def gated_relu2(gate, up):  # noqa: ANN001, ANN201
-    """``gate = relu(gate)^2 * up``; float32 [T, F]."""
-    for t in range(gate.shape[0]):
-        for j in range(gate.shape[1]):
-            g = max(gate[t, j], np.float32(0))
-            gate[t, j] = g * g * up[t, j]
-
-
-@njit(cache=True, nogil=True)
-def rope(x, cos, sin, start, heads):  # noqa: ANN001, ANN201
-    """
-    Rotate the halves of every head by its position (half-split convention), in place.
-
-    Parameters
-    ----------
-    x : float32 [T, heads * H], changed
-        Queries or keys.
-    cos, sin : float32 [P, H / 2]
-        Of every position and frequency.
-    start : int
-        Position of the first row.
-    heads : int
-        Heads in a row.
-
-    """
-    half = cos.shape[1]
-    for t in range(x.shape[0]):
-        for h in range(heads):
-            base = h * 2 * half
-            for i in range(half):
-                a = x[t, base + i]
-                b = x[t, base + half + i]
-                c = cos[start + t, i]
-                s = sin[start + t, i]
-                x[t, base + i] = a * c - b * s
-                x[t, base + half + i] = b * c + a * s
-
-
-@njit(cache=True, nogil=True)
-def attend(q, keys, values, start, heads, kv_heads, scores, out):  # noqa: ANN001, ANN201
-    """
-    Causal grouped-query attention over a cache that already holds the new keys and values.
-
-    Parameters
-    ----------
-    q : float32 [T, heads * H]
-        Queries, rotated.
-    keys, values : float32 [P, kv_heads * H]
-        The cache.
-    start : int
-        Position of the first row of `q`.
-    heads, kv_heads : int
-        Heads of queries, and of keys and values.
-    scores : float32 [P], written
-        Scratch.
-    out : float32 [T, heads * H], written
-        The mixed values.
-
-    """
-    size = q.shape[1] // heads
-    group = heads // kv_heads
-    norm = np.float32(1 / math.sqrt(size))
-    for t in range(q.shape[0]):
-        length = start + t + 1
-        for h in range(heads):
-            base = h * size
-            kv = (h // group) * size
-            top = np.float32(-np.inf)
-            for p in range(length):
-                dot = np.float32(0)
-                for i in range(size):
-                    dot += q[t, base + i] * keys[p, kv + i]
-                scores[p] = dot * norm
-                top = max(top, scores[p])
-            total = np.float32(0)
-            for p in range(length):
-                scores[p] = np.float32(math.exp(scores[p] - top))
-                total += scores[p]
-            for i in range(size):
-                out[t, base + i] = np.float32(0)
-            for p in range(length):
-                w = scores[p] / total
-                for i in range(size):
-                    out[t, base + i] += w * values[p, kv + i]
+    ws = np.float32(weight_scale)
+    end = units - 1
+    if tokens == 1:
+        far = (units + 3) // 4
+        for m in range(first, last):
+            unit_tile(isa, packed, base, blocks, units,
+                      (m, min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)), x,
+                      (0,), (totals[0],), (ws / scales[0],), out, (0,))
+    elif tokens <= FEW:
+        far = (units + 1) // 2
+        for m in range(first, last):
+            n = min(m + far, end)
+            if tokens == 2:
+                unit_tile(isa, packed, base, blocks, units, (m, n), x, (0, width),
+                          (totals[0], totals[1]), (ws / scales[0], ws / scales[1]), out,
+                          (0, stride))
+            elif tokens == 3:
+                for u in (m, n):
+                    unit_tile(isa, packed, base, blocks, units, (u,), x, (0, width, 2 * width),
+                              (totals[0], totals[1], totals[2]),
+                              (ws / scales[0], ws / scales[1], ws / scales[2]), out,
+                              (0, stride, 2 * stride))
+            else:
+                for u in (m, n):
+                    unit_tile(isa, packed, base, blocks, units, (u,), x,
+                              (0, width, 2 * width, 3 * width),
+                              (totals[0], totals[1], totals[2], totals[3]),
+                              (ws / scales[0], ws / scales[1], ws / scales[2], ws / scales[3]),
+                              out, (0, stride, 2 * stride, 3 * stride))
+    else:
+        rows = trait(isa, 0)
+        line = blocks * trait(isa, 1)
+        step = SCRATCH_ROWS // rows
+        for m in range(first, last):
+            for k in range(step):
+                unpack_unit(isa, packed, base, blocks, units, min(m * step + k, end), codes,
+                            k * rows * line, line)
+            # the last piece repeats its last unit: written twice, the same value
+            r0 = m * SCRATCH_ROWS
+            top = units * rows - 1
+            if rows == 3:
+                l3 = min(r0 + 3, top - 2)
+                r = (r0, r0 + 1, r0 + 2, l3, l3 + 1, l3 + 2)
+            else:
+                r = (r0, min(r0 + 1, top), min(r0 + 2, top), min(r0 + 3, top),
+                     min(r0 + 4, top), min(r0 + 5, top))
+            for a in range(0, tokens, 4):
+                b, c, d = min(a + 1, tokens - 1), min(a + 2, tokens - 1), min(a + 3, tokens - 1)
+                places = (a * width, b * width, c * width, d * width)
+                sums = (totals[a], totals[b], totals[c], totals[d])
+                factors = (ws / scales[a], ws / scales[b], ws / scales[c], ws / scales[d])
+                starts = (a * stride, b * stride, c * stride, d * stride)
+                if trait(isa, 2) == 1:
+                    code_tile(isa, codes, line, blocks, (0, 1, 2, 3, 4, 5), x, places, sums,
+                              factors, r, out, starts)
+                else:
+                    for h in (0, 2):
+                        p, s = (places[h], places[h + 1]), (sums[h], sums[h + 1])
+                        f, o = (factors[h], factors[h + 1]), (starts[h], starts[h + 1])
+                        code_tile(isa, codes, line, blocks, (0, 1), x, p, s, f, (r[0], r[1]),
+                                  out, o)
+                        code_tile(isa, codes, line, blocks, (2, 3), x, p, s, f, (r[2], r[3]),
+                                  out, o)
+                        code_tile(isa, codes, line, blocks, (4, 5), x, p, s, f, (r[4], r[5]),
+                                  out, o)

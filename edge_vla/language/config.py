@@ -14,11 +14,14 @@
 
 """Configuration of a BitNet b1.58 decoder, in the words of Hugging Face's config.json."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from edge_vla.checkpoints.sources import read_json
 from edge_vla.exceptions import CheckpointError
 
 
@@ -46,8 +49,10 @@ class BitNetConfig:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            if f.type is int and 'token' not in f.name and getattr(self, f.name) < 1:
-                raise CheckpointError(f'{f.name} must be positive, is {getattr(self, f.name)}')
+            value = getattr(self, f.name)
+            if f.type is int and 'token' not in f.name and value < 1 or (
+                    f.type is float and not 0 < value < math.inf):
+                raise CheckpointError(f'{f.name} must be positive, is {value}')
         if self.hidden_act != 'relu2':
             raise CheckpointError(f'hidden_act {self.hidden_act!r} is not supported, only relu2')
         if self.hidden_size % self.num_attention_heads:
@@ -94,30 +99,49 @@ class BitNetConfig:
             Missing, malformed, or of another architecture.
 
         """
-        try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-        except OSError as error:
-            raise CheckpointError(f'{path}: cannot be read ({error.strerror})') from error
-        except ValueError as error:
-            raise CheckpointError(f'{path}: is not JSON ({error})') from error
-        if not isinstance(raw, dict) or raw.get('model_type') != 'bitnet':
-            raise CheckpointError(f'{path}: model_type is not bitnet')
-        quantised = raw.get('quantization_config', {})
-        if quantised.get('linear_class') != 'autobitlinear' or (
-                quantised.get('quantization_mode') != 'offline'):
-            raise CheckpointError(f'{path}: only packed (offline) autobitlinear weights are '
-                                  'supported')
-        if raw.get('attention_bias'):
-            raise CheckpointError(f'{path}: attention_bias is set, which no BitNet b1.58 has')
+        return cls.from_dict(read_json(path), str(path))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> 'BitNetConfig':
+        """
+        Take what is needed from the keys of a config.json.
+
+        Parameters
+        ----------
+        values : Mapping
+            As in config.json, from whichever kind of file; how the weights are stored is not
+            looked at.
+        where : str
+            The file, for messages.
+
+        Raises
+        ------
+        CheckpointError
+            A value is malformed, or of another architecture.
+
+        """
+        if values.get('model_type') != 'bitnet':
+            raise CheckpointError(f'{where}: model_type is {values.get("model_type")!r}, only '
+                                  'bitnet is supported')
+        if values.get('attention_bias'):
+            raise CheckpointError(f'{where}: attention_bias is set, which no BitNet b1.58 has')
         # newer files keep rope_theta here; what a file leaves out is as in transformers
-        rope = raw.get('rope_parameters') or raw.get('rope_scaling') or {}
-        if rope.get('rope_type', 'default') != 'default':
-            raise CheckpointError(f'{path}: rope_type {rope["rope_type"]!r} is not supported')
-        raw = {'tie_word_embeddings': False, 'max_position_embeddings': 2048} | raw | rope
+        rope = values.get('rope_parameters') or values.get('rope_scaling') or {}
+        if not isinstance(rope, Mapping):
+            raise CheckpointError(f'{where}: the parameters of RoPE are not a table')
+        kind = rope.get('rope_type', rope.get('type', 'default'))
+        if kind != 'default':
+            raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')
+        raw = {'tie_word_embeddings': False, 'max_position_embeddings': 2048} | {
+            **values, **rope}
         try:
-            return cls(**{f.name: f.type(raw[f.name]) for f in fields(cls) if f.name in raw})
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f'{path}: a value has the wrong type ({error})') from error
+            config = cls(**{f.name: f.type(raw[f.name]) for f in fields(cls) if f.name in raw})
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f'{where}: a value has the wrong type ({error})') from error
+        if values.get('head_dim', config.head_dim) not in (None, config.head_dim):
+            raise CheckpointError(f'{where}: head_dim {values["head_dim"]} is not hidden_size / '
+                                  f'num_attention_heads = {config.head_dim}')
+        return config
 
     def to_json(self) -> str:
         """Return config.json as Hugging Face writes it for packed weights."""

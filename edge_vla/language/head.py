@@ -19,7 +19,7 @@ import threading
 
 from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
-from edge_vla.language.bitnet import BitNetDecoder
+from edge_vla.language.decoder import Decoder, load_decoder
 from edge_vla.language.plan import COLOURS, Plan, SHAPES, SLOTS, VERBS
 from edge_vla.language.tokenizer import Tokenizer
 import numpy as np
@@ -47,7 +47,7 @@ class LanguageHead:
 
     Parameters
     ----------
-    decoder : BitNetDecoder
+    decoder : Decoder
     tokenizer : Tokenizer
 
     Raises
@@ -57,7 +57,7 @@ class LanguageHead:
 
     """
 
-    def __init__(self, decoder: BitNetDecoder, tokenizer: Tokenizer) -> None:
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer) -> None:
         missing = [t for t in special_tokens() if t not in tokenizer.special]
         if missing:
             raise CheckpointError(f'the tokenizer has no token {missing[0]!r}: not a pilot head')
@@ -73,7 +73,7 @@ class LanguageHead:
     def load(cls, folder: Path | str) -> 'LanguageHead':
         """Load ``config.json``, ``model.safetensors`` and ``tokenizer.json`` of a folder."""
         folder = Path(folder)
-        return cls(BitNetDecoder.load(folder), Tokenizer.load(folder / 'tokenizer.json'))
+        return cls(load_decoder(folder), Tokenizer.load(folder / 'tokenizer.json'))
 
     def read(self, instruction: str) -> Context:
         """

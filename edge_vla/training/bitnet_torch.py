@@ -15,7 +15,7 @@
 """
 BitNet b1.58 in torch with quantisation-aware training (straight-through estimators).
 
-Same layer as ``language.bitnet`` and as transformers' ``modeling_bitnet``: weights absmean
+Same layer as ``language.decoder`` and as transformers' ``modeling_bitnet``: weights absmean
 ternary, activations absmax int8 per token, sub-norms before the output and down projections.
 """
 

@@ -13,66 +13,31 @@
 # limitations under the License.
 
 
-"""The BitNet decoder against transformers and the torch model it is trained as."""
+"""The decoder against transformers and the torch model it is trained as, and against itself."""
 
 import json
 from pathlib import Path
+import threading
 
+from bitnet_models import (
+    config_of,
+    decoder_of,
+    masters,
+    runnable_isas,
+    SIZES,
+    some_ids,
+)
 from edge_vla.checkpoints.packing import pack, ternarise
+from edge_vla.checkpoints.safetensors import write_safetensors
 from edge_vla.exceptions import CheckpointError
-from edge_vla.language.bitnet import BitNetDecoder
+from edge_vla.kernels.isa import Isa
 from edge_vla.language.config import BitNetConfig
+from edge_vla.language.decoder import DecoderSettings, load_decoder
+from edge_vla.language.threads import Pace
 import numpy as np
 import pytest
 
-SIZES = {  # hidden, feed-forward, layers, heads, key-value heads, vocabulary
-    'as shipped': (128, 320, 3, 4, 2, 300),
-    'one head': (16, 24, 1, 1, 1, 11),
-    'no sharing': (48, 64, 2, 3, 3, 50),
-    'much sharing': (80, 52, 2, 10, 2, 37),
-}
-
-
-def config_of(size: str, **more: object) -> BitNetConfig:
-    d, f, layers, heads, kv, vocab = SIZES[size]
-    return BitNetConfig(**{
-        'hidden_size': d, 'intermediate_size': f, 'num_hidden_layers': layers,
-        'num_attention_heads': heads, 'num_key_value_heads': kv, 'vocab_size': vocab,
-        'max_position_embeddings': 96, 'rope_theta': 10000.0, 'bos_token_id': 0,
-        'eos_token_id': 1} | more)
-
-
-def masters(config: BitNetConfig, seed: int = 0) -> dict[str, np.ndarray]:
-    """Full-precision weights, named as in Hugging Face checkpoints."""
-    rng = np.random.default_rng(seed)
-    d = config.hidden_size
-
-    def normal(*shape: int) -> np.ndarray:
-        return (rng.normal(0, 1, shape) / np.sqrt(shape[-1])).astype(np.float32)
-
-    out = {'model.embed_tokens.weight': normal(config.vocab_size, d) * 8,
-           'model.norm.weight': 1 + normal(d)}
-    if not config.tie_word_embeddings:
-        out['lm_head.weight'] = normal(config.vocab_size, d)
-    for i in range(config.num_hidden_layers):
-        out |= {f'model.layers.{i}.{n}.weight': normal(*s) for n, s in config.linears().items()}
-        out |= {f'model.layers.{i}.{n}.weight': 1 + normal(s) for n, s in config.norms().items()}
-    return out
-
-
-def packed(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    out = dict(weights)
-    for name, w in weights.items():
-        if '_proj.' in name:
-            trits, scale = ternarise(w)
-            out[name], out[name + '_scale'] = pack(trits), np.array([scale], np.float32)
-    return out
-
-
-def some_ids(config: BitNetConfig, count: int, seed: int = 3) -> list[int]:
-    return np.random.default_rng(seed).integers(0, config.vocab_size, count).tolist()
-
-
+every_isa = pytest.mark.parametrize('isa', runnable_isas(), ids=lambda isa: isa.name)
 SEQUENCES = range(6)
 
 
@@ -120,7 +85,7 @@ def test_logits_equal_transformers(size: str, tied: bool) -> None:
         ids = some_ids(config, 8, seed)
         with torch.no_grad():
             want = theirs(torch.tensor([ids])).logits[0].numpy()
-        pairs.append((BitNetDecoder(config, packed(weights)).logits(ids), want))
+        pairs.append((decoder_of(config, weights).logits(ids), want))
     nearly_all_equal(pairs)
 
 
@@ -137,62 +102,198 @@ def test_logits_equal_the_torch_model(size: str) -> None:
         ids = some_ids(config, 8, seed)
         with torch.no_grad():
             want = net(torch.tensor([ids]))[0].numpy()
-        pairs.append((BitNetDecoder(config, packed(weights)).logits(ids), want))
+        pairs.append((decoder_of(config, weights).logits(ids), want))
     nearly_all_equal(pairs)
 
 
+@pytest.mark.parametrize('kv', ['float32', 'float16', 'int8'])
 @pytest.mark.parametrize('size', SIZES)
-def test_tokens_at_once_equal_tokens_one_by_one(size: str) -> None:
+def test_tokens_at_once_equal_tokens_one_by_one(size: str, kv: str) -> None:
     config = config_of(size)
-    tensors, ids = packed(masters(config)), some_ids(config, 50)
-    at_once = BitNetDecoder(config, tensors).logits(ids)
-    single = BitNetDecoder(config, tensors)
+    weights, ids = masters(config), some_ids(config, 50)
+    at_once = decoder_of(config, weights, kv=kv).logits(ids)
+    single = decoder_of(config, weights, kv=kv)
     np.testing.assert_array_equal(np.stack([single.forward([i]) for i in ids]), at_once)
     for chunk in (1, 7, 50, 64):
-        parts = BitNetDecoder(config, tensors, chunk=chunk)
+        parts = decoder_of(config, weights, kv=kv, chunk=chunk)
         np.testing.assert_array_equal(parts.logits(ids), at_once)
+
+
+@every_isa
+def test_instruction_sets_packings_and_threads_give_the_same_floats(isa: Isa) -> None:
+    config = config_of('odd rows')
+    weights, ids = masters(config), some_ids(config, 30)
+    want = decoder_of(config, weights).logits(ids)
+    for threads in (1, 2, 4):
+        decoder = decoder_of(config, weights, isa, threads=threads)
+        np.testing.assert_array_equal(decoder.logits(ids), want)
+        decoder.cache.truncate(0)
+        again = np.concatenate([decoder.logits(ids[k:k + 3]) for k in range(0, 30, 3)])
+        np.testing.assert_array_equal(again, want)
+        decoder.close()
+
+
+def test_threads_that_come_and_go_never_change_a_logit() -> None:
+    """Many short steps by two threads while others keep both cores busy."""
+    config = config_of('as shipped')
+    weights, ids = masters(config), some_ids(config, 90)
+    want = decoder_of(config, weights).logits(ids)
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            np.sort(np.arange(100_000)[::-1])
+    others = [threading.Thread(target=busy) for _ in range(3)]
+    for other in others:
+        other.start()
+    try:
+        for threads in (2, 3):
+            decoder = decoder_of(config, weights, threads=threads)
+            for _ in range(3):
+                decoder.cache.truncate(0)
+                got = np.stack([decoder.forward([i]) for i in ids])
+                np.testing.assert_array_equal(got, want)
+            decoder.close()
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
 
 
 def test_rolling_back_forgets() -> None:
     config = config_of('no sharing')
-    decoder = BitNetDecoder(config, packed(masters(config)))
-    ids = some_ids(config, 20)
-    want = decoder.logits(ids)
-    decoder.cache.truncate(8)
-    decoder.forward([5, 6, 7])
-    decoder.cache.truncate(8)
-    np.testing.assert_array_equal(decoder.logits(ids[8:]), want[8:])
-    with pytest.raises(ValueError, match='truncate'):
-        decoder.cache.truncate(21)
+    for kv in ('float32', 'float16', 'int8'):
+        decoder = decoder_of(config, kv=kv)
+        ids = some_ids(config, 20)
+        want = decoder.logits(ids)
+        decoder.cache.truncate(8)
+        decoder.forward([5, 6, 7])
+        decoder.cache.truncate(8)
+        np.testing.assert_array_equal(decoder.logits(ids[8:]), want[8:])
+        with pytest.raises(ValueError, match='truncate'):
+            decoder.cache.truncate(21)
+
+
+@pytest.mark.parametrize('head', ['float32', 'int8', 'int4'])
+@pytest.mark.parametrize('tied', [True, False])
+def test_some_logits_equal_those_of_all(head: str, tied: bool) -> None:
+    config = config_of('much sharing', tie_word_embeddings=tied)
+    ids, some = some_ids(config, 9), [36, 0, 7, 7]
+    every = decoder_of(config, head=head).logits(ids)
+    decoder = decoder_of(config, head=head)
+    np.testing.assert_array_equal(decoder.logits(ids[:5], some), every[:5, some])
+    np.testing.assert_array_equal(decoder.forward(ids[5:], some), every[8, some])
+    for bad in ([], [37], [-1]):
+        with pytest.raises(ValueError, match='ids'):
+            decoder.forward([1], bad)
+
+
+def test_what_quantised_heads_and_caches_cost() -> None:
+    """Close to the exact ones, and closer the more bits they have."""
+    config = config_of('wide')
+    weights, ids = masters(config), some_ids(config, 60)
+    exact = decoder_of(config, weights).logits(ids)
+
+    def error(**kinds: str) -> float:
+        got = decoder_of(config, weights, **kinds).logits(ids)
+        return float(np.sqrt(((got - exact) ** 2).mean() / exact.var()))
+    # a moved activation code moves what follows, so the caches are held to less than their step
+    assert error(kv='float16') < .02 and error(kv='int8') < .05
+    eight, four = error(head='int8'), error(head='int4')
+    assert eight < .04 < four < .25
 
 
 def test_ids_that_do_not_exist_and_a_full_cache_are_refused() -> None:
     config = config_of('one head')
-    decoder = BitNetDecoder(config, packed(masters(config)), capacity=4)
+    decoder = decoder_of(config, capacity=4)
     decoder.forward([1, 2, 3])
     for bad in ([11], [-1], [], [1, 2]):
         with pytest.raises(ValueError):
             decoder.forward(bad)
     assert decoder.cache.length == 3
+    decoder.warm_up()
+    assert decoder.cache.length == 3
     assert np.isfinite(decoder.forward([4])).all()
+
+
+@pytest.mark.parametrize('bad', [{'kv': 'int3'}, {'packing': '1bit'},
+                                 {'threads': -1}, {'chunk': 0}, {'threads': 2, 'cores': (0,)}])
+def test_settings_that_do_not_exist_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError):
+        decoder_of(config_of('one head'), **bad)
+
+
+def test_a_head_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match='q6'):
+        DecoderSettings(head='q6')
+
+
+def test_threads_stay_on_their_cores() -> None:
+    config, ids = config_of('as shipped'), [1, 2, 3]
+    want = decoder_of(config).logits(ids)
+    decoder = decoder_of(config, threads=2, cores=(0, 0))
+    np.testing.assert_array_equal(decoder.logits(ids), want)
+    decoder.close()
+
+
+def test_the_pace_keeps_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr('edge_vla.language.threads.time.perf_counter', lambda: now[0])
+
+    def steps(cost: dict[int, float], count: int) -> list[int]:
+        used = []
+        for _ in range(count):
+            used.append(pace.begin())
+            now[0] += cost[used[-1]]
+            pace.end(1)
+        return used
+    pace = Pace(2)
+    assert steps({1: 2, 2: 1}, 200).count(2) > 180
+    busy = steps({1: 2, 2: 6}, 300)  # somebody else took the second core
+    assert busy.count(1) > 200 and busy[-1] == 1 and 2 in busy[200:]
+    assert steps({1: 2, 2: 1}, 300).count(2) > 200  # and gave it back
+
+
+def write_folder(folder: Path, config: BitNetConfig, tensors: dict[str, np.ndarray]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / 'config.json').write_text(config.to_json())
+    write_safetensors(folder / 'model.safetensors', tensors)
+    return folder
+
+
+def packed(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    out = dict(weights)
+    for name, w in weights.items():
+        if '_proj.' in name:
+            trits, scale = ternarise(w)
+            out[name], out[name + '_scale'] = pack(trits), np.array([scale], np.float32)
+    return out
+
+
+def test_a_checkpoint_of_hugging_face_is_loaded(tmp_path: Path) -> None:
+    config = config_of('much sharing')
+    weights, ids = masters(config), some_ids(config, 12)
+    folder = write_folder(tmp_path / 'model', config, packed(weights))
+    want = decoder_of(config, weights).logits(ids)
+    np.testing.assert_array_equal(load_decoder(folder).logits(ids), want)
+    other = load_decoder(str(folder), DecoderSettings(packing='2bit', kv='int8', head='int4'))
+    assert (other.isa.packing, other.cache.kind) == ('2bit', 'int8')
 
 
 @pytest.mark.parametrize('name', ['model.layers.1.mlp.up_proj.weight', 'model.norm.weight',
                                   'model.layers.0.self_attn.k_proj.weight_scale',
                                   'model.embed_tokens.weight',
                                   'model.layers.1.mlp.ffn_sub_norm.weight'])
-def test_missing_and_misshapen_tensors_are_named(name: str) -> None:
+def test_missing_and_misshapen_tensors_are_named(name: str, tmp_path: Path) -> None:
     config = config_of('no sharing')
     tensors = packed(masters(config))
     whole = tensors.pop(name)
     with pytest.raises(CheckpointError, match=name):
-        BitNetDecoder(config, tensors)
-    if 'scale' in name:
-        tensors[name] = np.array([np.nan], np.float32)
-    else:
-        tensors[name] = np.concatenate((whole, whole))
+        load_decoder(write_folder(tmp_path, config, tensors))
+    tensors[name] = np.array([np.nan], np.float32) if 'scale' in name else (
+        np.concatenate((whole, whole)))
     with pytest.raises(CheckpointError, match=name):
-        BitNetDecoder(config, tensors)
+        load_decoder(write_folder(tmp_path, config, tensors))
 
 
 def test_the_published_size_is_2b4t(tmp_path: Path) -> None:
@@ -232,7 +333,7 @@ def test_newer_files_keep_the_rotation_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize('change', [
     {'model_type': 'llama'}, {'hidden_size': 130}, {'num_key_value_heads': 3},
     {'hidden_act': 'silu'}, {'num_hidden_layers': 'many'}, {'num_hidden_layers': 0},
-    {'quantization_config': {'linear_class': 'bitlinear'}}, {'attention_bias': True},
+    {'attention_bias': True},
     {'rope_parameters': {'rope_type': 'yarn', 'rope_theta': 1e4}}])
 def test_other_architectures_are_refused(change: dict, tmp_path: Path) -> None:
     path = tmp_path / 'config.json'

@@ -1,0 +1,284 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+BitNet b1.58 checkpoints of every kind behind one interface: see ``Source``.
+
+Tensors go by the name of their module in Hugging Face's models ('model.layers.0.mlp.up_proj').
+"""
+
+from collections.abc import Mapping
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_vla.checkpoints import packing
+from edge_vla.checkpoints.gguf_source import GgufSource
+from edge_vla.checkpoints.safetensors import read_safetensors, widen
+from edge_vla.exceptions import CheckpointError
+import numpy as np
+
+_HOW = {('autobitlinear', 'offline'): 'multiply', ('autobitlinear', 'online'): 'masters',
+        # transformers does not look at the mode of this class
+        ('bitlinear', 'offline'): 'divide', ('bitlinear', 'online'): 'divide'}
+_MARK = ('"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", '
+         '"quantization_mode": "%s"}')
+_FLOATS = (np.float32, np.float16, np.uint16)  # the last is bfloat16, see read_safetensors
+_ROWS_AT_ONCE = 4096
+
+
+class Source(Protocol):
+    """
+    An open checkpoint.
+
+    Attributes
+    ----------
+    config : dict
+        The keys of Hugging Face's config.json, with ``rope_theta`` at the top and
+        ``tie_word_embeddings`` as the tensors have it.
+
+    """
+
+    config: dict[str, Any]
+
+    def trits(self, name: str, out: int, columns: int) -> tuple[np.ndarray, float]:
+        """
+        Return a ternary matrix as int8 [out, columns] and the scale to multiply it by.
+
+        Raises
+        ------
+        CheckpointError
+            Missing, misshapen or corrupt; names the tensor.
+
+        """
+
+    def vector(self, name: str, size: int) -> np.ndarray:
+        """
+        Return the gains of a norm, float32 [size].
+
+        Raises
+        ------
+        CheckpointError
+            Missing, misshapen or not finite; names the tensor.
+
+        """
+
+    def rows(self, name: str, shape: tuple[int, int], start: int = 0,
+             stop: int | None = None) -> np.ndarray:
+        """
+        Return some rows of a float matrix, float32 [stop - start, columns].
+
+        Parameters
+        ----------
+        name : str
+            The module.
+        shape : tuple of int
+            Of the whole matrix, which is not read.
+        start : int
+            The first row.
+        stop : int, optional
+            The row after the last; all by default.
+
+        Raises
+        ------
+        CheckpointError
+            Missing, misshapen or not finite; names the tensor.
+
+        """
+
+    def close(self) -> None:
+        """Let go of the files; what was returned stays."""
+
+
+def open_source(path: Path | str) -> Source:
+    """
+    Open a checkpoint: a Hugging Face folder, a GGUF file, or a folder with one GGUF file.
+
+    Raises
+    ------
+    CheckpointError
+        There is none, or it is of an unsupported kind.
+
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return GgufSource(path)
+    if (path / 'config.json').exists():
+        return HuggingFaceSource(path)
+    found = sorted(path.glob('*.gguf'))
+    if len(found) != 1:
+        raise CheckpointError(f'{path}: has no config.json and {len(found)} GGUF files: give a '
+                              'Hugging Face folder or one GGUF file')
+    return GgufSource(found[0])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """
+    Read a file with one JSON object.
+
+    Raises
+    ------
+    CheckpointError
+        Missing or malformed.
+
+    """
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read ({error.strerror})') from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f'{path}: is not JSON ({error})') from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f'{path}: is not a JSON object')
+    return values
+
+
+class HuggingFaceSource:
+    """
+    A folder with config.json and model.safetensors, whole or in shards.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or malformed, or the quantisation is not BitNet's.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        where = folder / 'config.json'
+        self.config = read_json(where)
+        self._tensors = _safetensors(folder)
+        for name in self._tensors:
+            if name.endswith(('_proj.bias', '.rms_norm.weight')):
+                raise CheckpointError(f'tensor {name!r}: linears with a bias or with a norm of '
+                                      'their own are not supported')
+        self._how = _how(self.config, where, any(k.endswith('_scale') for k in self._tensors))
+        rope = self.config.get('rope_parameters') or self.config.get('rope_scaling')
+        if isinstance(rope, dict) and 'rope_theta' in rope:
+            self.config['rope_theta'] = rope['rope_theta']
+        self.config['tie_word_embeddings'] = self._tied()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._tensors = {}
+
+    def trits(self, name: str, out: int, columns: int) -> tuple[np.ndarray, float]:
+        """Return a ternary matrix and its scale (see Source)."""
+        key = f'{name}.weight'
+        stored = self._tensor(key)
+        masters = self._how == 'masters'
+        if stored.dtype == np.uint8 and masters or stored.dtype in _FLOATS and not masters:
+            what, mode = ('packed trits', 'offline') if masters else ('masters', 'online')
+            raise CheckpointError(f'tensor {key!r} holds {what}, but config.json says otherwise: '
+                                  f'it should have {_MARK % mode}')
+        if masters:
+            values, scale = packing.ternarise(self._floats(key, (out, columns)))
+        else:
+            packing.check_packed(stored, out, columns, key)
+            values = packing.unpack(stored, out)
+            scale_key = f'{name}.weight_scale'
+            size = self._tensor(scale_key).shape
+            scale = float(self._floats(scale_key, () if size == () else (1,)).reshape(()))
+            packing.check_scale(scale, scale_key)
+            scale = 1 / scale if self._how == 'divide' else scale
+        packing.check_ternary(values, scale, key)
+        return values, scale
+
+    def vector(self, name: str, size: int) -> np.ndarray:
+        """Return the gains of a norm (see Source)."""
+        return self._floats(f'{name}.weight', (size,))
+
+    def rows(self, name: str, shape: tuple[int, int], start: int = 0,
+             stop: int | None = None) -> np.ndarray:
+        """Return some rows of a float matrix (see Source)."""
+        return self._floats(f'{name}.weight', shape, slice(start, stop))
+
+    def _tensor(self, key: str) -> np.ndarray:
+        if key not in self._tensors:
+            raise CheckpointError(f'the checkpoint has no tensor {key!r}')
+        return self._tensors[key]
+
+    def _floats(self, key: str, shape: tuple[int, ...], part: slice | None = None) -> np.ndarray:
+        stored = self._tensor(key)
+        packing.check_shape(stored.shape, shape, key)
+        if stored.dtype not in _FLOATS:
+            raise CheckpointError(f'tensor {key!r} is {stored.dtype}, expected float32, float16 '
+                                  'or bfloat16')
+        stored = stored if part is None else stored[part]
+        # a copy: what is returned outlives the file
+        values = widen(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)
+        packing.check_finite(values, key)
+        return values
+
+    def _tied(self) -> bool:
+        """Tell whether the head is the embedding, as transformers decides it."""
+        embedding, head = (self._tensors.get(f'{name}.weight') for name in (
+            'model.embed_tokens', 'lm_head'))
+        if head is None:  # a file that does not say is untied, but can only mean this
+            return bool(self.config.get('tie_word_embeddings', True))
+        if embedding is None or not self.config.get('tie_word_embeddings', False):
+            return False
+        same = embedding.shape == head.shape and embedding.dtype == head.dtype and head.ndim == 2
+        return same and all(
+            np.array_equal(embedding[i:i + _ROWS_AT_ONCE], head[i:i + _ROWS_AT_ONCE])
+            for i in range(0, len(head), _ROWS_AT_ONCE))
+
+
+def _how(config: Mapping[str, Any], where: Path, packed: bool) -> str:
+    """Return how the weights are stored: 'multiply' or 'divide' (by the scale) or 'masters'."""
+    quantised = config.get('quantization_config')
+    if quantised is None:
+        what, mode = ('packed trits', 'offline') if packed else ('unquantised masters', 'online')
+        raise CheckpointError(f'{where}: has no quantization_config, so transformers would take '
+                              f'the {what} for a dense model; mark them by adding '
+                              f'{_MARK % mode}')
+    if not isinstance(quantised, dict) or quantised.get('quant_method', 'bitnet') != 'bitnet':
+        raise CheckpointError(f'{where}: the quantization_config is not of quant_method bitnet')
+    # as in transformers where it leaves them out
+    way = (str(quantised.get('linear_class', 'bitlinear')),
+           str(quantised.get('quantization_mode', 'offline')))
+    if way not in _HOW:
+        raise CheckpointError(f'{where}: linear_class {way[0]!r} with quantization_mode '
+                              f'{way[1]!r} is not supported')
+    if quantised.get('use_rms_norm'):
+        raise CheckpointError(f'{where}: use_rms_norm, a norm in every linear, is not supported')
+    dense = quantised.get('modules_to_not_convert') or []
+    if not isinstance(dense, list) or not all(
+            d in ('lm_head', 'embed_tokens', 'model.embed_tokens') for d in dense):
+        raise CheckpointError(f'{where}: modules_to_not_convert is {dense}: only the head and the '
+                              'embedding may be left out')
+    return _HOW[way]
+
+
+def _safetensors(folder: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a folder, still in their files, bfloat16 as uint16."""
+    index = folder / 'model.safetensors.index.json'
+    if (folder / 'model.safetensors').exists() or not index.exists():
+        return read_safetensors(folder / 'model.safetensors', lazy=True)[0]
+    places = read_json(index).get('weight_map')
+    if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+        raise CheckpointError(f'{index}: weight_map is not a table of file names')
+    shards, there = {}, {p.name for p in folder.iterdir()}
+    for name in sorted(set(places.values())):
+        if name not in there:
+            raise CheckpointError(f'{index}: names the shard {name!r}, which is not there')
+        shards[name] = read_safetensors(folder / name, lazy=True)[0]
+    for name, shard in places.items():
+        if name not in shards[shard]:
+            raise CheckpointError(f'{index}: the shard {shard!r} has no tensor {name!r}')
+    return {name: shards[shard][name] for name, shard in places.items()}

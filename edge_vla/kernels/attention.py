@@ -1,0 +1,232 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Causal grouped-query attention over a cache of float32, float16 (as uint16) or int8.
+
+Layout of one key-value head: keys [P / 16, H, 16], so that 16 positions are scored at once; values
+[H / 16, P, 16], so that 16 features are mixed at once. H is padded to a multiple of 16. Each key
+and value of a token has a scale, 1 unless the cache is int8.
+"""
+
+import math
+
+from edge_vla.kernels.vectors import (
+    call,
+    data_pointer,
+    F32X16,
+    FLOAT,
+    HALF,
+    INT8,
+    INT64,
+    LANES,
+    load,
+    splat,
+    store,
+    to_floats,
+    vadd,
+    vexp,
+    vkeep,
+    vload,
+    vmax,
+    vmul,
+    vsplat,
+    vstore,
+    vsum,
+    vtop,
+)
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+import numpy as np
+
+
+@intrinsic
+def _put(typing, array, index, value):
+    """Store a float32, rounded to what the cache holds."""
+    def generate(context, builder, signature, args):
+        value, dtype = args[2], signature.args[0].dtype
+        if dtype == types.uint16:
+            value = builder.fptrunc(value, HALF)
+        elif dtype == types.int8:
+            value = builder.fptosi(call(builder, 'llvm.rint.f32', FLOAT, value), INT8)
+        store(builder, value, data_pointer(context, builder, signature.args[0], args[0], args[1]))
+        return context.get_dummy_value()
+    return types.void(array, types.intp, types.float32), generate
+
+
+@intrinsic
+def _levels(typing, array):
+    """Return the largest code of a cache, 0 when it holds floats."""
+    def generate(context, builder, signature, args):
+        return ir.Constant(FLOAT, 127.0 if signature.args[0].dtype == types.int8 else 0.0)
+    return types.float32(array), generate
+
+
+@intrinsic
+def _score(typing, keys, start, size, queries, offsets, scores, places):
+    """Write the products of some queries with 16 keys at ``keys[start:start + 16 * size]``."""
+    def generate(context, builder, signature, args):
+        keys, start, size, queries, offsets, scores, places = args
+        kinds = signature.args
+        offsets = cgutils.unpack_tuple(builder, offsets)
+        zero = ir.Constant(F32X16, [0.0] * LANES)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in offsets]
+        for cell in sums:
+            builder.store(zero, cell)
+        with cgutils.for_range(builder, size) as loop:
+            at = builder.add(start, builder.mul(loop.index, INT64(LANES)))
+            key = to_floats(builder, data_pointer(context, builder, kinds[0], keys, at),
+                            kinds[0].dtype)
+            for cell, offset in zip(sums, offsets, strict=True):
+                q = load(builder, data_pointer(context, builder, kinds[3], queries,
+                                               builder.add(offset, loop.index)), FLOAT)
+                builder.store(call(builder, 'llvm.fma.v16f32', F32X16, key, splat(builder, q),
+                                   load(builder, cell, F32X16)), cell)
+        for cell, place in zip(sums, cgutils.unpack_tuple(builder, places), strict=True):
+            store(builder, load(builder, cell, F32X16),
+                  data_pointer(context, builder, kinds[5], scores, place))
+        return context.get_dummy_value()
+    return types.void(keys, types.int64, types.int64, queries, offsets, scores, places), generate
+
+
+@intrinsic
+def _mix(typing, values, start, length, scores, places, out, offsets):
+    """Write the sums over positions of weight times 16 features, for some queries."""
+    def generate(context, builder, signature, args):
+        values, start, length, scores, places, out, offsets = args
+        kinds = signature.args
+        places = cgutils.unpack_tuple(builder, places)
+        zero = ir.Constant(F32X16, [0.0] * LANES)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
+        for cell in sums:
+            builder.store(zero, cell)
+        with cgutils.for_range(builder, length) as loop:
+            at = builder.add(start, builder.mul(loop.index, INT64(LANES)))
+            value = to_floats(builder, data_pointer(context, builder, kinds[0], values, at),
+                              kinds[0].dtype)
+            for cell, place in zip(sums, places, strict=True):
+                w = load(builder, data_pointer(context, builder, kinds[3], scores,
+                                               builder.add(place, loop.index)), FLOAT)
+                builder.store(call(builder, 'llvm.fma.v16f32', F32X16, value, splat(builder, w),
+                                   load(builder, cell, F32X16)), cell)
+        for cell, offset in zip(sums, cgutils.unpack_tuple(builder, offsets), strict=True):
+            store(builder, load(builder, cell, F32X16),
+                  data_pointer(context, builder, kinds[5], out, offset))
+        return context.get_dummy_value()
+    return types.void(values, types.int64, types.int64, scores, places, out, offsets), generate
+
+
+@njit(cache=True, nogil=True)
+def write_token(keys, values, key_scales, value_scales, head, capacity, position, size,
+                key, value):
+    """
+    Put the key and value of one head of one token into the cache.
+
+    Parameters
+    ----------
+    keys, values : float32, uint16 or int8, written
+        The cache.
+    key_scales, value_scales : float32 [heads * capacity], written
+        The scale of each.
+    head : int
+        Which head of the whole cache (layer * heads + head).
+    capacity : int
+        Positions of the cache, a multiple of 16.
+    position : int
+        Of the token.
+    size : int
+        Padded size of a head.
+    key, value : float32 [size]
+        What to store; zero in the padding.
+
+    """
+    k_scale, v_scale = np.float32(1), np.float32(1)
+    levels = _levels(keys)
+    if levels > 0:
+        k_top, v_top = np.float32(1e-30), np.float32(1e-30)
+        for i in range(size):
+            k_top, v_top = max(k_top, abs(key[i])), max(v_top, abs(value[i]))
+        k_scale, v_scale = k_top / levels, v_top / levels
+    key_scales[head * capacity + position] = k_scale
+    value_scales[head * capacity + position] = v_scale
+    base = head * capacity * size
+    at = base + (position // LANES) * LANES * size + position % LANES
+    for i in range(size):
+        _put(keys, at + i * LANES, key[i] / k_scale)
+        _put(values, base + (i // LANES * capacity + position) * LANES + i % LANES,
+             value[i] / v_scale)
+
+
+@njit(cache=True, nogil=True)
+def attend(keys, values, key_scales, value_scales, head, capacity, length, size, norm,
+           queries, offsets, scores, places, out):
+    """
+    Mix the first `length` values of a head for some queries that share it.
+
+    Parameters
+    ----------
+    keys, values, key_scales, value_scales, head, capacity, size
+        As in `write_token`.
+    length : int
+        Positions that the queries see.
+    norm : float
+        1 / sqrt(head size).
+    queries : float32
+        Rotated queries.
+    offsets : tuple of int
+        Where each query starts, and where its result goes in `out`.
+    scores : float32
+        Scratch.
+    places : tuple of int
+        Where each query's `capacity` scores are.
+    out : float32, written
+        The mixed values.
+
+    """
+    base = head * capacity * size
+    for block in range(0, length, LANES):
+        b0, b1, b2, b3 = (places[0] + block, places[1] + block, places[2] + block,
+                          places[3] + block)
+        _score(keys, base + block * size, size, queries, offsets, scores, (b0, b1, b2, b3))
+    for k in range(len(places)):
+        place = places[k]
+        low = np.float32(-np.inf)
+        top = vsplat(low)
+        n = vsplat(np.float32(norm))
+        for block in range(0, length, LANES):
+            s = vmul(vmul(vload(scores, place + block), n),
+                     vload(key_scales, head * capacity + block))
+            s = vkeep(s, length - block, low)
+            vstore(scores, place + block, s)
+            top = vmax(s, top)
+        highest = vsplat(-vtop(top))
+        total = vsplat(np.float32(0))
+        for block in range(0, length, LANES):
+            e = vexp(vadd(vload(scores, place + block), highest))
+            total = vadd(total, e)
+            vstore(scores, place + block,
+                   vmul(e, vload(value_scales, head * capacity + block)))
+        share = vsplat(np.float32(1) / vsum(total))
+        for block in range(0, length, LANES):
+            vstore(scores, place + block, vmul(vload(scores, place + block), share))
+    for i in range(0, size, LANES):
+        _mix(values, base + i * capacity, length, scores, places, out,
+             (offsets[0] + i, offsets[1] + i, offsets[2] + i, offsets[3] + i))
+
+
+def head_norm(size: int) -> np.float32:
+    """Return 1 / sqrt(size)."""
+    return np.float32(1 / math.sqrt(size))

@@ -1,0 +1,122 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Which vector instructions the ternary kernels use: a value numba sees as a type of its own.
+
+A kernel that takes an `Isa` is compiled, and cached, once for each. All of them give the same
+integers; they differ in the instructions and in how many accumulators fit into registers.
+"""
+
+from dataclasses import dataclass, replace
+import os
+
+import llvmlite.binding as llvm
+import numba
+from numba import types
+from numba.extending import models, NativeValue, register_model, typeof_impl, unbox
+
+
+@dataclass(frozen=True)
+class Isa:
+    """
+    An instruction set.
+
+    Attributes
+    ----------
+    name : str
+        One of NAMES.
+    packing : str
+        How it likes ternary weights: '5bit' (three trits in five bits) or '2bit'.
+    needs : tuple of str
+        CPU features, in LLVM's words.
+    many_registers : bool
+        32 vector registers rather than 16.
+    prefetch : bool
+        Ask for memory a page ahead: twice as fast on Intel, slower on AMD Zen.
+
+    """
+
+    name: str
+    packing: str
+    needs: tuple[str, ...]
+    many_registers: bool
+    prefetch: bool = True
+
+
+ISAS = {isa.name: isa for isa in (  # best first
+    Isa('avx512vbmi', '5bit', ('avx512bw', 'avx512vl', 'avx512vnni', 'avx512vbmi', 'gfni'), True),
+    Isa('avx512vnni', '2bit', ('avx512bw', 'avx512vl', 'avx512vnni'), True),
+    Isa('avxvnni', '2bit', ('avx2', 'avxvnni'), False),
+    Isa('avx2', '2bit', ('avx2', 'fma', 'f16c'), False),
+    Isa('neon', '2bit', ('neon', 'dotprod'), True),
+    Isa('portable', '2bit', (), False))}
+
+
+def features() -> set[str]:
+    """Return the CPU features numba compiles for, in LLVM's words."""
+    if numba.config.CPU_FEATURES is not None:
+        return {f[1:] for f in numba.config.CPU_FEATURES.split(',') if f.startswith('+')}
+    return {name for name, present in llvm.get_host_cpu_features().items() if present}
+
+
+def available() -> list[Isa]:
+    """Return the instruction sets this CPU has, best first."""
+    here = features()
+    helps = not (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith('znver')
+    return [replace(isa, prefetch=helps) for isa in ISAS.values() if set(isa.needs) <= here]
+
+
+def best_isa(packing: str = 'auto') -> Isa:
+    """
+    Return the best instruction set of this CPU, or what ``EDGE_VLA_ISA`` asks for.
+
+    Parameters
+    ----------
+    packing : str
+        Only those that like this packing; 'auto' for any.
+
+    Raises
+    ------
+    ValueError
+        This CPU has none such.
+
+    """
+    wanted = os.environ.get('EDGE_VLA_ISA')
+    for isa in available():
+        if wanted in (None, '', isa.name) and packing in ('auto', isa.packing):
+            return isa
+    raise ValueError(f'packing {packing!r} with EDGE_VLA_ISA={wanted or "any"}: this CPU has '
+                     + ', '.join(f'{isa.name} ({isa.packing})' for isa in available()))
+
+
+class IsaType(types.Opaque):
+    """Numba's type of one instruction set."""
+
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+        super().__init__(repr(isa))
+
+
+register_model(IsaType)(models.OpaqueModel)
+
+
+@typeof_impl.register(Isa)
+def _typeof(value, context):
+    return IsaType(value)
+
+
+@unbox(IsaType)
+def _unbox(kind, value, context):
+    return NativeValue(context.context.get_dummy_value())

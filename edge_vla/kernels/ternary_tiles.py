@@ -1,0 +1,442 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The innermost loops of ternary products, emitted for every instruction set.
+
+A *unit* is what one run of packed bytes holds: three rows ('5bit') or one ('2bit'), see
+`packing`. A tile multiplies some units with some tokens and keeps every sum in a register. Codes
+are trit + 1, so ``sum(code * x) - sum(x) = sum(trit * x)``, exact in int32.
+
+Sources: bitnet.cpp (arXiv 2410.16144) for the unsigned codes; the 5-bit codes, the far streams
+and the prefetch distance were found by measurement, see doc/benchmarks.md.
+"""
+
+from typing import Any
+
+from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.vectors import (
+    advance,
+    call,
+    data_pointer,
+    F32X16,
+    FLOAT,
+    I8X64,
+    I32X16,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    LANES,
+    lanes,
+    load,
+    prefetch,
+    splat,
+    store,
+)
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+PREFETCH = 4096  # bytes ahead, a page: the hardware's own prefetcher stops at its end
+ROWS = {'5bit': 3, '2bit': 1}  # rows of a unit
+COLUMNS = {'5bit': 128, '2bit': 256}  # columns of a block of a unit
+BYTES = {'5bit': 80, '2bit': 64}  # bytes of a block
+_DIGITS = [[(i & 31) // 3 ** d % 3 for i in range(64)] for d in range(3)]
+
+
+def _bytes(values: list[int]) -> ir.Value:
+    return ir.Constant(I8X64, values)
+
+
+def _half(builder: ir.IRBuilder, vector: ir.Value, part: int, parts: int) -> ir.Value:
+    width = vector.type.count // parts
+    return lanes(builder, vector, part * width, width)
+
+
+def _join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    while len(parts) > 1:
+        n = 2 * parts[0].type.count
+        index = ir.Constant(ir.VectorType(INT32, n), list(range(n)))
+        parts = [builder.shuffle_vector(a, b, index)
+                 for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
+              pairs: list[tuple[ir.Value, ir.Value]]) -> ir.Value:
+    """
+    Add the products of pairs of 64 bytes, four neighbours to a lane, to 16 int32.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Where to emit.
+    isa : Isa
+        Instruction set.
+    total : <16 x i32>
+        What to add to.
+    pairs : list of (<64 x i8>, <64 x i8>)
+        Unsigned codes, at most 2 unless the vectors are 512 bits wide, and signed bytes.
+
+    """
+    if isa.name.startswith('avx512'):
+        for codes, x in pairs:
+            total = _vpdpbusd(builder, 512, total, codes, x)
+        return total
+    if isa.name == 'avx2':
+        v16, v8 = ir.VectorType(INT16, 16), ir.VectorType(INT32, 8)
+        out = []
+        for part in range(2):
+            words = ir.Constant(v16, [0] * 16)
+            for codes, x in pairs:
+                words = builder.add(words, call(
+                    builder, 'llvm.x86.avx2.pmadd.ub.sw', v16, _half(builder, codes, part, 2),
+                    _half(builder, x, part, 2)))
+            out.append(call(builder, 'llvm.x86.avx2.pmadd.wd', v8, words,
+                            ir.Constant(v16, [1] * 16)))
+        return builder.add(total, _join(builder, out))
+    if isa.name in ('avxvnni', 'neon'):
+        parts = 2 if isa.name == 'avxvnni' else 4
+        sums = [_half(builder, total, part, parts) for part in range(parts)]
+        for codes, x in pairs:
+            for part in range(parts):
+                c, y = _half(builder, codes, part, parts), _half(builder, x, part, parts)
+                sums[part] = _vpdpbusd(builder, 256, sums[part], c, y) if parts == 2 else call(
+                    builder, 'llvm.aarch64.neon.sdot.v4i32.v16i8', sums[part].type,
+                    sums[part], c, y)
+        return _join(builder, sums)
+    for codes, x in pairs:
+        for k in range(4):
+            index = ir.Constant(I32X16, [4 * i + k for i in range(LANES)])
+            none = ir.Constant(I8X64, ir.Undefined)
+            c = builder.zext(builder.shuffle_vector(codes, none, index), I32X16)
+            y = builder.sext(builder.shuffle_vector(x, none, index), I32X16)
+            total = builder.add(total, builder.mul(c, y))
+    return total
+
+
+def _vpdpbusd(builder: ir.IRBuilder, bits: int, total: ir.Value, codes: ir.Value,
+              x: ir.Value) -> ir.Value:
+    return call(builder, f'llvm.x86.avx512.vpdpbusd.{bits}', total.type, total, codes, x)
+
+
+def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value, int]:
+    """
+    Sum the lanes of each of up to 16 int32 vectors, merging them pair by pair.
+
+    Returns
+    -------
+    tuple
+        A vector, and the step between the lanes that hold the sums.
+
+    """
+    while len(vectors) & (len(vectors) - 1):
+        vectors = [*vectors, ir.Constant(I32X16, [0] * LANES)]
+    step, width = LANES // len(vectors), LANES
+    while width > 1:  # every vector holds segments of `width` lanes still to be summed
+        low = [i for i in range(LANES) if i % width < width // 2]
+        if len(vectors) == 1:
+            swapped = ir.Constant(I32X16, [i ^ (width // 2) for i in range(LANES)])
+            vectors = [builder.add(vectors[0], builder.shuffle_vector(
+                vectors[0], vectors[0], swapped))]
+        else:
+            low = [*low, *(LANES + i for i in low)]
+            high = [i + width // 2 for i in low]
+            vectors = [builder.add(
+                builder.shuffle_vector(a, b, ir.Constant(I32X16, low)),
+                builder.shuffle_vector(a, b, ir.Constant(I32X16, high)))
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        width //= 2
+    return vectors[0], step
+
+
+class _Sums:
+    """Accumulators in memory that LLVM promotes to registers."""
+
+    def __init__(self, builder: ir.IRBuilder, count: int) -> None:
+        self._builder = builder
+        self._cells = [cgutils.alloca_once(builder, I32X16) for _ in range(count)]
+        for cell in self._cells:
+            builder.store(ir.Constant(I32X16, [0] * LANES), cell)
+
+    def get(self, index: int) -> ir.Value:
+        """Return an accumulator."""
+        try:
+            return self._builder.load(self._cells[index], typ=I32X16)
+        except TypeError:  # llvmlite before opaque pointers
+            return self._builder.load(self._cells[index])
+
+    def set(self, index: int, value: ir.Value) -> None:
+        """Replace an accumulator."""
+        self._builder.store(value, self._cells[index])
+
+
+class _Source:
+    """The packed bytes of one unit."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, isa: Isa,
+                 kind: types.Array, matrix: tuple[ir.Value, ...], unit: ir.Value) -> None:
+        packed, base, blocks, units = matrix
+        self._builder, self._isa = builder, isa
+        at = builder.add(base, builder.mul(unit, builder.mul(blocks, INT64(64))))
+        self._low = data_pointer(context, builder, kind, packed, at)
+        if isa.packing == '5bit':  # a plane of its own, after all low bits
+            at = builder.add(base, builder.mul(blocks, builder.add(
+                builder.mul(units, INT64(64)), builder.mul(unit, INT64(16)))))
+            self._high = data_pointer(context, builder, kind, packed, at)
+
+    def raw(self, block: ir.Value) -> ir.Value:
+        """Load the 64 bytes of a block, and ask for those a page ahead."""
+        here = advance(self._builder, self._low, self._builder.mul(block, INT64(64)))
+        if self._isa.prefetch:
+            prefetch(self._builder, advance(self._builder, here, PREFETCH))
+        return load(self._builder, here, I8X64)
+
+    def codes(self, block: ir.Value) -> list[ir.Value]:
+        """Load a block as bytes: the 2-bit or the 5-bit codes of each 64 columns."""
+        builder, raw = self._builder, self.raw(block)
+        if self._isa.packing == '2bit':
+            return [builder.and_(builder.lshr(raw, _bytes([2 * f] * 64)) if f else raw,
+                                 _bytes([3] * 64)) for f in range(4)]
+        here = advance(builder, self._high, builder.mul(block, INT64(16)))
+        bits = load(builder, here, ir.VectorType(INT8, 16))
+        bits = builder.shuffle_vector(bits, bits, ir.Constant(
+            ir.VectorType(INT32, 64), [i % 16 for i in range(64)]))
+        out = []
+        words = ir.VectorType(INT16, 32)
+        upper = builder.lshr(builder.bitcast(raw, words), ir.Constant(words, [4] * 32))
+        for k, low in enumerate((raw, builder.bitcast(upper, I8X64))):
+            # an 8x8 bit matrix for each 8 bytes moves bit 4k + q of quarter q to bit 4
+            matrix = [1 << 4 * k + i // 16 if i % 8 == 3 else 0 for i in range(64)]
+            high = call(builder, 'llvm.x86.vgf2p8affineqb.512', I8X64, bits, _bytes(matrix),
+                        ir.Constant(INT8, 0))
+            out.append(builder.or_(builder.and_(low, _bytes([15] * 64)), high))
+        return out
+
+
+def _digit(builder: ir.IRBuilder, code: ir.Value, digit: int) -> ir.Value:
+    """Look up one trit + 1 of 5-bit codes."""
+    return call(builder, 'llvm.x86.avx512.permvar.qi.512', I8X64, _bytes(_DIGITS[digit]), code)
+
+
+def _tokens(builder: ir.IRBuilder, pointers: list[ir.Value], block: ir.Value, isa: Isa
+            ) -> list[list[ir.Value]]:
+    """Load the activations of a block: for each token, each 64 columns."""
+    columns = COLUMNS[isa.packing]
+    at = builder.mul(block, INT64(columns))
+    return [[load(builder, advance(builder, advance(builder, p, at), 64 * k), I8X64)
+             for k in range(columns // 64)] for p in pointers]
+
+
+def _finish(context: Any, builder: ir.IRBuilder, kind: types.Array, out: ir.Value,
+            places: list[ir.Value], sums: list[ir.Value], total: ir.Value,
+            factor: ir.Value) -> None:
+    """Write sums - total, times the factor where `out` is float, to their places."""
+    vector, step = emit_sums(builder, sums)
+    vector = builder.sub(vector, splat(builder, total))
+    if kind.dtype == types.float32:
+        vector = builder.fmul(builder.sitofp(vector, F32X16), splat(builder, factor))
+    for k, place in enumerate(places):
+        store(builder, builder.extract_element(vector, INT32(k * step)),
+              data_pointer(context, builder, kind, out, place))
+
+
+def _scalar(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value,
+            index: ir.Value) -> ir.Value:
+    dtype = FLOAT if kind.dtype == types.float32 else INT32
+    return load(builder, data_pointer(context, builder, kind, array, index), dtype)
+
+
+@intrinsic
+def trait(typing, isa, what):
+    """Return a constant: 0 rows of a unit, 1 columns of a block, 2 many registers."""
+    def generate(context, builder, signature, args):
+        i = signature.args[0].isa
+        values = (ROWS[i.packing], COLUMNS[i.packing], int(i.many_registers))
+        table = ir.Constant(ir.ArrayType(INT64, 3), values)
+        cell = cgutils.alloca_once_value(builder, table)
+        return load(builder, advance(builder, builder.bitcast(cell, INT8.as_pointer()),
+                                     builder.mul(args[1], INT64(8))), INT64)
+    return types.int64(isa, types.int64), generate
+
+
+@intrinsic
+def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, totals, factors,
+              out, starts):
+    """
+    Multiply some units with some tokens straight from packed bytes; for few tokens.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    isa : Isa
+        Instruction set.
+    packed : uint8 [N]
+        All weights.
+    base, blocks, units : int
+        First byte of the matrix, blocks of a unit, units of the matrix.
+    chosen : tuple of int
+        Which units; far apart, so that each is a stream of its own.
+    x : int8 [M]
+        Activations.
+    places : tuple of int
+        Where each token's activations start in `x`.
+    totals : tuple of int32
+        Sum of each token's activations.
+    factors : tuple of float32
+        What each token's sums are multiplied with.
+    out : int32 or float32 [L], written
+        Exact sums, or sums times the factor.
+    starts : tuple of int
+        Where each token's row 0 is in `out`.
+
+    """
+    def generate(context, builder, signature, args):
+        (_, packed, base, blocks, units, chosen, x, places, totals, factors, out,
+         starts) = args
+        isa, kind = signature.args[0].isa, signature.args
+        chosen = cgutils.unpack_tuple(builder, chosen)
+        places = cgutils.unpack_tuple(builder, places)
+        high = ROWS[isa.packing]
+        many = len(chosen) * len(places) * high
+        # one token: fields stay where they are in the byte and are scaled back at the end
+        in_place = isa.packing == '2bit' and len(places) == 1 and isa.name.startswith('avx512')
+        sums = _Sums(builder, many * (4 if in_place else 1))
+        sources = [_Source(context, builder, isa, kind[1], (packed, base, blocks, units), u)
+                   for u in chosen]
+        tokens = [data_pointer(context, builder, kind[6], x, p) for p in places]
+        with cgutils.for_range(builder, blocks) as loop:
+            ys = _tokens(builder, tokens, loop.index, isa)
+            for s, source in enumerate(sources):
+                if in_place:
+                    raw = source.raw(loop.index)
+                    for f in range(4):
+                        field = builder.and_(raw, _bytes([3 << 2 * f] * 64))
+                        sums.set(4 * s + f, emit_dots(builder, isa, sums.get(4 * s + f),
+                                                      [(field, ys[0][f])]))
+                    continue
+                codes = source.codes(loop.index)
+                for r in range(high):  # row 0 of three: the codes themselves, see below
+                    values = [_digit(builder, c, r) for c in codes] if r else codes
+                    for t, y in enumerate(ys):
+                        k = (t * len(chosen) + s) * high + r
+                        sums.set(k, emit_dots(builder, isa, sums.get(k),
+                                              list(zip(values, y, strict=True))))
+        values = [sums.get(k) for k in range(many * (4 if in_place else 1))]
+        if in_place:  # multiples of 1, 4, 16, 64: the shifts are exact
+            values = [_shifted_sum(builder, values[4 * s:4 * s + 4]) for s in range(len(chosen))]
+        elif high == 3:  # code = d0 + 3 d1 + 9 d2, so row 0 needs no lookup of its own
+            for k in range(0, many, 3):
+                for d in (1, 2):
+                    weight = ir.Constant(I32X16, [3 ** d] * LANES)
+                    values[k] = builder.sub(values[k], builder.mul(values[k + d], weight))
+        per_token = len(chosen) * high
+        for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
+            rows_of = [builder.add(start, builder.add(builder.mul(u, INT64(high)), INT64(r)))
+                       for u in chosen for r in range(high)]
+            _finish(context, builder, kind[10], out, rows_of,
+                    values[t * per_token:(t + 1) * per_token],
+                    cgutils.unpack_tuple(builder, totals)[t],
+                    cgutils.unpack_tuple(builder, factors)[t])
+        return context.get_dummy_value()
+    return types.void(isa, packed, types.int64, types.int64, types.int64, chosen, x, places,
+                      totals, factors, out, starts), generate
+
+
+def _shifted_sum(builder: ir.IRBuilder, fields: list[ir.Value]) -> ir.Value:
+    total = fields[0]
+    for f in (1, 2, 3):
+        shift = ir.Constant(I32X16, [2 * f] * LANES)
+        total = builder.add(total, builder.ashr(fields[f], shift))
+    return total
+
+
+@intrinsic
+def unpack_unit(typing, isa, packed, base, blocks, units, unit, codes, start, stride):
+    """Write a unit's codes (0, 1, 2) as bytes, row r at ``start + r * stride`` of `codes`."""
+    def generate(context, builder, signature, args):
+        _, packed, base, blocks, units, unit, codes, start, stride = args
+        isa, kind = signature.args[0].isa, signature.args
+        source = _Source(context, builder, isa, kind[1], (packed, base, blocks, units), unit)
+        target = data_pointer(context, builder, kind[6], codes, start)
+        with cgutils.for_range(builder, blocks) as loop:
+            to = advance(builder, target, builder.mul(loop.index, INT64(COLUMNS[isa.packing])))
+            for k, code in enumerate(source.codes(loop.index)):
+                for r in range(ROWS[isa.packing]):
+                    row = _digit(builder, code, r) if isa.packing == '5bit' else code
+                    store(builder, row, advance(builder, advance(
+                        builder, to, builder.mul(stride, INT64(r))), 64 * k))
+        return context.get_dummy_value()
+    return types.void(isa, packed, types.int64, types.int64, types.int64, types.int64, codes,
+                      types.int64, types.int64), generate
+
+
+@intrinsic
+def code_tile(typing, isa, codes, stride, blocks, lines, x, places, totals, factors, rows, out,
+              starts):
+    """
+    Multiply unpacked rows with tokens; for many tokens.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    isa : Isa
+        Instruction set.
+    codes : uint8 [N]
+        Rows of codes; see `unpack_unit`.
+    stride, blocks : int
+        Bytes from row to row, and blocks of a row.
+    lines : tuple of int
+        Which rows of `codes`.
+    x, places, totals, factors
+        As in `unit_tile`.
+    rows : tuple of int
+        Which row of the matrix each line is.
+    out, starts
+        As in `unit_tile`.
+
+    """
+    def generate(context, builder, signature, args):
+        _, codes, stride, blocks, lines, x, places, totals, factors, rows, out, starts = args
+        isa, kind = signature.args[0].isa, signature.args
+        tokens = [data_pointer(context, builder, kind[5], x, p)
+                  for p in cgutils.unpack_tuple(builder, places)]
+        sources = [data_pointer(context, builder, kind[1], codes, builder.mul(line, stride))
+                   for line in cgutils.unpack_tuple(builder, lines)]
+        sums = _Sums(builder, len(sources) * len(tokens))
+        columns = COLUMNS[isa.packing]
+        with cgutils.for_range(builder, blocks) as loop:
+            ys = _tokens(builder, tokens, loop.index, isa)
+            at = builder.mul(loop.index, INT64(columns))
+            for r, source in enumerate(sources):
+                here = advance(builder, source, at)
+                row = [load(builder, advance(builder, here, 64 * k), I8X64)
+                       for k in range(columns // 64)]
+                for t, y in enumerate(ys):
+                    k = t * len(sources) + r
+                    sums.set(k, emit_dots(builder, isa, sums.get(k),
+                                          list(zip(row, y, strict=True))))
+        for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
+            _finish(context, builder, kind[10], out,
+                    [builder.add(start, r) for r in cgutils.unpack_tuple(builder, rows)],
+                    [sums.get(t * len(sources) + r) for r in range(len(sources))],
+                    cgutils.unpack_tuple(builder, totals)[t],
+                    cgutils.unpack_tuple(builder, factors)[t])
+        return context.get_dummy_value()
+    return types.void(isa, codes, types.int64, types.int64, lines, x, places, totals, factors,
+                      rows, out, starts), generate

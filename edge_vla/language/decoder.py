@@ -1,0 +1,359 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The decoder: token ids in, next-token logits out, on the kernels of `edge_vla.kernels.bitnet`.
+
+One code for the 2B4T architecture and for the shipped language head; only the sizes differ.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+
+from edge_vla.checkpoints.sources import open_source
+from edge_vla.exceptions import CheckpointError
+from edge_vla.kernels import bitnet, team
+from edge_vla.kernels.head import GROUP
+from edge_vla.kernels.isa import best_isa, Isa
+from edge_vla.kernels.ternary import SCRATCH_ROWS
+from edge_vla.kernels.ternary_tiles import COLUMNS
+from edge_vla.kernels.vectors import LANES
+from edge_vla.language.config import BitNetConfig
+from edge_vla.language.engine import (
+    aligned,
+    build,
+    EngineModel,
+    head_width,
+    HEADS,
+    padded,
+    shape_of_matrices,
+)
+from edge_vla.language.store import is_converted, load_model
+from edge_vla.language.threads import Crew, Pace
+import numpy as np
+
+_CACHES = {'float32': np.float32, 'float16': np.uint16, 'int8': np.int8}
+_SMALL = 1 << 24  # parameters of a table that float32 is not too much for
+_NO_SUBSET = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """
+    How a decoder runs; nothing of it is in the checkpoint.
+
+    Attributes
+    ----------
+    threads : int
+        0 takes as many as the CPU has for a large model and one for a small one.
+    cores : tuple of int
+        The core of each thread; empty leaves it to the system.
+    capacity : int
+        Longest sequence, tokens; 0 takes the model's.
+    kv : str
+        What the cache holds: float32, float16 or int8; auto is float32 for a small model, else
+        int8.
+    head : str
+        What the embedding and head are kept in: float32, int8 or int4; auto is float32 for a
+        small model, else int8. A converted checkpoint has decided already.
+    packing : str
+        5bit, 2bit, or auto for what this CPU likes.
+    chunk : int
+        Most tokens taken at once.
+
+    Raises
+    ------
+    ValueError
+        A value that does not exist.
+
+    """
+
+    threads: int = 0
+    cores: tuple[int, ...] = ()
+    capacity: int = 0
+    kv: str = 'auto'
+    head: str = 'auto'
+    packing: str = 'auto'
+    chunk: int = 128
+
+    def __post_init__(self) -> None:
+        for name, values in (('kv', _CACHES), ('head', HEADS), ('packing', COLUMNS)):
+            if getattr(self, name) not in ('auto', *values):
+                raise ValueError(f'{name} is {getattr(self, name)!r}, expected auto, '
+                                 + ', '.join(values))
+        if min(self.threads, self.capacity) < 0 or self.chunk < 1:
+            raise ValueError('threads, capacity and chunk must not be negative, chunk not 0')
+
+
+class KVCache:
+    """
+    Keys and values of every layer, allocated once; rolling back is exact and costs nothing.
+
+    Attributes
+    ----------
+    capacity : int
+        Tokens it can hold.
+    length : int
+        Tokens it holds.
+
+    """
+
+    def __init__(self, config: BitNetConfig, capacity: int, kind: str) -> None:
+        self.capacity, self.length, self.kind = capacity, 0, kind
+        self.rows = padded(capacity)
+        heads = config.num_hidden_layers * config.num_key_value_heads
+        size = heads * self.rows * padded(config.head_dim)
+        self.arrays = bitnet.Cache(
+            np.zeros(size, _CACHES[kind]), np.zeros(size, _CACHES[kind]),
+            np.zeros(heads * self.rows, np.float32), np.zeros(heads * self.rows, np.float32))
+
+    def truncate(self, length: int) -> None:
+        """
+        Forget everything after the first `length` tokens.
+
+        Raises
+        ------
+        ValueError
+            There are fewer.
+
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f'cannot truncate {self.length} tokens to {length}')
+        self.length = length
+
+
+class Decoder:
+    """
+    A BitNet b1.58 decoder with its cache.
+
+    Parameters
+    ----------
+    model : EngineModel
+    settings : DecoderSettings
+    isa : Isa, optional
+        Instruction set; the best of this CPU by default.
+
+    Attributes
+    ----------
+    config : BitNetConfig
+    cache : KVCache
+
+    """
+
+    def __init__(self, model: EngineModel, settings: DecoderSettings | None = None,
+                 isa: Isa | None = None) -> None:
+        self.settings = s = settings or DecoderSettings()
+        self.isa = isa or best_isa(s.packing)
+        self.config = c = model.config
+        self._model = model = model.repacked(self.isa.packing)
+        small = is_small(c)
+        kind = s.kv if s.kv != 'auto' else 'float32' if small else 'int8'
+        self.cache = KVCache(c, s.capacity or c.max_position_embeddings, kind)
+        cpus = len(os.sched_getaffinity(0))
+        self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
+        self._crew = Crew(self.threads, s.cores)
+        self._paces = {False: Pace(self.threads), True: Pace(self.threads)}
+        self._call = 0
+        self._allocate()
+
+    def _allocate(self) -> None:
+        c, t, n = self.config, self.settings.chunk, self.threads
+        width = max(c.hidden_size, c.intermediate_size)
+        columns = COLUMNS[self.isa.packing]
+        wide, codes = padded(width + 2 * LANES), padded(width, columns)
+        d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
+        heads = head_width(c, self._model.head)
+        self._shape = bitnet.Shape(
+            c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
+            c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
+            1 / c.head_dim ** .5, self.cache.rows, wide, codes, heads)
+        bases, units, blocks = shape_of_matrices(self._model)
+        angles = np.outer(np.arange(self.cache.rows), 1 / c.rope_theta ** (
+            np.arange(0, c.head_dim, 2, dtype=np.float32) / np.float32(c.head_dim))
+                          .astype(np.float32)).astype(np.float32)
+        w = self._model.tensors
+        self._weights = bitnet.Weights(
+            w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
+            w['post_norm'], w['ffn_norm'], w['final_norm'], w['head'].reshape(-1),
+            w['head_scales'].reshape(-1), np.cos(angles), np.sin(angles))
+
+        def zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
+            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            return aligned(size).view(dtype).reshape(shape)
+        phases = c.num_hidden_layers * bitnet.PHASES + 2
+        self._work = bitnet.Work(
+            zeros(t, d), zeros(t, d), zeros(t * wide), zeros(t * wide), zeros(t * wide),
+            zeros(t * c.num_attention_heads * h), zeros(n, 2, c.num_key_value_heads * h),
+            zeros(t * codes, dtype=np.int8), zeros(t), zeros(t, dtype=np.int32),
+            zeros(n, 4 * self.cache.rows), zeros(n, 4 * h),
+            zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), zeros(t * heads, dtype=np.int8),
+            zeros(t * heads, dtype=np.int8), zeros(t),
+            zeros(t, 2 + -(-heads // GROUP), dtype=np.int32), zeros(c.vocab_size),
+            zeros(phases * team.STRIDE, dtype=np.int64))
+
+    def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:
+        """
+        Append tokens to the cache and return the logits after each.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            What to append.
+        tokens : sequence of int, optional
+            Only these of the vocabulary, which costs less; exactly the same numbers.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [T, vocab_size], or [T, len(tokens)].
+
+        Raises
+        ------
+        ValueError
+            A token id is unknown, or the cache is full.
+
+        """
+        return self._append(ids, tokens, every=True)
+
+    def forward(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:
+        """Append tokens and return the logits of the last one, float32 [vocab]; see `logits`."""
+        return self._append(ids, tokens, every=False)[-1]
+
+    def close(self) -> None:
+        """End the threads; the next step starts them again."""
+        self._crew.close()
+
+    def warm_up(self) -> None:
+        """Compile every kernel, or load it from the cache; the cache of tokens stays."""
+        room = self.cache.capacity - self.cache.length
+        if room:
+            length = self.cache.length
+            self.forward([0] * min(room, 6))
+            self.cache.truncate(length)
+
+    def _append(self, ids: Sequence[int], tokens: Sequence[int] | None,
+                every: bool) -> np.ndarray:
+        vocabulary = self.config.vocab_size
+        if not len(ids):
+            raise ValueError('no tokens')
+        if min(ids) < 0 or max(ids) >= vocabulary:
+            raise ValueError(f'token ids must lie in [0, {vocabulary})')
+        if self.cache.length + len(ids) > self.cache.capacity:
+            raise ValueError(f'{self.cache.length} + {len(ids)} tokens do not fit into a cache of '
+                             f'{self.cache.capacity}')
+        subset = _NO_SUBSET
+        if tokens is not None:
+            subset = np.asarray(tokens, np.int64)
+            if not subset.size or subset.min() < 0 or subset.max() >= vocabulary:
+                raise ValueError(f'tokens must be ids in [0, {vocabulary}), at least one')
+        width = len(subset) or vocabulary
+        out = np.empty((len(ids) if every else 1, width), np.float32)
+        chunk = self.settings.chunk
+        for start in range(0, len(ids), chunk):
+            part = ids[start:start + chunk]
+            n, last = len(part), start + len(part) == len(ids)
+            for t, token in enumerate(part):
+                self._model.embed(token, self._work.h[t])
+            first = 0 if every else n - 1 if last else n
+            logits = out[start:start + n] if every else out
+            self._run(n, first, subset, logits if first < n else out[:0])
+            self.cache.length += n
+        return out
+
+    def _run(self, tokens: int, first: int, subset: np.ndarray, logits: np.ndarray) -> None:
+        self._call += 1
+        call, position = self._call, self.cache.length
+        work = self._work._replace(logits=logits.reshape(-1))
+        team.begin(work.sync, call)
+        pace = self._paces[tokens > 4]
+        threads = pace.begin()
+
+        def job(me: int) -> None:
+            bitnet.run(self.isa, self._shape, self._weights, self.cache.arrays, work, position,
+                       tokens, first, subset, call, threads, me)
+        self._crew.run(job, threads)
+        pace.end(tokens)
+
+
+def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
+                 on_progress: Callable[[str], None] | None = None) -> Decoder:
+    """
+    Load a decoder from any supported checkpoint.
+
+    Parameters
+    ----------
+    path : Path or str
+        A folder in Hugging Face's layout (packed or masters), a GGUF file, or what
+        ``edge-vla convert`` wrote.
+    settings : DecoderSettings, optional
+        How to run it.
+    on_progress : callable, optional
+        Called with a line of text before something slow.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, corrupt, or of another architecture; the message names the tensor.
+
+    """
+    path, settings = Path(path), settings or DecoderSettings()
+    say = on_progress or (lambda line: None)
+    if is_converted(path):
+        model = load_model(path)
+        if settings.head not in ('auto', model.head):
+            raise CheckpointError(f'{path}: was converted with an {model.head} head, not '
+                                  f'{settings.head}; convert the original again with --head')
+    else:
+        model = read_model(path, settings, say)
+    return Decoder(model, settings)
+
+
+def read_model(path: Path, settings: DecoderSettings,
+               on_progress: Callable[[str], None]) -> EngineModel:
+    """
+    Read a checkpoint of another project into the engine's form.
+
+    Parameters
+    ----------
+    path : Path
+        A folder in Hugging Face's layout, or a GGUF file.
+    settings : DecoderSettings
+        Its `head` and `packing` count.
+    on_progress : callable
+        Called with a line of text before something slow.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, corrupt, or of another architecture; the message names the tensor.
+
+    """
+    source = open_source(path)
+    try:
+        config = BitNetConfig.from_dict(source.config, str(path))
+        small = is_small(config)
+        head = settings.head if settings.head != 'auto' else 'float32' if small else 'int8'
+        packing = best_isa(settings.packing).packing
+        if not small:
+            on_progress(f'packing {path.name} for this CPU (edge-vla convert does it once)')
+        return build(source, config, packing, head)
+    finally:
+        source.close()
+
+
+def is_small(config: BitNetConfig) -> bool:
+    """Tell whether speed and memory do not matter: such a model keeps float32 and one thread."""
+    return config.vocab_size * config.hidden_size <= _SMALL

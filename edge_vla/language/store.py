@@ -1,0 +1,147 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Converted decoders on disk: memory-mapped, checked, ready for the kernels.
+
+The format is specified in doc/reference/checkpoint_format.md: a safetensors file whose tensors are
+those of `EngineModel` and whose metadata says what they are.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+import json
+from pathlib import Path
+import shutil
+import zlib
+
+from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
+from edge_vla.exceptions import CheckpointError
+from edge_vla.kernels.head import GROUP
+from edge_vla.kernels.ternary_layout import packed_size
+from edge_vla.kernels.ternary_tiles import COLUMNS
+from edge_vla.language.config import BitNetConfig
+from edge_vla.language.engine import BODY_TAIL, EngineModel, head_width, HEADS, NORMS, padded
+import numpy as np
+
+FILE = 'decoder.safetensors'
+FORMAT, VERSION = 'edge_vla decoder', '1'
+COMPANIONS = ('tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja',
+              'generation_config.json', 'special_tokens_map.json')
+
+
+def is_converted(path: Path) -> bool:
+    """Tell whether a path is a folder, or the file in it, that `save_model` wrote."""
+    return path.name == FILE or (path / FILE).exists()
+
+
+def save_model(model: EngineModel, folder: Path, companions: Path | None = None) -> Path:
+    """
+    Write a model, and copy the tokenizer's files next to it.
+
+    Parameters
+    ----------
+    model : EngineModel
+        What to write.
+    folder : Path
+        Made if it is not there.
+    companions : Path, optional
+        Where the tokenizer's files are.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: array.view(np.float16) if array.dtype == np.uint16 else array
+               for name, array in model.tensors.items()}
+    sums = {name: f'{zlib.crc32(np.ascontiguousarray(a)):08x}' for name, a in tensors.items()}
+    path = folder / FILE
+    partial = path.with_suffix('.partial')
+    write_safetensors(partial, tensors, {
+        'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
+        'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
+    partial.replace(path)  # a file under its name is whole
+    for name in COMPANIONS if companions is not None else ():
+        if (companions / name).exists():
+            shutil.copyfile(companions / name, folder / name)
+    return path
+
+
+def load_model(path: Path) -> EngineModel:
+    """
+    Map a converted model into memory and check it.
+
+    Parameters
+    ----------
+    path : Path
+        The folder, or the file in it.
+
+    Raises
+    ------
+    CheckpointError
+        Truncated, corrupt, of another version or not of the shape it says; names the tensor.
+
+    """
+    path = path / FILE if path.is_dir() else path
+    tensors, metadata = read_safetensors(path)
+    if metadata.get('format') != FORMAT:
+        raise CheckpointError(f'{path}: is not an edge_vla decoder')
+    if metadata.get('version') != VERSION:
+        raise CheckpointError(f'{path}: has format version {metadata.get("version")}, this '
+                              f'edge_vla reads {VERSION}: convert the original again')
+    packing, head = metadata.get('packing', ''), metadata.get('head', '')
+    if packing not in COLUMNS or head not in HEADS:
+        raise CheckpointError(f'{path}: packing {packing!r} or head {head!r} does not exist')
+    try:
+        config = BitNetConfig.from_dict(json.loads(metadata['config']), str(path))
+        sums = json.loads(metadata['crc32'])
+        sums = {name: int(sums[name], 16) for name in tensors}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f'{path}: the metadata is malformed ({error})') from error
+    _check_shapes(path, tensors, config, packing, head)
+    with ThreadPoolExecutor(4) as pool:  # crc32 lets others run
+        found = dict(zip(tensors, pool.map(zlib.crc32, tensors.values()), strict=True))
+    for name in tensors:
+        if found[name] != sums[name]:
+            raise CheckpointError(f'{path}: tensor {name!r} does not match its checksum: the file '
+                                  'is corrupt, convert the original again')
+    tensors = {name: array.view(np.uint16) if array.dtype == np.float16 else array
+               for name, array in tensors.items()}
+    return EngineModel(config, packing, head, tensors)
+
+
+def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: BitNetConfig, packing: str,
+                  head: str) -> None:
+    layers, width, v = c.num_hidden_layers, head_width(c, head), c.vocab_size
+    body = layers * sum(packed_size(packing, *s) for s in c.linears().values()) + BODY_TAIL
+    table = {'float32': ((v, width), 'f4', (v, 1), 'f4'), 'int8': ((v, width), 'u1', (v,), 'f4'),
+             'int4': ((v, width // 2), 'u1', (v, width // GROUP), 'f2')}[head]
+    want: dict[str, tuple[tuple[int, ...], str]] = {
+        'body': ((body,), 'u1'), 'scales': ((layers, len(c.linears())), 'f4'),
+        'final_norm': ((padded(c.hidden_size),), 'f4'),
+        **{key: ((layers, padded(c.norms()[name])), 'f4') for key, name in NORMS.items()}}
+    for name in ('head',) if c.tie_word_embeddings else ('head', 'embedding'):
+        want |= {name: table[:2], f'{name}_scales': table[2:]}
+    for name, (shape, kind) in want.items():
+        if name not in tensors:
+            raise CheckpointError(f'{path}: has no tensor {name!r}')
+        if tensors[name].shape != shape or tensors[name].dtype != np.dtype(kind):
+            raise CheckpointError(
+                f'{path}: tensor {name!r} is {tensors[name].dtype} {list(tensors[name].shape)}, '
+                f'expected {np.dtype(kind)} {list(shape)}')
+    for name in tensors:
+        if name not in want:
+            raise CheckpointError(f'{path}: tensor {name!r} does not belong to this model')

@@ -1,0 +1,143 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The threads of a decoder, and how many of them are worth using just now."""
+
+from collections.abc import Callable
+import os
+import threading
+import time
+
+
+class Crew:
+    """
+    Threads that wait for a call and then run it together with the caller.
+
+    Parameters
+    ----------
+    threads : int
+        Including the caller.
+    cores : tuple of int
+        The core of each thread, the caller's first; empty leaves it to the system.
+
+    """
+
+    def __init__(self, threads: int, cores: tuple[int, ...] = ()) -> None:
+        if cores and len(cores) != threads:
+            raise ValueError(f'{threads} threads need {threads} cores, got {len(cores)}')
+        self.threads, self._cores = threads, cores
+        self._wake = [threading.Semaphore(0) for _ in range(threads - 1)]
+        self._job: Callable[[int], None] | None = None
+        self._members: list[threading.Thread] = []
+
+    def run(self, job: Callable[[int], None], threads: int) -> None:
+        """
+        Call ``job(me)`` in `threads` threads; returns when the caller's own call returns.
+
+        Parameters
+        ----------
+        job : callable
+            Must leave by itself when its work is done by others.
+        threads : int
+            How many, the caller included.
+
+        """
+        if threads > 1 and not self._members:
+            self._start()
+        before = os.sched_getaffinity(0) if self._cores else None
+        try:
+            if self._cores:
+                os.sched_setaffinity(0, {self._cores[0]})
+            if threads > 1:  # else one that is late must find the call it was woken for, not this
+                self._job = job
+            for k in range(threads - 1):
+                self._wake[k].release()
+            job(0)
+        finally:
+            if before is not None:
+                os.sched_setaffinity(0, before)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._job = None
+        for wake in self._wake:
+            wake.release()
+        for member in self._members:
+            member.join()
+        self._members = []
+
+    def _start(self) -> None:
+        for k in range(self.threads - 1):
+            self._members.append(threading.Thread(
+                target=self._work, args=(k,), name=f'edge_vla decoder {k + 1}', daemon=True))
+            self._members[-1].start()
+
+    def _work(self, k: int) -> None:
+        if self._cores:
+            os.sched_setaffinity(0, {self._cores[k + 1]})
+        while True:
+            self._wake[k].acquire()
+            while self._wake[k].acquire(blocking=False):  # late: only the newest call matters
+                pass
+            job = self._job
+            if job is None:
+                return
+            job(k + 1)
+
+
+class Pace:
+    """
+    Chooses between one thread and all of them by what each was worth lately.
+
+    A thread that has to share its core with another program delays every phase. So now and then
+    the other choice is tried for a step, and the faster one is kept.
+
+    Parameters
+    ----------
+    threads : int
+        All of them.
+    every : int
+        Try the other choice once in so many steps; rarer and rarer while it stays slower.
+
+    """
+
+    def __init__(self, threads: int, every: int = 8) -> None:
+        self._all, self._every = threads, every
+        self._cost: dict[int, float] = {}
+        self._using, self._left, self._patience = threads, every, every
+        self._began, self._trying = 0.0, threads
+
+    def begin(self) -> int:
+        """Return how many threads the next step should use."""
+        self._trying = self._using
+        if self._all > 1:
+            self._left -= 1
+            if self._left <= 0:
+                self._trying = 1 if self._using > 1 else self._all
+        self._began = time.perf_counter()
+        return self._trying
+
+    def end(self, tokens: int) -> None:
+        """Say that the step is over, and how many tokens it took."""
+        cost = (time.perf_counter() - self._began) / tokens
+        used = self._trying
+        old = self._cost.get(used)
+        self._cost[used] = cost if old is None else .7 * old + .3 * cost
+        if used == self._using:
+            return
+        if cost < .97 * self._cost.get(self._using, cost):
+            self._using, self._patience = used, self._every
+        else:
+            self._patience = min(2 * self._patience, 64)
+        self._left = self._patience
