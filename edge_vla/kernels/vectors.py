@@ -15,7 +15,7 @@
 """
 LLVM vectors as numba values, so that plain numba code can say which instruction it means.
 
-A `Vector` type holds 16 lanes of 32 bits; LLVM splits it into what the CPU has. The order of every
+A `Vector` holds 16 floats; LLVM splits it into what the CPU has. The order of every
 sum is written down here and there is no fastmath, so all CPUs give the same floats.
 """
 
@@ -36,20 +36,19 @@ I8X64 = ir.VectorType(INT8, 64)
 
 
 class Vector(types.Type):
-    """16 lanes of float32 or of int32."""
+    """16 lanes of float32."""
 
-    def __init__(self, kind: str) -> None:
-        self.llvm = F32X16 if kind == 'float32' else I32X16
-        super().__init__(f'Vector({kind} x {LANES})')
+    def __init__(self) -> None:
+        super().__init__(f'Vector(float32 x {LANES})')
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Vector) -> None:
-        super().__init__(manager, kind, kind.llvm)
+        super().__init__(manager, kind, F32X16)
 
 
-FLOATS, INTS = Vector('float32'), Vector('int32')
+FLOATS = Vector()
 
 
 # Emitters: plain functions on an IR builder, shared by the intrinsics here and elsewhere ----

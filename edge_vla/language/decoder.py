@@ -309,27 +309,19 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
         Missing, corrupt, or of another architecture; the message names the tensor.
 
     """
-    path, settings = Path(path), settings or DecoderSettings()
-    say = on_progress or (lambda line: None)
-    if is_converted(path):
-        model = load_model(path)
-        if settings.head not in ('auto', model.head):
-            raise CheckpointError(f'{path}: was converted with an {model.head} head, not '
-                                  f'{settings.head}; convert the original again with --head')
-    else:
-        model = read_model(path, settings, say)
-    return Decoder(model, settings)
+    settings = settings or DecoderSettings()
+    return Decoder(read_model(Path(path), settings, on_progress or (lambda line: None)), settings)
 
 
 def read_model(path: Path, settings: DecoderSettings,
                on_progress: Callable[[str], None]) -> EngineModel:
     """
-    Read a checkpoint of another project into the engine's form.
+    Read any supported checkpoint into the engine's form; see `load_decoder`.
 
     Parameters
     ----------
     path : Path
-        A folder in Hugging Face's layout, or a GGUF file.
+        The folder or file.
     settings : DecoderSettings
         Its `head` and `packing` count.
     on_progress : callable
@@ -341,12 +333,21 @@ def read_model(path: Path, settings: DecoderSettings,
         Missing, corrupt, or of another architecture; the message names the tensor.
 
     """
+    packing = best_isa(settings.packing).packing
+    if is_converted(path):
+        model = load_model(path)
+        if settings.head not in ('auto', model.head):
+            raise CheckpointError(f'{path}: was converted with an {model.head} head, not '
+                                  f'{settings.head}; convert the original again with --head')
+        if model.packing != packing and not is_small(model.config):
+            on_progress(f'{path.name} is packed in {model.packing}, this CPU likes {packing}: '
+                        'packing again')
+        return model.repacked(packing)
     source = open_source(path)
     try:
         config = BitNetConfig.from_dict(source.config, str(path))
         small = is_small(config)
         head = settings.head if settings.head != 'auto' else 'float32' if small else 'int8'
-        packing = best_isa(settings.packing).packing
         if not small:
             on_progress(f'packing {path.name} for this CPU (edge-vla convert does it once)')
         return build(source, config, packing, head)

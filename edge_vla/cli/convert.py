@@ -1,0 +1,54 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Convert a BitNet checkpoint to the memory-mapped format, which loads in under a second."""
+
+import argparse
+from pathlib import Path
+import sys
+import time
+
+from edge_vla.exceptions import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('source', type=Path, help='Hugging Face folder (packed or masters) or '
+                        'GGUF file (I2_S, TQ1_0, TQ2_0)')
+    parser.add_argument('out', type=Path, help='folder to write')
+    parser.add_argument('--head', default='int8', choices=('float32', 'int8', 'int4'),
+                        help='what the embedding and head are kept in (default int8)')
+    parser.add_argument('--packing', default='auto', help='5bit (smaller; fast with AVX-512 VBMI) '
+                        'or 2bit (default: by this CPU; either can be loaded anywhere)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from edge_vla.language.decoder import DecoderSettings, read_model
+    from edge_vla.language.store import save_model
+
+    try:
+        settings = DecoderSettings(head=args.head, packing=args.packing)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if args.out.exists() and not args.out.is_dir():
+        raise ConfigError(f'{args.out}: is a file; name a folder to write')
+    started = time.monotonic()
+    model = read_model(args.source, settings, lambda line: print(line, file=sys.stderr))
+    folder = args.source if args.source.is_dir() else args.source.parent
+    path = save_model(model, args.out, folder)
+    print(f'wrote {path}: {path.stat().st_size / 1e6:.1f} MB ({model.packing} body '
+          f'{model.tensors["body"].nbytes / 1e6:.1f} MB, {model.head} head '
+          f'{model.tensors["head"].nbytes / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s')
+    return 0

@@ -1,0 +1,184 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+How fast a decoder runs, beside the memory bandwidth measured in the same rounds.
+
+Weights are random, of the exact shape, so nothing needs to be downloaded; speed does not depend on
+their values. Everything is measured in turn, round after round, so that a slow moment of the
+machine hits all of it; what is reported are medians.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+import os
+from pathlib import Path
+import platform
+import resource
+import time
+from typing import Any
+
+from edge_vla.kernels.bandwidth import read_all
+from edge_vla.kernels.isa import Isa
+from edge_vla.language.config import BitNetConfig
+from edge_vla.language.decoder import Decoder, DecoderSettings
+from edge_vla.language.engine import EngineModel
+from edge_vla.language.threads import Crew
+import numpy as np
+
+SHAPES = {
+    '2b4t': BitNetConfig(),
+    # BitNet b1.58 "large" (1bitLLM) and a head that a microcontroller-class board can hold
+    '0.7b': BitNetConfig(hidden_size=1536, intermediate_size=4096, num_hidden_layers=24,
+                         num_attention_heads=16, num_key_value_heads=16, vocab_size=32002),
+    '0.1b': BitNetConfig(hidden_size=768, intermediate_size=2048, num_hidden_layers=12,
+                         num_attention_heads=12, num_key_value_heads=4, vocab_size=32000),
+}
+CONTEXT = 64  # tokens in the cache when a step is timed
+FEW = 16  # tokens of the vocabulary a restricted head computes
+
+
+def memory_mb() -> float:
+    """Return the resident memory of this process, MB (10^6 bytes)."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory so far, MB (10^6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def cpu_name() -> str:
+    """Return the CPU's name, as the system has it."""
+    try:
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.split(':', 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def bytes_per_token(model: EngineModel) -> dict[str, int]:
+    """Return the bytes that decoding one token reads: body, head."""
+    head = model.tensors['head'].nbytes
+    if model.head != 'float32':
+        head += model.tensors['head_scales'].nbytes
+    return {'body': model.tensors['body'].nbytes, 'head': head}
+
+
+class _Bandwidth:
+    """Reads a large array with some threads, each its own part."""
+
+    def __init__(self, isa: Isa, array: np.ndarray, threads: int) -> None:
+        self._isa, self._parts = isa, np.array_split(array, threads)
+        self._crew, self._threads = Crew(threads), threads
+
+    def __call__(self) -> None:
+        finished = [False] * self._threads
+
+        def job(me: int) -> None:
+            read_all(self._isa, self._parts[me])
+            finished[me] = True
+        self._crew.run(job, self._threads)
+        while not all(finished):
+            time.sleep(0)
+
+
+def _timed(action: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _actions(decoder: Decoder, prompt: int) -> dict[str, Callable[[], Any]]:
+    ids = np.random.default_rng(0).integers(0, decoder.config.vocab_size, max(prompt, CONTEXT)
+                                            ).tolist()
+    few, context = list(range(FEW)), min(CONTEXT, prompt)
+
+    def step(tokens: int, subset: list[int] | None = None) -> Callable[[], Any]:
+        def action() -> None:
+            decoder.cache.truncate(context)
+            decoder.forward(ids[:tokens], subset)
+        return action
+
+    def prefill() -> None:
+        decoder.cache.truncate(0)
+        decoder.forward(ids[:prompt])
+    return {'token': step(1), 'restricted': step(1, few), 'two': step(2), 'four': step(4),
+            'eight': step(8), 'prefill': prefill}
+
+
+def measure(model: EngineModel, settings: DecoderSettings, threads: list[int], rounds: int = 7,
+            prompt: int = 128) -> Iterator[dict[str, Any]]:
+    """
+    Measure a decoder at each thread count, in turn.
+
+    Parameters
+    ----------
+    model : EngineModel
+        What to run.
+    settings : DecoderSettings
+        How; its `threads` is not looked at.
+    threads : list of int
+        Which thread counts.
+    rounds : int
+        How often each is measured.
+    prompt : int
+        Tokens of the prefill.
+
+    Yields
+    ------
+    dict
+        For each thread count the medians: tokens_per_second, restricted_tokens_per_second (a head
+        of 16 tokens), prefill_tokens_per_second, cost_of_two, _four, _eight (in units of one
+        token), bandwidth_gb_s (measured), used_gb_s and share_of_bandwidth.
+
+    """
+    large = model.tensors['body']
+    runs = []
+    for count in threads:
+        decoder = Decoder(model, replace(settings, threads=count))
+        decoder.warm_up()
+        decoder.forward([0] * CONTEXT)
+        actions = _actions(decoder, prompt)
+        actions['read'] = _Bandwidth(decoder.isa, large, count)
+        runs.append((count, actions, {}))
+    for turn in range(rounds + 1):
+        for _, actions, times in runs:
+            for name, action in actions.items():
+                for _ in range(3 if name in ('token', 'read', 'restricted') else 1):
+                    elapsed = _timed(action)
+                    if turn:  # the first round only warms up
+                        times.setdefault(name, []).append(elapsed)
+    size = bytes_per_token(model)
+    for count, _, times in runs:
+        t = {name: float(np.median(values)) for name, values in times.items()}
+        used, read = sum(size.values()) / t['token'] / 1e9, large.nbytes / t['read'] / 1e9
+        yield {'threads': count, 'tokens_per_second': 1 / t['token'],
+               'restricted_tokens_per_second': 1 / t['restricted'],
+               'prefill_tokens_per_second': prompt / t['prefill'],
+               'cost_of_two': t['two'] / t['token'], 'cost_of_four': t['four'] / t['token'],
+               'cost_of_eight': t['eight'] / t['token'], 'bandwidth_gb_s': read,
+               'used_gb_s': used, 'share_of_bandwidth': used / read}
+
+
+def machine() -> dict[str, Any]:
+    """Say what this was measured on."""
+    import llvmlite
+    import numba
+    return {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
+            'python': platform.python_version(), 'numba': numba.__version__,
+            'llvmlite': llvmlite.__version__, 'load_average': os.getloadavg()[0]}
