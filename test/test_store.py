@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).parents[1] / 'edge_vla' / 'checkpoints' / 'pilot' / 'la
 
 
 @pytest.mark.parametrize('tied', [True, False])
-@pytest.mark.parametrize('head', ['float32', 'int8', 'int4'])
+@pytest.mark.parametrize('head', ['float32', 'int8', 'int6', 'int4'])
 @pytest.mark.parametrize('packing', ['5bit', '2bit'])
 def test_what_is_saved_comes_back(packing: str, head: str, tied: bool, tmp_path: Path) -> None:
     config = config_of('odd rows', tie_word_embeddings=tied)

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', type=Path, help='a checkpoint instead of random weights')
     parser.add_argument('--threads', default='', metavar='N[,N]',
                         help='thread counts (default: 1 and all)')
-    parser.add_argument('--head', default='int8', choices=('float32', 'int8', 'int4'),
-                        help='of random weights (default int8)')
+    parser.add_argument('--head', default='int6', choices=('float32', 'int8', 'int6', 'int4'),
+                        help='of random weights (default int6)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--packing', default='auto', help='5bit or 2bit (default: by CPU)')
     parser.add_argument('--context', type=int, default=2048, help='cache size (default 2048)')

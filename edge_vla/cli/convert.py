@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', type=Path, help='Hugging Face folder (packed or masters) or '
                         'GGUF file (I2_S, TQ1_0, TQ2_0)')
     parser.add_argument('out', type=Path, help='folder to write')
-    parser.add_argument('--head', default='int8', choices=('float32', 'int8', 'int4'),
-                        help='what the embedding and head are kept in (default int8)')
+    parser.add_argument('--head', default='int6', choices=('float32', 'int8', 'int6', 'int4'),
+                        help='what the embedding and head are kept in (default int6)')
     parser.add_argument('--packing', default='auto', help='5bit (smaller; fast with AVX-512 VBMI) '
                         'or 2bit (default: by this CPU; either can be loaded anywhere)')
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from edge_vla.kernels import team
 from edge_vla.kernels.attention import attend, write_token
-from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, nibble_logit
+from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logit
 from edge_vla.kernels.rows import (
     add_row,
     gate_row,
@@ -261,6 +261,7 @@ def _prepare_head(s, w, work, t):
 def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
     first, last = _share(count, threads, piece)
     n = s.head_width
+    bits = w.head.shape[0] // s.vocabulary * 8 // n
     for k in range(first, last):
         row = subset[k] if subset.shape[0] else k
         for t in range(first_token, tokens):
@@ -270,9 +271,8 @@ def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, thre
                 v = byte_logit(isa, w.head, w.head_scales, row, n, work.high, work.low, t * n,
                                work.sums[t, 0], work.sums[t, 1], work.steps[t])
             else:
-                v = nibble_logit(isa, w.head, w.head_scales, row, n,
-                                 work.high[t * n:(t + 1) * n], work.low[t * n:(t + 1) * n], 0,
-                                 work.sums[t, 2:], work.steps[t])
+                v = group_logit(isa, bits, w.head, w.head_scales, row, n, work.high, work.low,
+                                t * n, work.sums[t, 2:], work.steps[t])
             work.logits[(t - first_token) * count + k] = v
 
 

@@ -15,10 +15,12 @@
 """
 The output head: logits of all tokens of the vocabulary, or of some.
 
-Three kinds of rows: float32; int8 with one scale a row; 4 bits with a float16 scale for each 128
-columns. Quantised rows are kept unsigned (+128, +8). Their activations have 16 bits as two bytes
+Kinds of rows: float32; int8 with one scale a row; 6 or 4 bits with a float16 scale for each 128
+columns. Quantised rows are kept unsigned. Their activations have 16 bits as two bytes
 (`rows.quantise_row_16bit`), because reading the rows is what takes the time.
 """
+
+from typing import Any
 
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.ternary_tiles import emit_dots
@@ -51,7 +53,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 import numpy as np
 
-GROUP = 128  # columns that share a scale in a 4-bit row
+GROUP = 128  # columns that share a scale in a row of 6 or 4 bits
 _AHEAD = 2048
 
 
@@ -115,45 +117,83 @@ def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_to
                          types.int32), generate
 
 
-@intrinsic
-def _nibble_row(typing, isa, head, start, scales, first, width, high, low, at, totals):
-    """Return sum(scale * (code - 8) * (256 high + low)) of a 4-bit row as float32."""
-    def generate(context, builder, signature, args):
-        _, head, start, scales, first, width, high, low, at, totals = args
-        isa, kinds = signature.args[0].isa, signature.args
-        total = _cell(builder, F32X16)
-        row = data_pointer(context, builder, kinds[1], head, start)
-        xs = [data_pointer(context, builder, kinds[6], x, at) for x in (high, low)]
-        offset = builder.udiv(at, INT64(GROUP))
-        with cgutils.for_range(builder, builder.udiv(width, INT64(GROUP))) as loop:
-            here = advance(builder, row, builder.mul(loop.index, INT64(64)))
-            if isa.prefetch:
-                prefetch(builder, advance(builder, here, _AHEAD))
-            raw = load(builder, here, I8X64)
-            codes = (builder.and_(raw, ir.Constant(I8X64, [15] * 64)),
-                     builder.lshr(raw, ir.Constant(I8X64, [4] * 64)))
-            sums = []
-            for x in xs:
-                s = ir.Constant(I32X16, [0] * LANES)
-                for k, code in enumerate(codes):
-                    y = load(builder, advance(builder, advance(
-                        builder, x, builder.mul(loop.index, INT64(GROUP))), 64 * k), I8X64)
-                    s = emit_dots(builder, isa, s, [(code, y)])
-                sums.append(s)
-            # the 16 lanes share the correction; 8 / 16 of the group's total is a whole multiple
-            mine = load(builder, data_pointer(context, builder, kinds[9], totals,
-                                              builder.add(offset, loop.index)), INT32)
-            whole = builder.add(builder.shl(sums[0], ir.Constant(I32X16, [8] * LANES)), sums[1])
-            value = builder.sitofp(builder.sub(builder.shl(
-                whole, ir.Constant(I32X16, [1] * LANES)), splat(builder, mine)), F32X16)
-            half = load(builder, data_pointer(context, builder, kinds[3], scales,
-                                              builder.add(first, loop.index)), HALF)
-            scale = builder.fmul(builder.fpext(half, FLOAT), ir.Constant(FLOAT, 0.5))
-            builder.store(call(builder, 'llvm.fma.v16f32', F32X16, value, splat(builder, scale),
-                               load(builder, total, F32X16)), total)
-        return reduce(builder, load(builder, total, F32X16), builder.fadd)
-    return types.float32(isa, head, types.int64, scales, types.int64, types.int64, high, low,
-                         types.int64, totals), generate
+def _four_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.Value]:
+    """Unpack a block of 128 columns."""
+    raw = load(builder, advance(builder, row, builder.mul(block, INT64(64))), I8X64)
+    return [builder.and_(raw, _bytes(15)), builder.lshr(raw, _bytes(4))]
+
+
+def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.Value]:
+    """Unpack a block of 256 columns."""
+    here = advance(builder, row, builder.mul(block, INT64(192)))
+    low = [load(builder, advance(builder, here, 64 * k), I8X64) for k in range(2)]
+    words = ir.VectorType(INT16, 32)
+    high = builder.bitcast(load(builder, advance(builder, here, 128), I8X64), words)
+    out = []
+    for k in range(4):  # 16-bit shifts: what crosses a byte is masked away
+        amount = ir.Constant(words, [abs(4 - 2 * k)] * 32)
+        top = builder.shl(high, amount) if k < 2 else builder.lshr(high, amount)
+        top = builder.and_(builder.bitcast(top, I8X64), _bytes(48))
+        nibble = builder.lshr(low[k // 2], _bytes(4)) if k % 2 else (
+            builder.and_(low[k // 2], _bytes(15)))
+        out.append(builder.or_(nibble, top))
+    return out
+
+
+def _bytes(value: int) -> ir.Value:
+    return ir.Constant(I8X64, [value] * 64)
+
+
+def _group_row(bits: int) -> Any:
+    def operation(typing, isa, head, start, scales, first, width, high, low, at, totals):
+        def generate(context, builder, signature, args):
+            _, head, start, scales, first, width, high, low, at, totals = args
+            isa, kinds = signature.args[0].isa, signature.args
+            unpack, columns = (_four_bits, 128) if bits == 4 else (_six_bits, 256)
+            total = _cell(builder, F32X16)
+            row = data_pointer(context, builder, kinds[1], head, start)
+            xs = [data_pointer(context, builder, kinds[6], x, at) for x in (high, low)]
+            with cgutils.for_range(builder, builder.udiv(width, INT64(columns))) as loop:
+                if isa.prefetch:
+                    prefetch(builder, advance(builder, row, builder.add(
+                        builder.mul(loop.index, INT64(columns * bits // 8)), INT64(_AHEAD))))
+                codes = unpack(builder, row, loop.index)
+                for g in range(columns // GROUP):
+                    group = builder.add(builder.mul(loop.index, INT64(columns // GROUP)), INT64(g))
+                    sums = [_group_sums(builder, isa, codes[2 * g:2 * g + 2], advance(
+                        builder, x, builder.mul(group, INT64(GROUP)))) for x in xs]
+                    value = builder.add(builder.shl(sums[0], ir.Constant(I32X16, [8] * LANES)),
+                                        sums[1])
+                    # twice the value, less a sixteenth of twice the offset's share for each lane
+                    mine = load(builder, data_pointer(context, builder, kinds[9], totals, group),
+                                INT32)
+                    mine = builder.mul(mine, INT32(2 ** (bits - 1) * 2 // LANES))
+                    value = builder.sub(builder.shl(value, ir.Constant(I32X16, [1] * LANES)),
+                                        splat(builder, mine))
+                    half = load(builder, data_pointer(context, builder, kinds[3], scales,
+                                                      builder.add(first, group)), HALF)
+                    scale = builder.fmul(builder.fpext(half, FLOAT), ir.Constant(FLOAT, 0.5))
+                    builder.store(call(
+                        builder, 'llvm.fma.v16f32', F32X16, builder.sitofp(value, F32X16),
+                        splat(builder, scale), load(builder, total, F32X16)), total)
+            return reduce(builder, load(builder, total, F32X16), builder.fadd)
+        return types.float32(isa, head, types.int64, scales, types.int64, types.int64, high, low,
+                             types.int64, totals), generate
+    operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * (256 high + low)) of a '
+                         f'{bits}-bit row as float32.')
+    return intrinsic(operation)
+
+
+def _group_sums(builder: ir.IRBuilder, isa: Isa, codes: list[ir.Value], x: ir.Value) -> ir.Value:
+    """Return code * x of 128 columns in 16 int32."""
+    total = ir.Constant(I32X16, [0] * LANES)
+    for k, code in enumerate(codes):
+        y = load(builder, advance(builder, x, 64 * k), I8X64)
+        total = emit_dots(builder, isa, total, [(code, y)])
+    return total
+
+
+_four_bit_row, _six_bit_row = _group_row(4), _group_row(6)
 
 
 @intrinsic
@@ -185,10 +225,12 @@ def byte_logit(isa, head, scales, token, width, high, low, at, high_total, low_t
 
 
 @njit(cache=True, nogil=True)
-def nibble_logit(isa, head, scales, token, width, high, low, at, totals, step):
-    """Return the logit of a token from its 4-bit row."""
-    return _nibble_row(isa, head, token * (width // 2), scales, token * (width // GROUP), width,
-                       high, low, at, totals) * step
+def group_logit(isa, bits, head, scales, token, width, high, low, at, totals, step):
+    """Return the logit of a token from its 4-bit or 6-bit row."""
+    start, first = token * (width * bits // 8), token * (width // GROUP)
+    if bits == 4:
+        return _four_bit_row(isa, head, start, scales, first, width, high, low, at, totals) * step
+    return _six_bit_row(isa, head, start, scales, first, width, high, low, at, totals) * step
 
 
 def quantise_rows_8bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,24 +239,56 @@ def quantise_rows_8bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (np.rint(rows / scale[:, None]) + 128).astype(np.uint8), scale
 
 
-def quantise_rows_4bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def quantise_groups(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    Return uint8 [V, D / 2] and float16 scales [V, D / 128] (as uint16) of float32 [V, D].
+    Quantise float32 [V, D] in groups of 128 columns.
 
-    In a group of 128 columns byte i holds column i in its low and 64 + i in its high nibble. The
-    scale of a group is the best of some below its absmax in the sense of least squares.
+    Parameters
+    ----------
+    rows : float32 [V, D]
+        D a multiple of 128 for 4 bits, of 256 for 6.
+    bits : int
+        4 or 6.
+
+    Returns
+    -------
+    tuple
+        uint8 [V, D * bits / 8] in the layout of checkpoint_format.md, and float16 scales
+        [V, D / 128] as uint16. The scale of a group is the best of some below its absmax in the
+        sense of least squares.
+
     """
-    groups = rows.reshape(len(rows), -1, GROUP)
-    top = np.maximum(np.abs(groups).max(-1), 1e-6)
-    best, chosen = np.full(top.shape, np.inf), top / 7
-    for shrink in (1.0, 0.93, 0.86, 0.79, 0.72):
-        scale = (top / 7 * shrink).astype(np.float16).astype(np.float32)
-        q = np.clip(np.rint(groups / scale[..., None]), -8, 7)
+    groups, most = rows.reshape(len(rows), -1, GROUP), 2 ** (bits - 1)
+    # no smaller than float16 can hold
+    top = np.maximum(np.abs(groups).max(-1) / np.float32(most - 1), np.float32(2e-7))
+    best, chosen = np.full(top.shape, np.inf), top
+    for shrink in (1.0, .93, .86, .79, .72) if bits == 4 else (1.0, .96, .92):
+        scale = (top * shrink).astype(np.float16).astype(np.float32)
+        q = np.clip(np.rint(groups / scale[..., None]), -most, most - 1)
         error = ((q * scale[..., None] - groups) ** 2).sum(-1)
-        better = error < best
-        best, chosen = np.where(better, error, best), np.where(better, scale, chosen)
+        best, chosen = np.where(error < best, error, best), np.where(error < best, scale, chosen)
     half = chosen.astype(np.float16)
-    codes = np.clip(np.rint(groups / half.astype(np.float32)[..., None]), -8, 7) + 8
-    codes = codes.astype(np.uint8)
-    packed = codes[..., :64] | codes[..., 64:] << 4
+    q = np.clip(np.rint(groups / half.astype(np.float32)[..., None]), -most, most - 1)
+    codes = (q + most).astype(np.uint8)
+    packed = codes[..., :64] & 15 | (codes[..., 64:] & 15) << 4
+    if bits == 6:
+        top_bits = (codes >> 4).reshape(len(rows), -1, 4, 64)
+        fields = top_bits[:, :, 0] | top_bits[:, :, 1] << 2 | top_bits[:, :, 2] << 4 | (
+            top_bits[:, :, 3] << 6)
+        packed = np.concatenate([packed.reshape(len(rows), -1, 128), fields], -1)
     return packed.reshape(len(rows), -1), half.view(np.uint16)
+
+
+def dequantise_groups(row: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return one row of `quantise_groups` as float32 [D]."""
+    columns = len(scales) * GROUP
+    if len(row) * 2 == columns:
+        low, offset, high = row.reshape(-1, 64), 8, 0
+    else:
+        blocks = row.reshape(-1, 192)
+        low, offset = blocks[:, :128].reshape(-1, 64), 32
+        fields = np.stack([blocks[:, 128:] >> 2 * k & 3 for k in range(4)], 1)
+        high = fields.reshape(-1, GROUP) << 4
+    codes = np.concatenate([low & 15, low >> 4], 1) | high
+    return ((codes.astype(np.float32) - offset)
+            * scales.view(np.float16).astype(np.float32)[:, None]).reshape(-1)

@@ -185,12 +185,13 @@ class _Sums:
 
 
 class _Source:
-    """The packed bytes of one unit."""
+    """The packed bytes of one unit; `ahead` asks for those to come."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, isa: Isa,
-                 kind: types.Array, matrix: tuple[ir.Value, ...], unit: ir.Value) -> None:
+                 kind: types.Array, matrix: tuple[ir.Value, ...], unit: ir.Value,
+                 ahead: bool = True) -> None:
         packed, base, blocks, units = matrix
-        self._builder, self._isa = builder, isa
+        self._builder, self._isa, self._ahead = builder, isa, ahead
         at = builder.add(base, builder.mul(unit, builder.mul(blocks, INT64(64))))
         self._low = data_pointer(context, builder, kind, packed, at)
         if isa.packing == '5bit':  # a plane of its own, after all low bits
@@ -201,7 +202,7 @@ class _Source:
     def raw(self, block: ir.Value) -> ir.Value:
         """Load the 64 bytes of a block, and ask for those a page ahead."""
         here = advance(self._builder, self._low, self._builder.mul(block, INT64(64)))
-        if self._isa.prefetch:
+        if self._ahead:
             prefetch(self._builder, advance(self._builder, here, PREFETCH))
         return load(self._builder, here, I8X64)
 
@@ -316,8 +317,8 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
         # one token: fields stay where they are in the byte and are scaled back at the end
         in_place = isa.packing == '2bit' and len(places) == 1 and isa.name.startswith('avx512')
         sums = _Sums(builder, many * (4 if in_place else 1))
-        sources = [_Source(context, builder, isa, kind[1], (packed, base, blocks, units), u)
-                   for u in chosen]
+        sources = [_Source(context, builder, isa, kind[1], (packed, base, blocks, units), u,
+                           isa.prefetch or len(places) > 1) for u in chosen]
         tokens = [data_pointer(context, builder, kind[6], x, p) for p in places]
         with cgutils.for_range(builder, blocks) as loop:
             ys = _tokens(builder, tokens, loop.index, isa)

@@ -67,8 +67,8 @@ class DecoderSettings:
         What the cache holds: float32, float16 or int8; auto is float32 for a small model, else
         int8.
     head : str
-        What the embedding and head are kept in: float32, int8 or int4; auto is float32 for a
-        small model, else int8. A converted checkpoint has decided already.
+        What the embedding and head are kept in: float32, int8, int6 or int4; auto is float32 for
+        a small model, else int6. A converted checkpoint has decided already.
     packing : str
         5bit, 2bit, or auto for what this CPU likes.
     chunk : int
@@ -165,7 +165,7 @@ class Decoder:
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
-        self._paces = {False: Pace(self.threads), True: Pace(self.threads)}
+        self._paces: dict[tuple[int, int], Pace] = {}
         self._call = 0
         self._allocate()
 
@@ -278,7 +278,9 @@ class Decoder:
         call, position = self._call, self.cache.length
         work = self._work._replace(logits=logits.reshape(-1))
         team.begin(work.sync, call)
-        pace = self._paces[tokens > 4]
+        # steps of about the same cost per token are compared with each other
+        kind = tokens if tokens <= 8 else 8 + tokens.bit_length()
+        pace = self._paces.setdefault((kind, logits.size), Pace(self.threads))
         threads = pace.begin()
 
         def job(me: int) -> None:
@@ -347,7 +349,7 @@ def read_model(path: Path, settings: DecoderSettings,
     try:
         config = BitNetConfig.from_dict(source.config, str(path))
         small = is_small(config)
-        head = settings.head if settings.head != 'auto' else 'float32' if small else 'int8'
+        head = settings.head if settings.head != 'auto' else 'float32' if small else 'int6'
         if not small:
             on_progress(f'packing {path.name} for this CPU (edge-vla convert does it once)')
         return build(source, config, packing, head)

@@ -19,7 +19,12 @@ from typing import Any
 
 from edge_vla.checkpoints.sources import Source
 from edge_vla.exceptions import CheckpointError
-from edge_vla.kernels.head import GROUP, quantise_rows_4bit, quantise_rows_8bit
+from edge_vla.kernels.head import (
+    dequantise_groups,
+    GROUP,
+    quantise_groups,
+    quantise_rows_8bit,
+)
 from edge_vla.kernels.ternary_layout import (
     pack_matrix,
     packed_size,
@@ -32,7 +37,7 @@ import numpy as np
 
 NORMS = {'input_norm': 'input_layernorm', 'attention_norm': 'self_attn.attn_sub_norm',
          'post_norm': 'post_attention_layernorm', 'ffn_norm': 'mlp.ffn_sub_norm'}
-HEADS = ('float32', 'int8', 'int4')
+HEADS = ('float32', 'int8', 'int6', 'int4')
 BODY_TAIL = 64  # zero bytes after the last matrix
 _ROWS_AT_ONCE = 2048
 
@@ -109,10 +114,7 @@ class EngineModel:
         elif self.head == 'int8':
             out[:d] = (row[:d].astype(np.float32) - 128) * self.tensors[f'{name}_scales'][token]
         else:
-            halves = row.reshape(-1, 64)
-            codes = np.concatenate([halves & 15, halves >> 4], 1).astype(np.float32) - 8
-            scales = self.tensors[f'{name}_scales'][token].view(np.float16).astype(np.float32)
-            out[:d] = (codes * scales[:, None]).reshape(-1)[:d]
+            out[:d] = dequantise_groups(row, self.tensors[f'{name}_scales'][token])[:d]
 
 
 def _new_body(config: BitNetConfig, packing: str) -> np.ndarray:
@@ -129,7 +131,8 @@ def aligned(size: int) -> np.ndarray:
 
 def head_width(config: BitNetConfig, head: str) -> int:
     """Return the columns of a row of the head, padded."""
-    return padded(config.hidden_size, {'float32': LANES, 'int8': 64, 'int4': GROUP}[head])
+    multiple = {'float32': LANES, 'int8': 64, 'int6': 2 * GROUP, 'int4': GROUP}[head]
+    return padded(config.hidden_size, multiple)
 
 
 def _table(source: Source, name: str, config: BitNetConfig, head: str
@@ -139,6 +142,8 @@ def _table(source: Source, name: str, config: BitNetConfig, head: str
     width = head_width(config, head)
     kinds: dict[str, Any] = {'float32': ((v, width), np.float32, (v, 1), np.float32),
                              'int8': ((v, width), np.uint8, (v,), np.float32),
+                             'int6': ((v, width * 3 // 4), np.uint8, (v, width // GROUP),
+                                      np.uint16),
                              'int4': ((v, width // 2), np.uint8, (v, width // GROUP), np.uint16)}
     shape, dtype, scale_shape, scale_dtype = kinds[head]
     rows, scales = np.zeros(shape, dtype), np.ones(scale_shape, scale_dtype)
@@ -148,9 +153,10 @@ def _table(source: Source, name: str, config: BitNetConfig, head: str
         part[:, :d] = source.rows(name, (v, d), start, stop)
         if head == 'float32':
             rows[start:stop] = part
+        elif head == 'int8':
+            rows[start:stop], scales[start:stop] = quantise_rows_8bit(part)
         else:
-            quantise = quantise_rows_8bit if head == 'int8' else quantise_rows_4bit
-            rows[start:stop], scales[start:stop] = quantise(part)
+            rows[start:stop], scales[start:stop] = quantise_groups(part, int(head[3:]))
     return rows, scales
 
 

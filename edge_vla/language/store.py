@@ -128,6 +128,7 @@ def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: BitNetConfig, p
     layers, width, v = c.num_hidden_layers, head_width(c, head), c.vocab_size
     body = layers * sum(packed_size(packing, *s) for s in c.linears().values()) + BODY_TAIL
     table = {'float32': ((v, width), 'f4', (v, 1), 'f4'), 'int8': ((v, width), 'u1', (v,), 'f4'),
+             'int6': ((v, width * 3 // 4), 'u1', (v, width // GROUP), 'f2'),
              'int4': ((v, width // 2), 'u1', (v, width // GROUP), 'f2')}[head]
     want: dict[str, tuple[tuple[int, ...], str]] = {
         'body': ((body,), 'u1'), 'scales': ((layers, len(c.linears())), 'f4'),

@@ -14,8 +14,10 @@
 
 """The threads of a decoder, and how many of them are worth using just now."""
 
+from collections import deque
 from collections.abc import Callable
 import os
+from statistics import median
 import threading
 import time
 
@@ -101,43 +103,43 @@ class Pace:
     Chooses between one thread and all of them by what each was worth lately.
 
     A thread that has to share its core with another program delays every phase. So now and then
-    the other choice is tried for a step, and the faster one is kept.
+    the other choice is tried for a step, and whichever is faster is kept. One `Pace` is for steps
+    of one size, whose times can be compared.
 
     Parameters
     ----------
     threads : int
         All of them.
-    every : int
-        Try the other choice once in so many steps; rarer and rarer while it stays slower.
 
     """
 
-    def __init__(self, threads: int, every: int = 8) -> None:
-        self._all, self._every = threads, every
-        self._cost: dict[int, float] = {}
-        self._using, self._left, self._patience = threads, every, every
-        self._began, self._trying = 0.0, threads
+    OFTEN, SELDOM = 8, 32  # steps between trials: rarer and rarer while they fail
+    MARGIN = .95  # of the time: what counts as faster
+
+    def __init__(self, threads: int) -> None:
+        self._all, self._using, self._trying = threads, threads, threads
+        self._left = self._patience = self.OFTEN
+        self._times = {n: deque(maxlen=3) for n in (1, threads)}
+        self._began = 0.0
 
     def begin(self) -> int:
         """Return how many threads the next step should use."""
-        self._trying = self._using
-        if self._all > 1:
-            self._left -= 1
-            if self._left <= 0:
-                self._trying = 1 if self._using > 1 else self._all
+        self._left -= 1
+        trial = self._all > 1 and self._left <= 0
+        self._trying = (1 if self._using > 1 else self._all) if trial else self._using
         self._began = time.perf_counter()
         return self._trying
 
     def end(self, tokens: int) -> None:
         """Say that the step is over, and how many tokens it took."""
-        cost = (time.perf_counter() - self._began) / tokens
-        used = self._trying
-        old = self._cost.get(used)
-        self._cost[used] = cost if old is None else .7 * old + .3 * cost
-        if used == self._using:
+        self._times[self._trying].append((time.perf_counter() - self._began) / tokens)
+        if self._trying == self._using:
             return
-        if cost < .97 * self._cost.get(self._using, cost):
-            self._using, self._patience = used, self._every
+        mine, other = self._times[self._using], self._times[self._trying]
+        if len(other) > 1 and median(other) < self.MARGIN * median(mine):
+            self._using, self._patience = self._trying, self.OFTEN
+            mine.clear()  # when it is tried again, what is true then counts
         else:
-            self._patience = min(2 * self._patience, 64)
-        self._left = self._patience
+            self._patience = min(2 * self._patience, self.SELDOM)
+        # a second trial follows at once, for one alone proves nothing
+        self._left = 1 if len(other) < 2 and self._trying != self._using else self._patience
