@@ -173,7 +173,7 @@ def test_attention_survives_large_scores() -> None:
 @given(st.integers(1, 4), SEEDS)
 def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    width, vocabulary = 2 * GROUP * groups, 7
+    width, vocabulary = 4 * GROUP * groups, 7
     table, x = normal(rng, vocabulary, width), normal(rng, width)
     exact = table.astype(np.float64) @ x
     for k in range(vocabulary):
@@ -188,17 +188,21 @@ def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
         got = byte_logit(isa, codes.reshape(-1), scales, k, width, high, low, 0, *totals, step)
         assert got == pytest.approx(want[k], abs=8e-3)
     np.testing.assert_allclose(want, exact, atol=.05 * np.sqrt(width))
-    sums = (256 * high.astype(np.int32) + low).reshape(-1, GROUP).sum(1, dtype=np.int32)
     for bits, close in ((4, .13), (6, .035)):
         packed, halves = quantise_groups(table, bits)
         assert packed.size * 8 == bits * table.size
         values = np.stack([dequantise_groups(*row) for row in zip(packed, halves, strict=True)])
         assert np.sqrt(((values - table) ** 2).mean()) < close
-        want = values.astype(np.float64) @ x
+        factors, totals = np.zeros(4 * width // GROUP, np.float32), np.zeros(
+            4 * width // GROUP, np.int32)
+        rows.quantise_groups_row(x, width, GROUP, 2 ** (bits - 1), high, factors, totals)
+        rounded = (high.reshape(-1, GROUP) * factors[::4, None].astype(np.float64)).reshape(-1)
+        assert np.abs(rounded - x).max() <= np.abs(x).max() / 250
+        want = values.astype(np.float64) @ rounded
         for k in range(vocabulary):
-            got = group_logit(isa, bits, packed.reshape(-1), halves.reshape(-1), k, width, high,
-                              low, 0, sums, step)
-            assert got == pytest.approx(want[k], abs=8e-3)
+            got = group_logit(isa, bits, packed.reshape(-1), halves.reshape(-1), k, width, high, 0,
+                              factors, totals, 0)
+            assert got == pytest.approx(want[k], abs=2e-4)
 
 
 @every_isa
@@ -215,9 +219,9 @@ def test_extreme_heads_do_not_wrap(isa: Isa) -> None:
         for code in (0, 255):
             value = (-1 if code == 0 else 1) * 2 ** (bits - 1) - (code == 255)
             got = group_logit(isa, bits, np.full(width * bits // 8, code, np.uint8), np.ones(
-                20, np.float16).view(np.uint16), 0, width, high, low, 0, np.full(
-                    20, GROUP * total, np.int32), np.float32(1))
-            assert got == pytest.approx(value * width * total, rel=1e-6)
+                20, np.float16).view(np.uint16), 0, width, high, 0, np.ones(80, np.float32),
+                np.full(80, GROUP * 127 * 2 ** (bits - 3), np.int32), 0)
+            assert got == value * width * 127
 
 
 @pytest.mark.parametrize('threads', [1, 2, 5])

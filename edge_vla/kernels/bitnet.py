@@ -29,6 +29,7 @@ from edge_vla.kernels.rows import (
     add_row,
     gate_row,
     norm_row,
+    quantise_groups_row,
     quantise_row,
     quantise_row_16bit,
     rope_row,
@@ -60,6 +61,7 @@ class Shape(NamedTuple):
     stride: int  # from token to token in Work.a, .b
     code_stride: int  # ... in Work.codes
     head_width: int  # columns of a row of the head
+    about: int  # from token to token in Work.steps, .sums
 
 
 class Weights(NamedTuple):
@@ -106,10 +108,10 @@ class Work(NamedTuple):
     scores: np.ndarray  # float32 [N, 4 * capacity]
     mixed: np.ndarray  # float32 [N, 4 * size_p]
     unpacked: np.ndarray  # uint8 [N, rows]
-    high: np.ndarray  # int8 [T * head_width]
-    low: np.ndarray  # int8 [T * head_width]
-    steps: np.ndarray  # float32 [T]
-    sums: np.ndarray  # int32 [T, 2 + groups]: of high, of low, of each group
+    high: np.ndarray  # int8 [T * head_width]: activations for the head
+    low: np.ndarray  # int8 [T * head_width]: ... their lower bytes
+    steps: np.ndarray  # float32 [T * about]: what a step of them is
+    sums: np.ndarray  # int32 [T * about]: their sums
     logits: np.ndarray  # float32 [T * vocabulary]
     sync: np.ndarray  # int64
 
@@ -247,21 +249,29 @@ def _prepare_head(s, w, work, t):
     norm_row(work.h[t], w.final_norm, s.hidden, s.eps, work.x[t])
     if element_bytes(w.head) == 4:
         return
-    n = s.head_width
+    n, about = s.head_width, t * s.about
     high, low = work.high[t * n:(t + 1) * n], work.low[t * n:(t + 1) * n]
-    work.steps[t] = quantise_row_16bit(work.x[t], s.hidden, high, low)
-    work.sums[t] = 0
-    for j in range(s.hidden):
-        work.sums[t, 0] += high[j]
-        work.sums[t, 1] += low[j]
-        work.sums[t, 2 + j // GROUP] += 256 * np.int32(high[j]) + low[j]
+    if element_bytes(w.head_scales) == 4:
+        work.steps[about] = quantise_row_16bit(work.x[t], s.hidden, high, low)
+        work.sums[about], work.sums[about + 1] = 0, 0
+        for j in range(s.hidden):
+            work.sums[about] += high[j]
+            work.sums[about + 1] += low[j]
+    else:
+        quantise_groups_row(work.x[t], s.hidden, GROUP, 1 << (_bits(s, w) - 1), high,
+                            work.steps[about:], work.sums[about:])
+
+
+@njit(cache=True, nogil=True)
+def _bits(s, w):
+    """Return the bits of a quantised column of the head."""
+    return w.head.shape[0] // s.vocabulary * 8 // s.head_width
 
 
 @njit(cache=True, nogil=True)
 def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
     first, last = _share(count, threads, piece)
     n = s.head_width
-    bits = w.head.shape[0] // s.vocabulary * 8 // n
     for k in range(first, last):
         row = subset[k] if subset.shape[0] else k
         for t in range(first_token, tokens):
@@ -269,10 +279,11 @@ def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, thre
                 v = float_logit(w.head, row * n, n, work.x[t], 0)
             elif element_bytes(w.head_scales) == 4:
                 v = byte_logit(isa, w.head, w.head_scales, row, n, work.high, work.low, t * n,
-                               work.sums[t, 0], work.sums[t, 1], work.steps[t])
+                               work.sums[t * s.about], work.sums[t * s.about + 1],
+                               work.steps[t * s.about])
             else:
-                v = group_logit(isa, bits, w.head, w.head_scales, row, n, work.high, work.low,
-                                t * n, work.sums[t, 2:], work.steps[t])
+                v = group_logit(isa, _bits(s, w), w.head, w.head_scales, row, n, work.high, t * n,
+                                work.steps, work.sums, t * s.about)
             work.logits[(t - first_token) * count + k] = v
 
 

@@ -16,8 +16,9 @@
 The output head: logits of all tokens of the vocabulary, or of some.
 
 Kinds of rows: float32; int8 with one scale a row; 6 or 4 bits with a float16 scale for each 128
-columns. Quantised rows are kept unsigned. Their activations have 16 bits as two bytes
-(`rows.quantise_row_16bit`), because reading the rows is what takes the time.
+columns. Quantised rows are kept unsigned. The activations of int8 rows have 16 bits as two bytes
+(`rows.quantise_row_16bit`), because reading the rows is what takes the time; those of 6 and 4 bits
+have 8 bits with a scale for each 128 columns (`rows.quantise_groups_row`).
 """
 
 from typing import Any
@@ -41,7 +42,6 @@ from edge_vla.kernels.vectors import (
     load,
     prefetch,
     reduce,
-    splat,
     vfma,
     vload,
     vsplat,
@@ -54,6 +54,7 @@ from numba.extending import intrinsic
 import numpy as np
 
 GROUP = 128  # columns that share a scale in a row of 6 or 4 bits
+WIDE = 4 * GROUP  # such rows are padded to this
 _AHEAD = 2048
 
 
@@ -145,42 +146,48 @@ def _bytes(value: int) -> ir.Value:
 
 
 def _group_row(bits: int) -> Any:
-    def operation(typing, isa, head, start, scales, first, width, high, low, at, totals):
+    def operation(typing, isa, head, start, scales, first, width, x, at, factors, totals, about):
         def generate(context, builder, signature, args):
-            _, head, start, scales, first, width, high, low, at, totals = args
+            _, head, start, scales, first, width, x, at, factors, totals, about = args
             isa, kinds = signature.args[0].isa, signature.args
-            unpack, columns = (_four_bits, 128) if bits == 4 else (_six_bits, 256)
-            total = _cell(builder, F32X16)
+            unpack, columns = (_four_bits, GROUP) if bits == 4 else (_six_bits, 2 * GROUP)
+            sums = _cell(builder, F32X16)
             row = data_pointer(context, builder, kinds[1], head, start)
-            xs = [data_pointer(context, builder, kinds[6], x, at) for x in (high, low)]
-            with cgutils.for_range(builder, builder.udiv(width, INT64(columns))) as loop:
+            codes_of_x = data_pointer(context, builder, kinds[6], x, at)
+            factors_at, totals_at = (data_pointer(context, builder, kinds[k], args[k], about)
+                                     for k in (8, 9))
+            halves = data_pointer(context, builder, kinds[3], scales, first)
+            with cgutils.for_range(builder, builder.udiv(width, INT64(WIDE))) as loop:
                 if isa.prefetch:
-                    prefetch(builder, advance(builder, row, builder.add(
-                        builder.mul(loop.index, INT64(columns * bits // 8)), INT64(_AHEAD))))
-                codes = unpack(builder, row, loop.index)
-                for g in range(columns // GROUP):
-                    group = builder.add(builder.mul(loop.index, INT64(columns // GROUP)), INT64(g))
-                    sums = [_group_sums(builder, isa, codes[2 * g:2 * g + 2], advance(
-                        builder, x, builder.mul(group, INT64(GROUP)))) for x in xs]
-                    value = builder.add(builder.shl(sums[0], ir.Constant(I32X16, [8] * LANES)),
-                                        sums[1])
-                    # twice the value, less a sixteenth of twice the offset's share for each lane
-                    mine = load(builder, data_pointer(context, builder, kinds[9], totals, group),
-                                INT32)
-                    mine = builder.mul(mine, INT32(2 ** (bits - 1) * 2 // LANES))
-                    value = builder.sub(builder.shl(value, ir.Constant(I32X16, [1] * LANES)),
-                                        splat(builder, mine))
-                    half = load(builder, data_pointer(context, builder, kinds[3], scales,
-                                                      builder.add(first, group)), HALF)
-                    scale = builder.fmul(builder.fpext(half, FLOAT), ir.Constant(FLOAT, 0.5))
-                    builder.store(call(
-                        builder, 'llvm.fma.v16f32', F32X16, builder.sitofp(value, F32X16),
-                        splat(builder, scale), load(builder, total, F32X16)), total)
-            return reduce(builder, load(builder, total, F32X16), builder.fadd)
-        return types.float32(isa, head, types.int64, scales, types.int64, types.int64, high, low,
-                             types.int64, totals), generate
-    operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * (256 high + low)) of a '
-                         f'{bits}-bit row as float32.')
+                    for line in range(0, WIDE * bits // 8, 64):
+                        prefetch(builder, advance(builder, row, builder.add(builder.mul(
+                            loop.index, INT64(WIDE * bits // 8)), INT64(_AHEAD + line))))
+                codes = []
+                for k in range(WIDE // columns):
+                    block = builder.mul(loop.index, INT64(WIDE // columns))
+                    codes += unpack(builder, row, builder.add(block, INT64(k)))
+                here = advance(builder, codes_of_x, builder.mul(loop.index, INT64(WIDE)))
+                groups = [_group_sums(builder, isa, codes[2 * g:2 * g + 2],
+                                      advance(builder, here, GROUP * g)) for g in range(4)]
+                # four lanes for each group from here on
+                at_lanes = builder.mul(loop.index, INT64(4 * LANES))
+                value = builder.sub(_four_lanes_each(builder, groups), load(
+                    builder, advance(builder, totals_at, at_lanes), I32X16))
+                half = load(builder, advance(builder, halves, builder.mul(
+                    loop.index, INT64(8))), ir.VectorType(HALF, 4))
+                scale = builder.fpext(half, ir.VectorType(FLOAT, 4))
+                scale = builder.shuffle_vector(scale, scale, ir.Constant(
+                    ir.VectorType(INT32, LANES), [lane // 4 for lane in range(LANES)]))
+                scale = builder.fmul(scale, load(builder, advance(
+                    builder, factors_at, at_lanes), F32X16))
+                builder.store(call(builder, 'llvm.fma.v16f32', F32X16,
+                                   builder.sitofp(value, F32X16), scale,
+                                   load(builder, sums, F32X16)), sums)
+            return reduce(builder, load(builder, sums, F32X16), builder.fadd)
+        return types.float32(isa, head, types.int64, scales, types.int64, types.int64, x,
+                             types.int64, factors, totals, types.int64), generate
+    operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * x) of a {bits}-bit '
+                         'row as float32.')
     return intrinsic(operation)
 
 
@@ -191,6 +198,20 @@ def _group_sums(builder: ir.IRBuilder, isa: Isa, codes: list[ir.Value], x: ir.Va
         y = load(builder, advance(builder, x, 64 * k), I8X64)
         total = emit_dots(builder, isa, total, [(code, y)])
     return total
+
+
+def _four_lanes_each(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
+    """Fold four vectors of 16 int32 into one: four lanes for the first, four for the second..."""
+    width = LANES
+    while len(vectors) > 1:
+        low = [i for i in range(LANES) if i % width < width // 2]
+        low = [*low, *(LANES + i for i in low)]
+        high = [i + width // 2 for i in low]
+        vectors = [builder.add(builder.shuffle_vector(a, b, ir.Constant(I32X16, low)),
+                               builder.shuffle_vector(a, b, ir.Constant(I32X16, high)))
+                   for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        width //= 2
+    return vectors[0]
 
 
 _four_bit_row, _six_bit_row = _group_row(4), _group_row(6)
@@ -225,12 +246,34 @@ def byte_logit(isa, head, scales, token, width, high, low, at, high_total, low_t
 
 
 @njit(cache=True, nogil=True)
-def group_logit(isa, bits, head, scales, token, width, high, low, at, totals, step):
-    """Return the logit of a token from its 4-bit or 6-bit row."""
+def group_logit(isa, bits, head, scales, token, width, x, at, factors, totals, about):
+    """
+    Return the logit of a token from its 4-bit or 6-bit row.
+
+    Parameters
+    ----------
+    isa : Isa
+        Instruction set.
+    bits : int
+        4 or 6.
+    head : uint8
+        All rows.
+    scales : uint16
+        Float16, of all groups.
+    token : int
+        Which row.
+    width : int
+        Columns of a row, a multiple of WIDE.
+    x, factors, totals : int8, float32, int32
+        What `rows.quantise_groups_row` wrote.
+    at, about : int
+        Where it begins in `x`, and in `factors` and `totals`.
+
+    """
     start, first = token * (width * bits // 8), token * (width // GROUP)
     if bits == 4:
-        return _four_bit_row(isa, head, start, scales, first, width, high, low, at, totals) * step
-    return _six_bit_row(isa, head, start, scales, first, width, high, low, at, totals) * step
+        return _four_bit_row(isa, head, start, scales, first, width, x, at, factors, totals, about)
+    return _six_bit_row(isa, head, start, scales, first, width, x, at, factors, totals, about)
 
 
 def quantise_rows_8bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -246,7 +289,7 @@ def quantise_groups(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray
     Parameters
     ----------
     rows : float32 [V, D]
-        D a multiple of 128 for 4 bits, of 256 for 6.
+        D a multiple of 512.
     bits : int
         4 or 6.
 

@@ -129,6 +129,43 @@ def quantise_row_16bit(x, width, high, low):
 
 
 @njit(cache=True, nogil=True)
+def quantise_groups_row(x, width, group, offset, codes, factors, totals):
+    """
+    Absmax int8 of every group of columns.
+
+    Parameters
+    ----------
+    x : float32 [>= width]
+        A row.
+    width : int
+        Its length.
+    group : int
+        Columns of a group.
+    offset : int
+        What the codes of the rows it will meet are too large by.
+    codes : int8 [G * group], written
+        The quantised row; what is beyond `width` stays.
+    factors : float32 [4 * G], written
+        What a step of each group is, four times.
+    totals : int32 [4 * G], written
+        A quarter of the offset times each group's sum, four times.
+
+    """
+    for g in range((width + group - 1) // group):
+        top, total = np.float32(1e-30), np.int32(0)
+        for j in range(g * group, min((g + 1) * group, width)):
+            top = max(top, abs(x[j]))
+        step = top / np.float32(127)
+        for j in range(g * group, min((g + 1) * group, width)):
+            q = np.int32(np.rint(x[j] / step))
+            codes[j] = q
+            total += q
+        for k in range(4 * g, 4 * g + 4):
+            factors[k] = step
+            totals[k] = total * (offset // 4)
+
+
+@njit(cache=True, nogil=True)
 def gate_row(gate, up, width):
     """``gate = relu(gate)^2 * up``; float32 [width]."""
     zero = vsplat(np.float32(0))

@@ -176,10 +176,11 @@ class Decoder:
         wide, codes = padded(width + 2 * LANES), padded(width, columns)
         d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
         heads = head_width(c, self._model.head)
+        about = max(2, 4 * -(-heads // GROUP))
         self._shape = bitnet.Shape(
             c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
             c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
-            1 / c.head_dim ** .5, self.cache.rows, wide, codes, heads)
+            1 / c.head_dim ** .5, self.cache.rows, wide, codes, heads, about)
         bases, units, blocks = shape_of_matrices(self._model)
         angles = np.outer(np.arange(self.cache.rows), 1 / c.rope_theta ** (
             np.arange(0, c.head_dim, 2, dtype=np.float32) / np.float32(c.head_dim))
@@ -200,8 +201,8 @@ class Decoder:
             zeros(t * codes, dtype=np.int8), zeros(t), zeros(t, dtype=np.int32),
             zeros(n, 4 * self.cache.rows), zeros(n, 4 * h),
             zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), zeros(t * heads, dtype=np.int8),
-            zeros(t * heads, dtype=np.int8), zeros(t),
-            zeros(t, 2 + -(-heads // GROUP), dtype=np.int32), zeros(c.vocab_size),
+            zeros(t * heads, dtype=np.int8), zeros(t * about), zeros(t * about, dtype=np.int32),
+            zeros(c.vocab_size),
             zeros(phases * team.STRIDE, dtype=np.int64))
 
     def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:

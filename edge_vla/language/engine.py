@@ -24,6 +24,7 @@ from edge_vla.kernels.head import (
     GROUP,
     quantise_groups,
     quantise_rows_8bit,
+    WIDE,
 )
 from edge_vla.kernels.ternary_layout import (
     pack_matrix,
@@ -131,7 +132,7 @@ def aligned(size: int) -> np.ndarray:
 
 def head_width(config: BitNetConfig, head: str) -> int:
     """Return the columns of a row of the head, padded."""
-    multiple = {'float32': LANES, 'int8': 64, 'int6': 2 * GROUP, 'int4': GROUP}[head]
+    multiple = {'float32': LANES, 'int8': 64, 'int6': WIDE, 'int4': WIDE}[head]
     return padded(config.hidden_size, multiple)
 
 
