@@ -33,14 +33,16 @@ EXTRAS = {
     'sim': ['gymnasium>=0.29'],
     'bag': ['rosbags>=0.11', 'tqdm'],
     'viz': ['matplotlib>=3.5'],
+    'language': ['tokenizers>=0.20', 'jinja2>=3.1.6'],
     'train': ['torch>=2.2', 'tokenizers', 'tqdm'],
     # wheel: an older setuptools needs it to build one, which a test does
-    'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6', 'wheel'],
+    'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6', 'wheel', 'gguf>=0.17',
+             'safetensors'],
     # Compared against in tests, which skip without them.
     'oracle': ['torch>=2.2', 'transformers>=4.54', 'accelerate', 'safetensors', 'tokenizers'],
 }
 # Everything but what brings torch.
-EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'test') for r in EXTRAS[extra]]
+EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'test') for r in EXTRAS[extra]]
 
 setup(
     name=NAME,

@@ -34,7 +34,7 @@ ROSDEP = {'numpy': 'python3-numpy', 'numba': 'python3-numba', 'cv2': 'python3-op
           'yaml': 'python3-yaml', 'builtin_interfaces': None, 'llvmlite': None}
 PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'numpy': 'numpy', 'numba': 'numba'}
 OPTIONAL = {'rosbags', 'matplotlib', 'torch', 'tqdm', 'gymnasium', 'tf2_msgs', 'transformers',
-            'safetensors', 'tokenizers'}
+            'safetensors', 'tokenizers', 'jinja2', 'gguf'}
 
 
 @pytest.fixture(scope='module')
@@ -99,7 +99,7 @@ def test_nothing_is_declared_in_vain(manifest: ElementTree.Element) -> None:
 
 def test_extras(declared: dict) -> None:
     extras = declared['extras_require']
-    assert {'ros', 'sim', 'bag', 'viz', 'train', 'test', 'all'} <= set(extras)
+    assert {'ros', 'sim', 'bag', 'viz', 'language', 'train', 'test', 'all'} <= set(extras)
     assert all("platform_machine == 'x86_64'" in r for r in extras['ros'])
     assert not any('torch' in r for extra in ('all', 'test') for r in extras[extra])
     assert any(r.startswith('torch') for r in extras['train'])

@@ -74,6 +74,11 @@ def test_equals_of_the_last_of_top_k_stay_as_in_transformers() -> None:
     np.testing.assert_allclose(got, theirs(logits, [0], config), rtol=1e-12)
 
 
+def test_equals_stay_by_their_ids_in_a_nucleus() -> None:
+    p = probabilities(np.zeros(1000), [], SamplingConfig(temperature=1.0, top_p=0.4995))
+    assert np.flatnonzero(p).tolist() == list(range(500))
+
+
 def test_forbidden_tokens_never_come() -> None:
     logits = np.full(500, -np.inf, np.float32)
     logits[[3, 400]] = 0

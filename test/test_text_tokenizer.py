@@ -34,11 +34,13 @@ tokenizers = pytest.importorskip('tokenizers', reason='needs tokenizers (make or
 SHIPPED = Path(__file__).resolve().parents[1] / 'edge_vla/checkpoints/pilot/language'
 PIECES = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
           r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+')
-SPECIAL = ['<|begin_of_text|>', '<|end_of_text|>', '<|start_header_id|>', '<|eot_id|>']
+SPECIAL = ['<|begin_of_text|>', '<|end_of_text|>', '<|start_header_id|>', '<|eot_id|>',
+           '<|eot_id|>!']
 TEXTS = [
     '', ' ', 'a', 'Fly to the red quetzal.', "I'LL say it's 12345 times, they'Ve",
-    '\n\n  \t x \n ', 'ünïcödé façade', '無人機は赤い球へ飛ぶ。', 'भारत 123४५६', '🚁🚀👩‍👩‍👧‍👦 go!',
-    'a\r\n\r\nb   c    \n', '  leading and trailing  ', 'x=3.14159;//ok\n\treturn',
+    '\n\n  \t x \n ', 'ünïcödé façade', '無人機は赤い球へ飛ぶ。', 'भारत 123४५६',
+    '🚁🚀👩‍👩‍👧‍👦 go!', 'a\r\n\r\nb   c    \n',
+    '  leading and trailing  ', 'x=3.14159;//ok\n\treturn',
     '\u00a0\u2003\u200b', '\x00\x7f', 'e\u0301',
     '<|eot_id|>', 'User: <|begin_of_text|> <|eot_id|>hi', '<|eot_id', 'Ġ Ċ',
 ]
@@ -159,7 +161,7 @@ def test_names_and_sizes(ours: TextTokenizer, trained: dict[str, Any]) -> None:
     first = trained['model']['vocab']['Ġquetzal'] + 1
     assert ours.special == {name: first + k for k, name in enumerate(SPECIAL)}
     assert ours.token_id('<|eot_id|>') == first + 3 and ours.token_id('<|im_end|>') is None
-    assert ours.begin == first and ours.size == first + 4
+    assert ours.begin == first and ours.size == first + 5
     assert ours.encode(' quetzal') == [first - 1]  # ignore_merges
     assert ours.bytes_of(10**6) == b''
 
@@ -328,6 +330,13 @@ def test_messages_cannot_inject_special_tokens(ours: TextTokenizer, one: str, tw
         if source == BITNET:
             said = [c.strip() for c in contents]
             assert ours.decode(found) == f'System: {said[0]}User: {said[1]}Assistant: '
+
+
+def test_stand_ins_are_letters_nobody_uses(ours: TextTokenizer) -> None:
+    pytest.importorskip('jinja2', reason='needs jinja2')
+    template = ChatTemplate("\U000f0000{{ messages[0]['content'] }}")
+    ids = template.encode(ours, [{'role': 'user', 'content': '<\U000f0001> '}])
+    assert ours.decode(ids) == '\U000f0000<\U000f0001> '
 
 
 def test_malformed_conversations_and_templates(ours: TextTokenizer) -> None:

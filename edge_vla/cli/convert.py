@@ -42,12 +42,9 @@ def run(args: argparse.Namespace) -> int:
         settings = DecoderSettings(head=args.head, packing=args.packing)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if args.out.exists() and not args.out.is_dir():
-        raise ConfigError(f'{args.out}: is a file; name a folder to write')
     started = time.monotonic()
     model = read_model(args.source, settings, lambda line: print(line, file=sys.stderr))
-    folder = args.source if args.source.is_dir() else args.source.parent
-    path = save_model(model, args.out, folder)
+    path = save_model(model, args.out, args.source)
     print(f'wrote {path}: {path.stat().st_size / 1e6:.1f} MB ({model.packing} body '
           f'{model.tensors["body"].nbytes / 1e6:.1f} MB, {model.head} head '
           f'{model.tensors["head"].nbytes / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s')

@@ -59,6 +59,7 @@ class Shape(NamedTuple):
     norm: float  # 1 / sqrt(size)
     capacity: int  # positions of the cache
     stride: int  # from token to token in Work.a, .b
+    value_at: int  # in Work.b
     code_stride: int  # ... in Work.codes
     head_width: int  # columns of a row of the head
     about: int  # from token to token in Work.steps, .sums
@@ -98,8 +99,7 @@ class Work(NamedTuple):
     h: np.ndarray  # float32 [T, hidden_p]: the residual stream
     x: np.ndarray  # float32 [T, hidden_p]
     a: np.ndarray  # float32 [T * stride]: query, output, gate, down
-    b: np.ndarray  # float32 [T * stride]: key, up
-    c: np.ndarray  # float32 [T * stride]: value
+    b: np.ndarray  # float32 [T * stride]: key and (from value_at) value, up
     queries: np.ndarray  # float32 [T * heads * size_p]: rotated
     pair: np.ndarray  # float32 [N, 2, kv_heads * size_p]: a key and a value
     codes: np.ndarray  # int8 [T * code_stride]
@@ -176,7 +176,7 @@ def _remember(s, w, cache, work, layer, position, t, me):
     rope_row(work.b[at:at + s.stride], s.kv_heads, cos, sin, key, s.size_p)
     for h in range(s.kv_heads):
         for i in range(s.size):
-            value[h * s.size_p + i] = work.c[at + h * s.size + i]
+            value[h * s.size_p + i] = work.b[at + s.value_at + h * s.size + i]
         write_token(cache.keys, cache.values, cache.key_scales, cache.value_scales,
                     layer * s.kv_heads + h, s.capacity, position, s.size_p,
                     key[h * s.size_p:(h + 1) * s.size_p], value[h * s.size_p:(h + 1) * s.size_p])
@@ -213,7 +213,7 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
         if which == KEY or which == UP:
             out = work.b
         elif which == VALUE:
-            out = work.c
+            out = work.b[s.value_at:]
         units = w.units[which]
         first, last = _share(items(isa, units, tokens), threads, piece % each)
         product(isa, w.packed, w.bases[layer, which], w.blocks[which], units, first, last,

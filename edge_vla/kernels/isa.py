@@ -19,8 +19,11 @@ A kernel that takes an `Isa` is compiled, and cached, once for each. All of them
 integers; they differ in the instructions and in how many accumulators fit into registers.
 """
 
+import ctypes
 from dataclasses import dataclass, replace
+import mmap
 import os
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import numba
@@ -100,6 +103,25 @@ def best_isa(packing: str = 'auto') -> Isa:
             return isa
     raise ValueError(f'packing {packing!r} with EDGE_VLA_ISA={wanted or "any"}: this CPU has '
                      + ', '.join(f'{isa.name} ({isa.packing})' for isa in available()))
+
+
+def release_compiler() -> None:
+    """
+    Give back the memory that LLVM's code occupies (60 MB), which is not needed in flight.
+
+    Only its read-only code pages on Linux: the system reads them again if something is compiled.
+    """
+    try:
+        advise, trim = ctypes.CDLL(None).madvise, ctypes.CDLL(None).malloc_trim
+        lines = Path('/proc/self/maps').read_text().splitlines()
+    except (OSError, AttributeError):
+        return
+    for line in lines:
+        span, flags, *rest = line.split()
+        if flags == 'r-xp' and 'llvmlite' in rest[-1]:
+            start, end = (int(part, 16) for part in span.split('-'))
+            advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+    trim(0)  # and what it allocated
 
 
 class IsaType(types.Opaque):

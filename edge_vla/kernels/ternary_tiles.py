@@ -23,6 +23,7 @@ Sources: bitnet.cpp (arXiv 2410.16144) for the unsigned codes; the 5-bit codes, 
 and the prefetch distance were found by measurement, see doc/benchmarks.md.
 """
 
+from functools import cache
 from typing import Any
 
 from edge_vla.kernels.isa import Isa
@@ -46,6 +47,7 @@ from edge_vla.kernels.vectors import (
     store,
 )
 from llvmlite import ir
+import llvmlite.binding as llvm
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -130,7 +132,23 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
 
 def _vpdpbusd(builder: ir.IRBuilder, bits: int, total: ir.Value, codes: ir.Value,
               x: ir.Value) -> ir.Value:
+    if not _takes_bytes():
+        codes, x = builder.bitcast(codes, total.type), builder.bitcast(x, total.type)
     return call(builder, f'llvm.x86.avx512.vpdpbusd.{bits}', total.type, total, codes, x)
+
+
+@cache
+def _takes_bytes() -> bool:
+    """Tell whether this LLVM declares vpdpbusd on bytes; older ones do on 32-bit lanes."""
+    kind = '<16 x i32> @llvm.x86.avx512.vpdpbusd.512(<16 x i32> {0}, <64 x i8> {1}, <64 x i8> {2})'
+    try:
+        llvm.parse_assembly(
+            f'declare {kind.format("", "", "")}\n'
+            'define <16 x i32> @f(<16 x i32> %a, <64 x i8> %b, <64 x i8> %c) {\n'
+            f' %r = call {kind.format("%a", "%b", "%c")}\n ret <16 x i32> %r }}').verify()
+    except RuntimeError:
+        return False
+    return True
 
 
 def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value, int]:

@@ -20,17 +20,21 @@ One code for the 2B4T architecture and for the shipped language head; only the s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 import os
 from pathlib import Path
+from threading import Timer
+from typing import Any
 
 from edge_vla.checkpoints.sources import open_source
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import bitnet, team
 from edge_vla.kernels.head import GROUP
-from edge_vla.kernels.isa import best_isa, Isa
+from edge_vla.kernels.isa import best_isa, Isa, release_compiler
 from edge_vla.kernels.ternary import SCRATCH_ROWS
 from edge_vla.kernels.ternary_tiles import COLUMNS
 from edge_vla.kernels.vectors import LANES
+from edge_vla.language.chat import ChatTemplate, load_chat_template
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import (
     aligned,
@@ -41,7 +45,9 @@ from edge_vla.language.engine import (
     padded,
     shape_of_matrices,
 )
+from edge_vla.language.generation import CachedIds, generate, Generation
 from edge_vla.language.store import is_converted, load_model
+from edge_vla.language.text_tokenizer import load_text_tokenizer, TextTokenizer
 from edge_vla.language.threads import Crew, Pace
 import numpy as np
 
@@ -87,7 +93,7 @@ class DecoderSettings:
     kv: str = 'auto'
     head: str = 'auto'
     packing: str = 'auto'
-    chunk: int = 128
+    chunk: int = 64
 
     def __post_init__(self) -> None:
         for name, values in (('kv', _CACHES), ('head', HEADS), ('packing', COLUMNS)):
@@ -145,6 +151,8 @@ class Decoder:
     settings : DecoderSettings
     isa : Isa, optional
         Instruction set; the best of this CPU by default.
+    where : Path, optional
+        Where the tokenizer and the chat template are; read when they are first needed.
 
     Attributes
     ----------
@@ -154,7 +162,8 @@ class Decoder:
     """
 
     def __init__(self, model: EngineModel, settings: DecoderSettings | None = None,
-                 isa: Isa | None = None) -> None:
+                 isa: Isa | None = None, where: Path | None = None) -> None:
+        self._where, self._cached = where, CachedIds()
         self.settings = s = settings or DecoderSettings()
         self.isa = isa or best_isa(s.packing)
         self.config = c = model.config
@@ -173,14 +182,15 @@ class Decoder:
         c, t, n = self.config, self.settings.chunk, self.threads
         width = max(c.hidden_size, c.intermediate_size)
         columns = COLUMNS[self.isa.packing]
-        wide, codes = padded(width + 2 * LANES), padded(width, columns)
+        value_at = padded(c.kv_size + LANES)  # rows of a last unit are more than there are
+        wide, codes = padded(max(width, 2 * value_at) + 2 * LANES), padded(width, columns)
         d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
         heads = head_width(c, self._model.head)
         about = max(2, 4 * -(-heads // GROUP))
         self._shape = bitnet.Shape(
             c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
             c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
-            1 / c.head_dim ** .5, self.cache.rows, wide, codes, heads, about)
+            1 / c.head_dim ** .5, self.cache.rows, wide, value_at, codes, heads, about)
         bases, units, blocks = shape_of_matrices(self._model)
         angles = np.outer(np.arange(self.cache.rows), 1 / c.rope_theta ** (
             np.arange(0, c.head_dim, 2, dtype=np.float32) / np.float32(c.head_dim))
@@ -196,7 +206,7 @@ class Decoder:
             return aligned(size).view(dtype).reshape(shape)
         phases = c.num_hidden_layers * bitnet.PHASES + 2
         self._work = bitnet.Work(
-            zeros(t, d), zeros(t, d), zeros(t * wide), zeros(t * wide), zeros(t * wide),
+            zeros(t, d), zeros(t, d), zeros(t * wide), zeros(t * wide),
             zeros(t * c.num_attention_heads * h), zeros(n, 2, c.num_key_value_heads * h),
             zeros(t * codes, dtype=np.int8), zeros(t), zeros(t, dtype=np.int32),
             zeros(n, 4 * self.cache.rows), zeros(n, 4 * h),
@@ -233,6 +243,31 @@ class Decoder:
         """Append tokens and return the logits of the last one, float32 [vocab]; see `logits`."""
         return self._append(ids, tokens, every=False)[-1]
 
+    @cached_property
+    def tokenizer(self) -> TextTokenizer | None:
+        """The model's tokenizer, None if it has none (see `load_text_tokenizer`)."""
+        return load_text_tokenizer(self._where) if self._where is not None else None
+
+    @cached_property
+    def chat(self) -> ChatTemplate | None:
+        """The model's chat template (see `load_chat_template`)."""
+        return load_chat_template(self._where) if self._where is not None else None
+
+    def generate(self, prompt: str | Sequence[int], **how: Any) -> Generation:
+        """
+        Continue a prompt; what the cache holds of it already is not computed again.
+
+        Parameters
+        ----------
+        prompt : str or sequence of int
+            Text, or token ids.
+        **how
+            As for `edge_vla.language.generation.generate`: max_tokens, sampling, stop, chat,
+            system, on_text.
+
+        """
+        return generate(self, prompt, cached=self._cached, **how)
+
     def close(self) -> None:
         """End the threads; the next step starts them again."""
         self._crew.close()
@@ -242,7 +277,7 @@ class Decoder:
         room = self.cache.capacity - self.cache.length
         if room:
             length = self.cache.length
-            self.forward([0] * min(room, 6))
+            self.forward([0])
             self.cache.truncate(length)
 
     def _append(self, ids: Sequence[int], tokens: Sequence[int] | None,
@@ -312,8 +347,16 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
         Missing, corrupt, or of another architecture; the message names the tensor.
 
     """
-    settings = settings or DecoderSettings()
-    return Decoder(read_model(Path(path), settings, on_progress or (lambda line: None)), settings)
+    settings, path = settings or DecoderSettings(), Path(path)
+    say = on_progress or (lambda line: None)
+    decoder = Decoder(read_model(path, settings, say), settings, where=path)
+    slow = Timer(1, say, [f'compiling kernels for {decoder.isa.name}, once'])
+    slow.start()
+    decoder.warm_up()
+    slow.cancel()
+    if not is_small(decoder.config):
+        release_compiler()
+    return decoder
 
 
 def read_model(path: Path, settings: DecoderSettings,

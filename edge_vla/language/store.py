@@ -32,6 +32,7 @@ from edge_vla.kernels.ternary_layout import packed_size
 from edge_vla.kernels.ternary_tiles import COLUMNS
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import BODY_TAIL, EngineModel, head_width, HEADS, NORMS, padded
+from edge_vla.language.text_tokenizer import gguf_metadata, tokenizer_json
 import numpy as np
 
 FILE = 'decoder.safetensors'
@@ -56,14 +57,21 @@ def save_model(model: EngineModel, folder: Path, companions: Path | None = None)
     folder : Path
         Made if it is not there.
     companions : Path, optional
-        Where the tokenizer's files are.
+        The checkpoint whose tokenizer it is: a folder, or a GGUF file.
 
     Returns
     -------
     Path
         The file written.
 
+    Raises
+    ------
+    CheckpointError
+        `folder` is a file.
+
     """
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f'{folder}: is a file; name a folder to write')
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: array.view(np.float16) if array.dtype == np.uint16 else array
                for name, array in model.tensors.items()}
@@ -74,10 +82,27 @@ def save_model(model: EngineModel, folder: Path, companions: Path | None = None)
         'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
         'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
     partial.replace(path)  # a file under its name is whole
-    for name in COMPANIONS if companions is not None else ():
-        if (companions / name).exists():
-            shutil.copyfile(companions / name, folder / name)
+    if companions is not None:
+        _copy_companions(companions, folder)
     return path
+
+
+def _copy_companions(source: Path, folder: Path) -> None:
+    """Copy the tokenizer's files, or write what a GGUF file says about it."""
+    metadata = gguf_metadata(source)
+    if metadata is None:
+        for name in COMPANIONS:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+    elif 'tokenizer.ggml.tokens' in metadata:
+        tokens = metadata['tokenizer.ggml.tokens']
+        values = {key: tokens[metadata[f'tokenizer.ggml.{key}_id']]
+                  for key in ('bos_token', 'eos_token') if f'tokenizer.ggml.{key}_id' in metadata}
+        if 'tokenizer.chat_template' in metadata:
+            values['chat_template'] = metadata['tokenizer.chat_template']
+        for name, content in (('tokenizer.json', tokenizer_json(metadata, str(source))),
+                              ('tokenizer_config.json', values)):
+            (folder / name).write_text(json.dumps(content), encoding='utf-8')
 
 
 def load_model(path: Path) -> EngineModel:

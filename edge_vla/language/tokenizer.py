@@ -34,7 +34,7 @@ def _byte_alphabet() -> list[str]:
 
 
 _BYTES = _byte_alphabet()
-_CHARS = {c: b for b, c in enumerate(_BYTES)}
+BYTE_OF = {c: b for b, c in enumerate(_BYTES)}
 
 
 class Tokenizer:
@@ -113,7 +113,7 @@ class Tokenizer:
         out = bytearray()
         for i in ids:
             name = self._names.get(i, '')
-            out += name.encode() if name in self.special else bytes(_CHARS[c] for c in name)
+            out += name.encode() if name in self.special else bytes(BYTE_OF[c] for c in name)
         return out.decode('utf-8', 'replace')
 
     def _piece(self, piece: str) -> list[int]:

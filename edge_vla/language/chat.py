@@ -1,0 +1,235 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Conversations as the tokens a model was tuned on.
+
+A checkpoint's own template is a Jinja program, run in a sandbox by the package jinja2, an extra.
+That of BitNet b1.58 2B4T is built in.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from edge_vla.checkpoints.sources import read_json
+from edge_vla.exceptions import CheckpointError, InstructionError, MissingDependencyError
+from edge_vla.language.text_tokenizer import (
+    BEGIN,
+    END_OF_TURN,
+    folder_of,
+    gguf_metadata,
+    TextTokenizer,
+)
+
+BITNET = ("{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "
+          "message['role'] | capitalize + ': '+ message['content'] | trim + '<|eot_id|>' %}"
+          "{{ content }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}")
+# Microsoft's GGUF of 2B4T has a placeholder for a template, under which the model never stops.
+_PLACEHOLDER = 'BITNETAssistant'
+_ROLES = ('system', 'user', 'assistant')
+_SAFE_JINJA = [3, 1, 6]
+_FREE = range(0xF0000, 0xFFFFE)  # characters for private use, which text hardly ever holds
+
+
+class ChatTemplate:
+    """
+    Turns messages into a prompt.
+
+    Parameters
+    ----------
+    source : str
+        A Jinja template as in tokenizer_config.json; that of BitNet 2B4T by default.
+    begin : str
+        The name of the first token, which a template may use.
+    end : str
+        The name of the last token, which a template may use.
+
+    """
+
+    def __init__(self, source: str = BITNET, begin: str = BEGIN,
+                 end: str = '<|end_of_text|>') -> None:
+        self._builtin = source == BITNET or _PLACEHOLDER in source
+        self._source, self._begin, self._end = source, begin, end
+        self._compiled: Any = None
+
+    def encode(self, tokenizer: TextTokenizer, messages: Sequence[Mapping[str, str]],
+               reply: bool = True) -> list[int]:
+        """
+        Return the token ids of a conversation; what the messages say gives no special tokens.
+
+        Parameters
+        ----------
+        tokenizer : TextTokenizer
+            Of the same checkpoint.
+        messages : sequence of Mapping
+            Each with 'role' (system, user or assistant) and 'content'.
+        reply : bool
+            End where the assistant is to speak.
+
+        Raises
+        ------
+        InstructionError
+            A message is malformed, or the template refuses the conversation.
+        CheckpointError
+            The template is wrong.
+        MissingDependencyError
+            The template needs the package jinja2, which is not installed.
+
+        """
+        # No special token may begin or end inside a message: the letters they begin and end with
+        # are others in messages while the template works, which can trim them and so on.
+        ends = {c for name in tokenizer.special for c in (name[0], name[-1])}
+        messages = _checked(messages)
+        used = {c for m in messages for c in m['content']} | set(self._source)
+        free = (chr(c) for c in _FREE if chr(c) not in used)
+        masked = dict(zip(map(ord, sorted(ends)), free, strict=False))
+        back = {ord(stand_in): chr(c) for c, stand_in in masked.items()}
+        text = self.render([m | {'content': m['content'].translate(masked)} for m in messages],
+                           reply)
+        names = sorted(tokenizer.special, key=len, reverse=True)
+        ids: list[int] = []
+        # pieces and, between them, special tokens
+        for part in re.split('(' + ('|'.join(map(re.escape, names)) or '(?!)') + ')', text):
+            ids += [tokenizer.special[part]] if part in tokenizer.special else tokenizer.encode(
+                part.translate(back))
+        first = [] if tokenizer.begin is None else [tokenizer.begin]
+        return ids if ids[:1] == first else first + ids
+
+    def render(self, messages: Sequence[Mapping[str, str]], reply: bool = True) -> str:
+        """
+        Return a conversation as text, for people: `encode` keeps special tokens apart.
+
+        Parameters
+        ----------
+        messages : sequence of Mapping
+            Each with 'role' (system, user or assistant) and 'content'.
+        reply : bool
+            End where the assistant is to speak.
+
+        Raises
+        ------
+        InstructionError
+            A message is malformed, or the template refuses the conversation.
+        CheckpointError
+            The template is wrong.
+        MissingDependencyError
+            The template needs the package jinja2, which is not installed.
+
+        """
+        messages = _checked(messages)
+        if self._builtin:
+            turns = (f'{m["role"].capitalize()}: {m["content"].strip()}{END_OF_TURN}'
+                     for m in messages)
+            return ''.join(turns) + ('Assistant: ' if reply else '')
+        if self._compiled is None:
+            self._compiled = _compile(self._source)
+        try:
+            return self._compiled.render(
+                messages=messages, add_generation_prompt=reply, bos_token=self._begin,
+                eos_token=self._end)
+        except InstructionError:
+            raise
+        except Exception as error:  # a template is a program: anything may go wrong
+            raise CheckpointError(f'the chat template failed: {error}') from error
+
+
+def load_chat_template(source: Path | str | Mapping[str, Any]) -> ChatTemplate:
+    """
+    Return the chat template of a checkpoint, that of BitNet 2B4T if it has none.
+
+    Parameters
+    ----------
+    source : Path, str or Mapping
+        As for `load_text_tokenizer`.
+
+    Raises
+    ------
+    CheckpointError
+        A file is malformed.
+
+    """
+    metadata = source if isinstance(source, Mapping) else gguf_metadata(Path(source))
+    if metadata is not None:
+        tokens = metadata.get('tokenizer.ggml.tokens', [])
+        found = {key: metadata.get(f'tokenizer.ggml.{key}_id') for key in ('bos_token',
+                                                                           'eos_token')}
+        names = {key: tokens[i] for key, i in found.items()
+                 if isinstance(i, int) and 0 <= i < len(tokens)}
+        return _template(metadata.get('tokenizer.chat_template'), names)
+    folder = folder_of(Path(source))
+    config = folder / 'tokenizer_config.json'
+    values = read_json(config) if config.exists() else {}
+    alone = folder / 'chat_template.jinja'
+    try:
+        text = alone.read_text(encoding='utf-8') if alone.exists() else values.get('chat_template')
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f'{alone}: cannot be read ({error})') from error
+    return _template(text, values)
+
+
+def _checked(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return role and content of each message, and nothing else of it."""
+    for m in messages:
+        if m.get('role') not in _ROLES or not isinstance(m.get('content'), str):
+            raise InstructionError(f'a message has a role ({", ".join(_ROLES)}) and a content '
+                                   f'that is text, not {dict(m)!r}')
+    return [{'role': m['role'], 'content': m['content']} for m in messages]
+
+
+def _template(source: Any, values: Mapping[str, Any]) -> ChatTemplate:
+    if isinstance(source, list):  # several, by name
+        source = {t.get('name'): t.get('template') for t in source if isinstance(t, dict)}.get(
+            'default')
+    names = {}
+    for ours, key in (('begin', 'bos_token'), ('end', 'eos_token')):
+        value = values.get(key)
+        value = value.get('content') if isinstance(value, dict) else value
+        if isinstance(value, str):
+            names[ours] = value
+    return ChatTemplate(source if isinstance(source, str) else BITNET, **names)
+
+
+def _compile(source: str) -> Any:
+    """Compile a template with what transformers gives one."""
+    try:
+        import jinja2
+        import jinja2.ext
+        import jinja2.sandbox
+    except ImportError as error:
+        raise MissingDependencyError("this model's chat template needs the package jinja2: "
+                                     "pip install 'edge_vla[language]'") from error
+    found = version('jinja2')
+    if [int(n) for n in re.findall(r'\d+', found)][:3] < _SAFE_JINJA:
+        raise MissingDependencyError(f'the sandbox of jinja2 {found} can be escaped from: '
+                                     "pip install --upgrade 'jinja2>=3.1.6'")
+
+    def refuse(message: str) -> None:
+        raise InstructionError(f'the chat template refuses the conversation: {message}')
+
+    def now(form: str) -> str:
+        return datetime.now().strftime(form)
+    room = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
+    room.filters['tojson'] = partial(json.dumps, ensure_ascii=False)
+    room.globals |= {'raise_exception': refuse, 'strftime_now': now}
+    try:
+        return room.from_string(source)
+    except jinja2.TemplateError as error:
+        raise CheckpointError(f'the chat template is malformed: {error}') from error

@@ -1,0 +1,336 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Generate text, or bare tokens, with a decoder."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+from edge_vla.exceptions import ConfigError, InstructionError
+from edge_vla.language.chat import ChatTemplate
+from edge_vla.language.config import BitNetConfig
+from edge_vla.language.sampling import Sampler, SamplingConfig
+from edge_vla.language.text_tokenizer import END_OF_TURN, TextStream, TextTokenizer
+import numpy as np
+
+_GREEDY = SamplingConfig()
+
+
+class Cache(Protocol):
+    """What generation needs of a cache."""
+
+    length: int
+    capacity: int
+
+    def truncate(self, length: int) -> None:
+        """Forget everything after the first `length` tokens."""
+
+
+class TextDecoder(Protocol):
+    """What generation needs of a decoder; without a tokenizer it goes by token ids."""
+
+    config: BitNetConfig
+    cache: Cache
+    tokenizer: TextTokenizer | None
+    chat: ChatTemplate | None
+
+    def forward(self, ids: Sequence[int]) -> np.ndarray:
+        """Append tokens to the cache and return the logits of the last one."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """
+    What was generated, and how fast.
+
+    Attributes
+    ----------
+    text : str
+        Without special tokens and without the stop string; empty without a tokenizer.
+    ids : tuple of int
+        Every token chosen, the one that ends the text too.
+    finish : str
+        Why it ended: 'stop string', 'end of text', 'length' or 'context full'.
+    prompt_tokens : int
+        How many tokens the prompt has.
+    reused_tokens : int
+        How many of them were in the cache already.
+    prefill_seconds : float
+        Time the model took for the other ones.
+    first_token_seconds : float
+        Time from the call to the first token.
+    decode_seconds : float
+        Time for the tokens after the first, without what the caller does in between.
+
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    finish: str
+    prompt_tokens: int
+    reused_tokens: int
+    prefill_seconds: float
+    first_token_seconds: float
+    decode_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first by the time they took, 0 if there are none."""
+        return (len(self.ids) - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """Tokens of the prompt that were not reused, by the time they took."""
+        return (self.prompt_tokens - self.reused_tokens) / self.prefill_seconds
+
+
+@dataclass
+class CachedIds:
+    """
+    The tokens a decoder's cache holds: the next prompt is read from where it differs.
+
+    Belongs to one decoder, which between two calls may be rolled back or used on another text,
+    but not for exactly as many tokens.
+
+    Attributes
+    ----------
+    ids : list of int
+        What the cache held after the last call.
+
+    """
+
+    ids: list[int] = field(default_factory=list)
+
+    def reuse(self, cache: Cache, prompt: Sequence[int]) -> int:
+        """
+        Roll a cache back to what it shares with a prompt, and return how many tokens these are.
+
+        Parameters
+        ----------
+        cache : Cache
+            Of the decoder.
+        prompt : sequence of int
+            What comes next; its last token is always left to be read, as its logits are wanted.
+
+        """
+        same = 0
+        if cache.length == len(self.ids):
+            pairs = zip(self.ids, prompt[:-1], strict=False)
+            same = next((k for k, (a, b) in enumerate(pairs) if a != b),
+                        min(len(self.ids), len(prompt) - 1))
+        cache.truncate(same)
+        self.ids = list(prompt[:same])
+        return same
+
+
+class StopStrings:
+    """
+    Ends a text before the first string of several, however the text is cut into pieces.
+
+    Parameters
+    ----------
+    strings : sequence of str
+        What ends it.
+
+    Attributes
+    ----------
+    found : bool
+        One has come.
+
+    Raises
+    ------
+    ConfigError
+        One is empty.
+
+    """
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        if '' in strings:
+            raise ConfigError('a stop string is empty, which would end every text at once')
+        self.found = False
+        self._strings, self._held = tuple(strings), ''
+
+    def push(self, piece: str) -> str:
+        """Return what is certain to come before any stop string."""
+        text, self._held = self._held + piece, ''
+        hits = [(start + len(s), start) for s in self._strings if (start := text.find(s)) >= 0]
+        if hits:  # the first to be complete; of those the longest
+            self.found = True
+            return text[:min(hits)[1]]
+        longest = max(map(len, self._strings), default=1) - 1
+        for start in range(max(0, len(text) - longest), len(text)):
+            if any(s.startswith(text[start:]) for s in self._strings):
+                self._held = text[start:]
+                return text[:start]
+        return text
+
+    def finish(self) -> str:
+        """Return what was held back, at the end of the text."""
+        return self._held
+
+
+def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int = 128,
+           sampling: SamplingConfig = _GREEDY, stop: Sequence[str] = (), chat: bool = False,
+           system: str = '', cached: CachedIds | None = None) \
+        -> Generator[str, None, Generation]:
+    """
+    Generate text and yield it as it becomes certain; a Generation is the generator's value.
+
+    Parameters
+    ----------
+    decoder : TextDecoder
+        Its cache is used, and truncated at the start.
+    prompt : str or sequence of int
+        Text, in which special tokens are text too, or token ids as they are.
+    max_tokens : int
+        Most tokens to generate.
+    sampling : SamplingConfig
+        How tokens are chosen; the likeliest by default.
+    stop : sequence of str
+        The text ends before any of them.
+    chat : bool
+        The prompt is what a user says, in the form of conversation the model was tuned on.
+    system : str
+        In a chat, what is said before the user.
+    cached : CachedIds, optional
+        Kept by the caller from call to call: the beginning that two prompts share is read once.
+
+    Raises
+    ------
+    InstructionError
+        The prompt is empty, longer than the cache, or has unknown token ids.
+    ConfigError
+        An argument is out of range, or needs a tokenizer and there is none.
+    CheckpointError
+        The model's answer is no number, or its chat template fails.
+
+    """
+    started = perf_counter()
+    tokenizer = decoder.tokenizer
+    if max_tokens < 1:
+        raise ConfigError(f'max_tokens is {max_tokens}, expected at least 1')
+    if stop and tokenizer is None:
+        raise ConfigError('stop strings need a tokenizer, which this model has not: give none')
+    ids = _prompt_ids(decoder, prompt, chat, system)
+    if not ids:
+        raise InstructionError('the prompt is empty: give at least one token')
+    if min(ids) < 0 or max(ids) >= decoder.config.vocab_size:
+        raise InstructionError(f'the ids of tokens lie in [0, {decoder.config.vocab_size})')
+    if len(ids) > decoder.cache.capacity:
+        raise InstructionError(f'the prompt has {len(ids)} tokens, at most '
+                               f'{decoder.cache.capacity} fit into the cache: shorten it')
+    return _run(decoder, ids, max_tokens, Sampler(sampling), StopStrings(stop),
+                CachedIds() if cached is None else cached, started)
+
+
+def generate(decoder: TextDecoder, prompt: str | Sequence[int], *,
+             on_text: Callable[[str], None] | None = None, **how: Any) -> Generation:
+    """
+    Generate text.
+
+    Parameters
+    ----------
+    decoder : TextDecoder
+        Its cache is used, and truncated at the start.
+    prompt : str or sequence of int
+        Text, in which special tokens are text too, or token ids as they are.
+    on_text : callable, optional
+        Called with each piece of the text as it becomes certain.
+    **how
+        As for `stream`, which raises the same errors.
+
+    """
+    pieces = stream(decoder, prompt, **how)
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            return end.value
+        if on_text is not None:
+            on_text(piece)
+
+
+def _prompt_ids(decoder: TextDecoder, prompt: str | Sequence[int], chat: bool,
+                system: str) -> list[int]:
+    tokenizer = decoder.tokenizer
+    if not isinstance(prompt, str):
+        if chat or system:
+            raise ConfigError('a chat needs text, not token ids')
+        return [int(i) for i in prompt]
+    if tokenizer is None:
+        raise ConfigError('the model has no tokenizer: put its tokenizer.json next to it, or give '
+                          'token ids')
+    if tokenizer.size > decoder.config.vocab_size:
+        raise ConfigError(f'the tokenizer has {tokenizer.size} tokens, the model '
+                          f'{decoder.config.vocab_size}: they do not belong together')
+    if not chat:
+        if system:
+            raise ConfigError('what the system says needs a chat')
+        return ([] if tokenizer.begin is None else [tokenizer.begin]) + tokenizer.encode(prompt)
+    if decoder.chat is None:
+        raise ConfigError('the model has no chat template')
+    said = [{'role': 'system', 'content': system}] if system else []
+    return decoder.chat.encode(tokenizer, [*said, {'role': 'user', 'content': prompt}])
+
+
+def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Sampler,
+         stops: StopStrings, cached: CachedIds,
+         started: float) -> Generator[str, None, Generation]:
+    cache, tokenizer = decoder.cache, decoder.tokenizer
+    text = None if tokenizer is None else TextStream(tokenizer)
+    ends = _ends(decoder)
+    said: list[str] = []
+    reused = cached.reuse(cache, prompt)
+    ids, new = list(prompt), prompt[reused:]
+    prefill = first = decode = 0.0
+    finish = ''
+    while not finish:
+        since = perf_counter()
+        logits = decoder.forward(new)
+        read = perf_counter()
+        cached.ids += new
+        token = sampler(logits, ids)
+        ids.append(token)
+        piece = '' if text is None or token in ends else stops.push(text.push(token))
+        now = perf_counter()
+        if len(ids) == len(prompt) + 1:
+            prefill, first = read - since, now - started
+        else:
+            decode += now - since
+        new = [token]
+        finish = ('stop string' if stops.found else 'end of text' if token in ends else
+                  'length' if len(ids) == len(prompt) + max_tokens else
+                  'context full' if cache.length == cache.capacity else '')
+        if piece:
+            said.append(piece)
+            yield piece
+    if text is not None and not stops.found:
+        piece = stops.push(text.finish()) + stops.finish()
+        if stops.found:
+            finish = 'stop string'
+        if piece:
+            said.append(piece)
+            yield piece
+    return Generation(''.join(said), tuple(ids[len(prompt):]), finish, len(prompt), reused,
+                      prefill, first, decode)
+
+
+def _ends(decoder: TextDecoder) -> set[int]:
+    """Return the tokens after which a model has nothing more to say."""
+    end = decoder.config.eos_token_id
+    ends = {end} if isinstance(end, int) else set(end)
+    turn = None if decoder.tokenizer is None else decoder.tokenizer.special.get(END_OF_TURN)
+    return ends if turn is None else ends | {turn}
