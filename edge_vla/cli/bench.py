@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', type=Path, help='a checkpoint instead of random weights')
     parser.add_argument('--threads', default='', metavar='N[,N]',
                         help='thread counts (default: 1 and all)')
-    parser.add_argument('--head', default='int6', choices=('float32', 'int8', 'int6', 'int4'),
-                        help='of random weights (default int6)')
+    parser.add_argument('--head', default='auto', help='float32, int8, int6 or int4 (default: '
+                        'int6 for random weights, else what suits the model)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--packing', default='auto', help='5bit or 2bit (default: by CPU)')
     parser.add_argument('--context', type=int, default=2048, help='cache size (default 2048)')
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     before = speed.memory_mb()
     if args.model is None:
         print(f'making random ternary weights of shape {args.shape}', file=sys.stderr)
-        model = random_model(speed.SHAPES[args.shape], isa.packing, args.head)
+        head = 'int6' if args.head == 'auto' else args.head
+        model = random_model(speed.SHAPES[args.shape], isa.packing, head)
     else:
         model = read_model(args.model, settings, lambda line: print(line, file=sys.stderr))
     print('compiling kernels where they are not cached, then measuring', file=sys.stderr)

@@ -28,7 +28,7 @@ def items(isa, units, tokens):
     if tokens > FEW:
         step = SCRATCH_ROWS // trait(isa, 0)
         return (units + step - 1) // step
-    streams = 4 if tokens == 1 else 2
+    streams = 4 if tokens == 1 and trait(isa, 0) == 1 else 2
     return (units + streams - 1) // streams
 
 
@@ -68,7 +68,12 @@ def product(isa, packed, base, blocks, units, first, last, x, width, totals, sca
     """
     ws = np.float32(weight_scale)
     end = units - 1
-    if tokens == 1:
+    if tokens == 1 and trait(isa, 0) == 3:  # two planes each: four streams again
+        far = (units + 1) // 2
+        for m in range(first, last):
+            unit_tile(isa, packed, base, blocks, units, (m, min(m + far, end)), x, (0,),
+                      (totals[0],), (ws / scales[0],), out, (0,))
+    elif tokens == 1:
         far = (units + 3) // 4
         for m in range(first, last):
             unit_tile(isa, packed, base, blocks, units,

@@ -336,7 +336,7 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
         in_place = isa.packing == '2bit' and len(places) == 1 and isa.name.startswith('avx512')
         sums = _Sums(builder, many * (4 if in_place else 1))
         sources = [_Source(context, builder, isa, kind[1], (packed, base, blocks, units), u,
-                           isa.prefetch or len(places) > 1) for u in chosen]
+                           isa.prefetch or not in_place) for u in chosen]
         tokens = [data_pointer(context, builder, kind[6], x, p) for p in places]
         with cgutils.for_range(builder, blocks) as loop:
             ys = _tokens(builder, tokens, loop.index, isa)
@@ -349,8 +349,8 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
                                                       [(field, ys[0][f])]))
                     continue
                 codes = source.codes(loop.index)
-                for r in range(high):  # row 0 of three: the codes themselves, see below
-                    values = [_digit(builder, c, r) for c in codes] if r else codes
+                rows = _rows(builder, codes) if high == 3 else [codes]
+                for r, values in enumerate(rows):
                     for t, y in enumerate(ys):
                         k = (t * len(chosen) + s) * high + r
                         sums.set(k, emit_dots(builder, isa, sums.get(k),
@@ -358,11 +358,9 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
         values = [sums.get(k) for k in range(many * (4 if in_place else 1))]
         if in_place:  # multiples of 1, 4, 16, 64: the shifts are exact
             values = [_shifted_sum(builder, values[4 * s:4 * s + 4]) for s in range(len(chosen))]
-        elif high == 3:  # code = d0 + 3 d1 + 9 d2, so row 0 needs no lookup of its own
+        elif high == 3:
             for k in range(0, many, 3):
-                for d in (1, 2):
-                    weight = ir.Constant(I32X16, [3 ** d] * LANES)
-                    values[k] = builder.sub(values[k], builder.mul(values[k + d], weight))
+                values[k:k + 3] = _solved(builder, *values[k:k + 3])
         per_token = len(chosen) * high
         for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
             rows_of = [builder.add(start, builder.add(builder.mul(u, INT64(high)), INT64(r)))
@@ -374,6 +372,27 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
         return context.get_dummy_value()
     return types.void(isa, packed, types.int64, types.int64, types.int64, chosen, x, places,
                       totals, factors, out, starts), generate
+
+
+def _rows(builder: ir.IRBuilder, codes: list[ir.Value]) -> list[list[ir.Value]]:
+    """
+    Return three combinations of the trits d0, d1, d2 (+ 1) that cost one lookup in all.
+
+    They are the code d0 + 3 d1 + 9 d2 itself, d1 + 4 d2, and of that 4 d2 by a mask.
+    """
+    table = _bytes([one + 4 * two for one, two in zip(*_DIGITS[1:], strict=True)])
+    pairs = [call(builder, 'llvm.x86.avx512.permvar.qi.512', I8X64, table, c) for c in codes]
+    return [codes, pairs, [builder.and_(p, _bytes([12] * 64)) for p in pairs]]
+
+
+def _solved(builder: ir.IRBuilder, code: ir.Value, pair: ir.Value, four: ir.Value
+            ) -> list[ir.Value]:
+    """Return the sums of d0, d1, d2 from those of what `_rows` returns; exact."""
+    def times(value: ir.Value, factor: int) -> ir.Value:
+        return builder.mul(value, ir.Constant(I32X16, [factor] * LANES))
+    two = builder.ashr(four, ir.Constant(I32X16, [2] * LANES))
+    one = builder.sub(pair, four)
+    return [builder.sub(builder.sub(code, times(one, 3)), times(two, 9)), one, two]
 
 
 def _shifted_sum(builder: ir.IRBuilder, fields: list[ir.Value]) -> ir.Value:
