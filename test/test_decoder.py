@@ -15,6 +15,7 @@
 
 """The decoder against transformers and the torch model it is trained as, and against itself."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import threading
@@ -52,9 +53,8 @@ def nearly_all_equal(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     assert max(errors) < 5e-2, errors
 
 
-@pytest.mark.parametrize('tied', [True, False])
-@pytest.mark.parametrize('size', SIZES)
-def test_logits_equal_transformers(size: str, tied: bool) -> None:
+def transformers_model(config: BitNetConfig, weights: dict[str, np.ndarray]) -> object:
+    """Return transformers' own BitNet in online mode, float32, with these masters."""
     torch = pytest.importorskip('torch', reason='needs torch (make oracles)')
     transformers = pytest.importorskip('transformers', reason='needs transformers')
     try:
@@ -62,7 +62,6 @@ def test_logits_equal_transformers(size: str, tied: bool) -> None:
         from transformers.utils.quantization_config import BitNetQuantConfig
     except ImportError as error:
         pytest.skip(f'this transformers has no BitNet ({error})')
-    config = config_of(size, tie_word_embeddings=tied)
     theirs = transformers.BitNetForCausalLM(transformers.BitNetConfig(
         **{k: getattr(config, k) for k in (
             'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
@@ -70,7 +69,6 @@ def test_logits_equal_transformers(size: str, tied: bool) -> None:
             'tie_word_embeddings')},
         rope_parameters={'rope_type': 'default', 'rope_theta': config.rope_theta},
         attn_implementation='eager')).eval()
-    weights = masters(config)
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()},
                            strict=False)
     online = BitNetQuantConfig(linear_class='autobitlinear', quantization_mode='online')
@@ -80,12 +78,30 @@ def test_logits_equal_transformers(size: str, tied: bool) -> None:
         if type(module).__name__ == 'AutoBitLinear':
             module.to_empty(device='cpu')
             module.weight.data = torch.from_numpy(weights[name + '.weight'])
-    pairs = []
+    return lambda ids: theirs(torch.tensor([ids])).logits[0].detach().numpy()
+
+
+@pytest.mark.parametrize('tied', [True, False])
+@pytest.mark.parametrize('size', SIZES)
+def test_logits_equal_transformers(size: str, tied: bool) -> None:
+    config = config_of(size, tie_word_embeddings=tied)
+    weights = masters(config)
+    theirs, pairs = transformers_model(config, weights), []
     for seed in SEQUENCES:
         ids = some_ids(config, 8, seed)
-        with torch.no_grad():
-            want = theirs(torch.tensor([ids])).logits[0].numpy()
-        pairs.append((decoder_of(config, weights).logits(ids), want))
+        pairs.append((decoder_of(config, weights).logits(ids), theirs(ids)))
+    nearly_all_equal(pairs)
+
+
+@pytest.mark.parametrize('layers', [1, 2, 3, 4])
+def test_every_layer_equals_transformers(layers: int) -> None:
+    """The same weights cut off after each layer, so an error shows where it is made."""
+    config = config_of('odd rows', num_hidden_layers=4)
+    weights, cut = masters(config), replace(config, num_hidden_layers=layers)
+    theirs, pairs = transformers_model(cut, weights), []
+    for seed in SEQUENCES:
+        ids = some_ids(config, 12, seed)
+        pairs.append((decoder_of(cut, weights).logits(ids), theirs(ids)))
     nearly_all_equal(pairs)
 
 

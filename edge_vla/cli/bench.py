@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--context', type=int, default=2048, help='cache size (default 2048)')
     parser.add_argument('--prompt', type=int, default=128, help='tokens to prefill (default 128)')
     parser.add_argument('--rounds', type=int, default=7, help='how often (default 7)')
+    parser.add_argument('--busy', type=int, default=0, metavar='N',
+                        help='other processes that keep a core busy meanwhile (default 0)')
     parser.add_argument('--json', type=Path, metavar='FILE', default=Path('out/bench/'
                         'language.json'), help='where the report goes (default %(default)s)')
 
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         isa = best_isa(args.packing)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if args.shape not in speed.SHAPES or min(counts) < 1 or args.rounds < 1 or not (
+    if args.shape not in speed.SHAPES or min(counts) < 1 or args.rounds < 1 or (
+            args.busy < 0) or not (
             0 < args.prompt <= args.context and args.context > speed.CONTEXT + 8):
         raise ConfigError(f'--shape is one of {", ".join(speed.SHAPES)}; --threads, --rounds and '
                           '--prompt are positive; the prompt fits into --context')
@@ -71,11 +74,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         model = read_model(args.model, settings, lambda line: print(line, file=sys.stderr))
     print('compiling kernels where they are not cached, then measuring', file=sys.stderr)
-    rows = list(speed.measure(model, settings, counts, args.rounds, args.prompt))
+    with speed.others(args.busy):
+        rows = list(speed.measure(model, settings, counts, args.rounds, args.prompt))
     sizes = speed.bytes_per_token(model)
     report = {'shape': args.shape if args.model is None else str(args.model), 'isa': isa.name,
               'packing': isa.packing, 'head': model.head, 'context': args.context,
-              'prompt': args.prompt, 'rounds': args.rounds, 'bytes_per_token': sizes,
+              'prompt': args.prompt, 'rounds': args.rounds, 'busy': args.busy,
+              'bytes_per_token': sizes,
               'memory_mb': {'before': before, 'resident': speed.memory_mb(),
                             'peak': speed.peak_memory_mb()},
               'machine': speed.machine(), 'results': rows}

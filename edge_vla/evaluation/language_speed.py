@@ -21,11 +21,14 @@ machine hits all of it; what is reported are medians.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 import os
 from pathlib import Path
 import platform
 import resource
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -47,6 +50,18 @@ SHAPES = {
 }
 CONTEXT = 64  # tokens in the cache when a step is timed
 FEW = 16  # tokens of the vocabulary a restricted head computes
+
+
+@contextmanager
+def others(count: int) -> Iterator[None]:
+    """Keep `count` processes busy meanwhile, as other programs of a robot do."""
+    busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def memory_mb() -> float:
