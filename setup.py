@@ -42,7 +42,8 @@ EXTRAS = {
     'oracle': ['torch>=2.2', 'transformers>=4.54', 'accelerate', 'safetensors', 'tokenizers'],
 }
 # Everything but what brings torch.
-EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'test') for r in EXTRAS[extra]]
+EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'test')
+                 for r in EXTRAS[extra]]
 
 setup(
     name=NAME,

@@ -51,6 +51,8 @@ class Bytes:
 
 
 class FakeCache:
+    """Counts tokens."""
+
     def __init__(self, capacity: int) -> None:
         self.length, self.capacity = 0, capacity
 

@@ -144,6 +144,8 @@ def test_a_draw_at_the_very_end_is_a_possible_token(monkeypatch: pytest.MonkeyPa
     sampler = Sampler(SamplingConfig(temperature=1.0))
 
     class Last:
+        """Draws a number no generator draws."""
+
         def random(self) -> float:
             return 1.0  # beyond what a generator gives, as rounding may
     monkeypatch.setattr(sampler, '_random', Last())

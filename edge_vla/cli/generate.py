@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     if not show:
         decoder.tokenizer = None  # ids in, ids out
     done = decoder.generate(prompt, max_tokens=args.max_tokens, sampling=sampling,
-                    stop=args.stop, chat=args.chat, system=args.system,
-                    on_text=_write if show else None)
+                            stop=args.stop, chat=args.chat, system=args.system,
+                            on_text=_write if show else None)
     print('' if show else ' '.join(map(str, done.ids)))
     report = asdict(done) | {
         'model': str(args.model), 'tokens_per_second': done.tokens_per_second,

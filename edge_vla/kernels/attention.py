@@ -23,15 +23,15 @@ and value of a token has a scale, 1 unless the cache is int8.
 import math
 
 from edge_vla.kernels.vectors import (
+    BYTE,
     call,
     data_pointer,
     F32X16,
     FLOAT,
     HALF,
-    INT8,
-    INT64,
     LANES,
     load,
+    LONG,
     splat,
     store,
     to_floats,
@@ -61,7 +61,7 @@ def _put(typing, array, index, value):
         if dtype == types.uint16:
             value = builder.fptrunc(value, HALF)
         elif dtype == types.int8:
-            value = builder.fptosi(call(builder, 'llvm.rint.f32', FLOAT, value), INT8)
+            value = builder.fptosi(call(builder, 'llvm.rint.f32', FLOAT, value), BYTE)
         store(builder, value, data_pointer(context, builder, signature.args[0], args[0], args[1]))
         return context.get_dummy_value()
     return types.void(array, types.intp, types.float32), generate
@@ -87,7 +87,7 @@ def _score(typing, keys, start, size, queries, offsets, scores, places):
         for cell in sums:
             builder.store(zero, cell)
         with cgutils.for_range(builder, size) as loop:
-            at = builder.add(start, builder.mul(loop.index, INT64(LANES)))
+            at = builder.add(start, builder.mul(loop.index, LONG(LANES)))
             key = to_floats(builder, data_pointer(context, builder, kinds[0], keys, at),
                             kinds[0].dtype)
             for cell, offset in zip(sums, offsets, strict=True):
@@ -114,7 +114,7 @@ def _mix(typing, values, start, length, scores, places, out, offsets):
         for cell in sums:
             builder.store(zero, cell)
         with cgutils.for_range(builder, length) as loop:
-            at = builder.add(start, builder.mul(loop.index, INT64(LANES)))
+            at = builder.add(start, builder.mul(loop.index, LONG(LANES)))
             value = to_floats(builder, data_pointer(context, builder, kinds[0], values, at),
                               kinds[0].dtype)
             for cell, place in zip(sums, places, strict=True):

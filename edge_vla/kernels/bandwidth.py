@@ -18,9 +18,9 @@ from edge_vla.kernels.ternary_tiles import PREFETCH
 from edge_vla.kernels.vectors import (
     advance,
     data_pointer,
-    I32X16,
-    INT64,
+    INTS,
     load,
+    LONG,
     prefetch,
     reduce,
 )
@@ -36,23 +36,23 @@ def _read(typing, isa, array, lines):
     def generate(context, builder, signature, args):
         _, array, lines = args
         isa, kind = signature.args[0].isa, signature.args[1]
-        zero = ir.Constant(I32X16, [0] * 16)
-        cells = [cgutils.alloca_once(builder, I32X16) for _ in range(4)]
+        zero = ir.Constant(INTS, [0] * 16)
+        cells = [cgutils.alloca_once(builder, INTS) for _ in range(4)]
         for cell in cells:
             builder.store(zero, cell)
-        start = data_pointer(context, builder, kind, array, INT64(0))
-        size = builder.mul(lines, INT64(64))
+        start = data_pointer(context, builder, kind, array, LONG(0))
+        size = builder.mul(lines, LONG(64))
         with cgutils.for_range(builder, lines) as loop:
-            at = builder.mul(loop.index, INT64(64))
+            at = builder.mul(loop.index, LONG(64))
             for k, cell in enumerate(cells):
-                here = advance(builder, advance(builder, start, builder.mul(size, INT64(k))), at)
+                here = advance(builder, advance(builder, start, builder.mul(size, LONG(k))), at)
                 if isa.prefetch:
                     prefetch(builder, advance(builder, here, PREFETCH))
-                builder.store(builder.xor(load(builder, cell, I32X16),
-                                          load(builder, here, I32X16)), cell)
+                builder.store(builder.xor(load(builder, cell, INTS),
+                                          load(builder, here, INTS)), cell)
         total = zero
         for cell in cells:
-            total = builder.xor(total, load(builder, cell, I32X16))
+            total = builder.xor(total, load(builder, cell, INTS))
         return reduce(builder, total, builder.xor)
     return types.int32(isa, array, types.int64), generate
 

@@ -27,21 +27,21 @@ from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.ternary_tiles import emit_dots
 from edge_vla.kernels.vectors import (
     advance,
+    BYTES,
     call,
     data_pointer,
     F32X16,
     FLOAT,
     HALF,
-    I8X64,
-    I32X16,
-    INT16,
-    INT32,
-    INT64,
+    INT,
+    INTS,
     LANES,
-    lanes,
     load,
+    LONG,
+    pick_lanes,
     prefetch,
     reduce,
+    SHORT,
     vfma,
     vload,
     vsplat,
@@ -62,20 +62,20 @@ def _emit_byte_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value, codes: ir.
                     x: ir.Value) -> ir.Value:
     """Add (code - 128) * x to 16 int32, or code * x where `_bias` says so."""
     if isa.name == 'neon':
-        signed = builder.xor(codes, ir.Constant(I8X64, [128] * 64))
+        signed = builder.xor(codes, ir.Constant(BYTES, [128] * 64))
         return emit_dots(builder, isa, total, [(signed, x)])
     if isa.name != 'avx2':
         return emit_dots(builder, isa, total, [(codes, x)])
-    v16, v8 = ir.VectorType(INT16, 16), ir.VectorType(INT32, 8)
+    v16, v8 = ir.VectorType(SHORT, 16), ir.VectorType(INT, 8)
     halves = []
     for part in range(2):  # bytes up to 255 overflow pmaddubsw, so go by 16 bits
-        sums = lanes(builder, total, 8 * part, 8)
+        sums = pick_lanes(builder, total, 8 * part, 8)
         for k in range(2):
-            c = builder.zext(lanes(builder, codes, 32 * part + 16 * k, 16), v16)
-            y = builder.sext(lanes(builder, x, 32 * part + 16 * k, 16), v16)
+            c = builder.zext(pick_lanes(builder, codes, 32 * part + 16 * k, 16), v16)
+            y = builder.sext(pick_lanes(builder, x, 32 * part + 16 * k, 16), v16)
             sums = builder.add(sums, call(builder, 'llvm.x86.avx2.pmadd.wd', v8, c, y))
         halves.append(sums)
-    return builder.shuffle_vector(*halves, ir.Constant(I32X16, list(range(16))))
+    return builder.shuffle_vector(*halves, ir.Constant(INTS, list(range(16))))
 
 
 def _bias(isa: Isa) -> int:
@@ -83,7 +83,7 @@ def _bias(isa: Isa) -> int:
 
 
 def _cell(builder: ir.IRBuilder, kind: ir.Type) -> ir.Value:
-    zero = ir.Constant(kind, [0 if kind is I32X16 else 0.0] * LANES)
+    zero = ir.Constant(kind, [0 if kind is INTS else 0.0] * LANES)
     cell = cgutils.alloca_once(builder, kind)
     builder.store(zero, cell)
     return cell
@@ -95,23 +95,23 @@ def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_to
     def generate(context, builder, signature, args):
         _, head, start, width, high, low, at, high_total, low_total = args
         isa, kinds = signature.args[0].isa, signature.args
-        sums = [_cell(builder, I32X16) for _ in range(2)]
+        sums = [_cell(builder, INTS) for _ in range(2)]
         row = data_pointer(context, builder, kinds[1], head, start)
         xs = [data_pointer(context, builder, kinds[4], x, at) for x in (high, low)]
-        with cgutils.for_range(builder, builder.udiv(width, INT64(64))) as loop:
-            by = builder.mul(loop.index, INT64(64))
+        with cgutils.for_range(builder, builder.udiv(width, LONG(64))) as loop:
+            by = builder.mul(loop.index, LONG(64))
             here = advance(builder, row, by)
             if isa.prefetch:
                 prefetch(builder, advance(builder, here, _AHEAD))
-            codes = load(builder, here, I8X64)
+            codes = load(builder, here, BYTES)
             for cell, x in zip(sums, xs, strict=True):
-                y = load(builder, advance(builder, x, by), I8X64)
-                builder.store(_emit_byte_dots(builder, isa, load(builder, cell, I32X16), codes,
+                y = load(builder, advance(builder, x, by), BYTES)
+                builder.store(_emit_byte_dots(builder, isa, load(builder, cell, INTS), codes,
                                               y), cell)
         parts = []
         for cell, total in zip(sums, (high_total, low_total), strict=True):
-            s = reduce(builder, load(builder, cell, I32X16), builder.add)
-            s = builder.sub(s, builder.mul(total, INT32(_bias(isa))))
+            s = reduce(builder, load(builder, cell, INTS), builder.add)
+            s = builder.sub(s, builder.mul(total, INT(_bias(isa))))
             parts.append(builder.sitofp(s, FLOAT))
         return builder.fadd(builder.fmul(parts[0], ir.Constant(FLOAT, 256.0)), parts[1])
     return types.float32(isa, head, types.int64, types.int64, high, low, types.int64, types.int32,
@@ -120,21 +120,21 @@ def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_to
 
 def _four_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.Value]:
     """Unpack a block of 128 columns."""
-    raw = load(builder, advance(builder, row, builder.mul(block, INT64(64))), I8X64)
+    raw = load(builder, advance(builder, row, builder.mul(block, LONG(64))), BYTES)
     return [builder.and_(raw, _bytes(15)), builder.lshr(raw, _bytes(4))]
 
 
 def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.Value]:
     """Unpack a block of 256 columns."""
-    here = advance(builder, row, builder.mul(block, INT64(192)))
-    low = [load(builder, advance(builder, here, 64 * k), I8X64) for k in range(2)]
-    words = ir.VectorType(INT16, 32)
-    high = builder.bitcast(load(builder, advance(builder, here, 128), I8X64), words)
+    here = advance(builder, row, builder.mul(block, LONG(192)))
+    low = [load(builder, advance(builder, here, 64 * k), BYTES) for k in range(2)]
+    words = ir.VectorType(SHORT, 32)
+    high = builder.bitcast(load(builder, advance(builder, here, 128), BYTES), words)
     out = []
     for k in range(4):  # 16-bit shifts: what crosses a byte is masked away
         amount = ir.Constant(words, [abs(4 - 2 * k)] * 32)
         top = builder.shl(high, amount) if k < 2 else builder.lshr(high, amount)
-        top = builder.and_(builder.bitcast(top, I8X64), _bytes(48))
+        top = builder.and_(builder.bitcast(top, BYTES), _bytes(48))
         nibble = builder.lshr(low[k // 2], _bytes(4)) if k % 2 else (
             builder.and_(low[k // 2], _bytes(15)))
         out.append(builder.or_(nibble, top))
@@ -142,7 +142,7 @@ def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.
 
 
 def _bytes(value: int) -> ir.Value:
-    return ir.Constant(I8X64, [value] * 64)
+    return ir.Constant(BYTES, [value] * 64)
 
 
 def _group_row(bits: int) -> Any:
@@ -157,27 +157,27 @@ def _group_row(bits: int) -> Any:
             factors_at, totals_at = (data_pointer(context, builder, kinds[k], args[k], about)
                                      for k in (8, 9))
             halves = data_pointer(context, builder, kinds[3], scales, first)
-            with cgutils.for_range(builder, builder.udiv(width, INT64(WIDE))) as loop:
+            with cgutils.for_range(builder, builder.udiv(width, LONG(WIDE))) as loop:
                 if isa.prefetch:
                     for line in range(0, WIDE * bits // 8, 64):
                         prefetch(builder, advance(builder, row, builder.add(builder.mul(
-                            loop.index, INT64(WIDE * bits // 8)), INT64(_AHEAD + line))))
+                            loop.index, LONG(WIDE * bits // 8)), LONG(_AHEAD + line))))
                 codes = []
                 for k in range(WIDE // columns):
-                    block = builder.mul(loop.index, INT64(WIDE // columns))
-                    codes += unpack(builder, row, builder.add(block, INT64(k)))
-                here = advance(builder, codes_of_x, builder.mul(loop.index, INT64(WIDE)))
+                    block = builder.mul(loop.index, LONG(WIDE // columns))
+                    codes += unpack(builder, row, builder.add(block, LONG(k)))
+                here = advance(builder, codes_of_x, builder.mul(loop.index, LONG(WIDE)))
                 groups = [_group_sums(builder, isa, codes[2 * g:2 * g + 2],
                                       advance(builder, here, GROUP * g)) for g in range(4)]
                 # four lanes for each group from here on
-                at_lanes = builder.mul(loop.index, INT64(4 * LANES))
+                at_lanes = builder.mul(loop.index, LONG(4 * LANES))
                 value = builder.sub(_four_lanes_each(builder, groups), load(
-                    builder, advance(builder, totals_at, at_lanes), I32X16))
+                    builder, advance(builder, totals_at, at_lanes), INTS))
                 half = load(builder, advance(builder, halves, builder.mul(
-                    loop.index, INT64(8))), ir.VectorType(HALF, 4))
+                    loop.index, LONG(8))), ir.VectorType(HALF, 4))
                 scale = builder.fpext(half, ir.VectorType(FLOAT, 4))
                 scale = builder.shuffle_vector(scale, scale, ir.Constant(
-                    ir.VectorType(INT32, LANES), [lane // 4 for lane in range(LANES)]))
+                    ir.VectorType(INT, LANES), [lane // 4 for lane in range(LANES)]))
                 scale = builder.fmul(scale, load(builder, advance(
                     builder, factors_at, at_lanes), F32X16))
                 builder.store(call(builder, 'llvm.fma.v16f32', F32X16,
@@ -193,9 +193,9 @@ def _group_row(bits: int) -> Any:
 
 def _group_sums(builder: ir.IRBuilder, isa: Isa, codes: list[ir.Value], x: ir.Value) -> ir.Value:
     """Return code * x of 128 columns in 16 int32."""
-    total = ir.Constant(I32X16, [0] * LANES)
+    total = ir.Constant(INTS, [0] * LANES)
     for k, code in enumerate(codes):
-        y = load(builder, advance(builder, x, 64 * k), I8X64)
+        y = load(builder, advance(builder, x, 64 * k), BYTES)
         total = emit_dots(builder, isa, total, [(code, y)])
     return total
 
@@ -207,8 +207,8 @@ def _four_lanes_each(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value
         low = [i for i in range(LANES) if i % width < width // 2]
         low = [*low, *(LANES + i for i in low)]
         high = [i + width // 2 for i in low]
-        vectors = [builder.add(builder.shuffle_vector(a, b, ir.Constant(I32X16, low)),
-                               builder.shuffle_vector(a, b, ir.Constant(I32X16, high)))
+        vectors = [builder.add(builder.shuffle_vector(a, b, ir.Constant(INTS, low)),
+                               builder.shuffle_vector(a, b, ir.Constant(INTS, high)))
                    for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
         width //= 2
     return vectors[0]
@@ -221,7 +221,7 @@ _four_bit_row, _six_bit_row = _group_row(4), _group_row(6)
 def element_bytes(typing, head):
     """Return the bytes of an element: 4 for float32, 1 for quantised rows."""
     def generate(context, builder, signature, args):
-        return INT64(signature.args[0].dtype.bitwidth // 8)
+        return LONG(signature.args[0].dtype.bitwidth // 8)
     return types.int64(head), generate
 
 

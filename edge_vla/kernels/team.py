@@ -23,7 +23,7 @@ counters carry the number of the call, so a thread that comes late notices and l
 import platform
 from typing import Any
 
-from edge_vla.kernels.vectors import INT64
+from edge_vla.kernels.vectors import LONG
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -46,7 +46,7 @@ def _cell(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Valu
 def _add_one(typing, array, index):
     def generate(context, builder, signature, args):
         cell = _cell(context, builder, signature.args[0], *args)
-        return builder.atomic_rmw('add', cell, INT64(1), 'seq_cst')
+        return builder.atomic_rmw('add', cell, LONG(1), 'seq_cst')
     return types.int64(array, types.intp), generate
 
 
@@ -55,7 +55,7 @@ def _read(typing, array, index):
     def generate(context, builder, signature, args):
         cell = _cell(context, builder, signature.args[0], *args)
         try:
-            return builder.load_atomic(cell, 'seq_cst', 8, typ=INT64)
+            return builder.load_atomic(cell, 'seq_cst', 8, typ=LONG)
         except TypeError:  # llvmlite before opaque pointers
             return builder.load_atomic(cell, 'seq_cst', 8)
     return types.int64(array, types.intp), generate

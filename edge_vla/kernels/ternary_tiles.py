@@ -29,20 +29,20 @@ from typing import Any
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.vectors import (
     advance,
+    BYTE,
+    BYTES,
     call,
     data_pointer,
     F32X16,
     FLOAT,
-    I8X64,
-    I32X16,
-    INT8,
-    INT16,
-    INT32,
-    INT64,
+    INT,
+    INTS,
     LANES,
-    lanes,
     load,
+    LONG,
+    pick_lanes,
     prefetch,
+    SHORT,
     splat,
     store,
 )
@@ -55,23 +55,22 @@ from numba.extending import intrinsic
 PREFETCH = 4096  # bytes ahead, a page: the hardware's own prefetcher stops at its end
 ROWS = {'5bit': 3, '2bit': 1}  # rows of a unit
 COLUMNS = {'5bit': 128, '2bit': 256}  # columns of a block of a unit
-BYTES = {'5bit': 80, '2bit': 64}  # bytes of a block
 _DIGITS = [[(i & 31) // 3 ** d % 3 for i in range(64)] for d in range(3)]
 
 
 def _bytes(values: list[int]) -> ir.Value:
-    return ir.Constant(I8X64, values)
+    return ir.Constant(BYTES, values)
 
 
 def _half(builder: ir.IRBuilder, vector: ir.Value, part: int, parts: int) -> ir.Value:
     width = vector.type.count // parts
-    return lanes(builder, vector, part * width, width)
+    return pick_lanes(builder, vector, part * width, width)
 
 
 def _join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
     while len(parts) > 1:
         n = 2 * parts[0].type.count
-        index = ir.Constant(ir.VectorType(INT32, n), list(range(n)))
+        index = ir.Constant(ir.VectorType(INT, n), list(range(n)))
         parts = [builder.shuffle_vector(a, b, index)
                  for a, b in zip(parts[::2], parts[1::2], strict=True)]
     return parts[0]
@@ -99,7 +98,7 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
             total = _vpdpbusd(builder, 512, total, codes, x)
         return total
     if isa.name == 'avx2':
-        v16, v8 = ir.VectorType(INT16, 16), ir.VectorType(INT32, 8)
+        v16, v8 = ir.VectorType(SHORT, 16), ir.VectorType(INT, 8)
         out = []
         for part in range(2):
             words = ir.Constant(v16, [0] * 16)
@@ -122,10 +121,10 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
         return _join(builder, sums)
     for codes, x in pairs:
         for k in range(4):
-            index = ir.Constant(I32X16, [4 * i + k for i in range(LANES)])
-            none = ir.Constant(I8X64, ir.Undefined)
-            c = builder.zext(builder.shuffle_vector(codes, none, index), I32X16)
-            y = builder.sext(builder.shuffle_vector(x, none, index), I32X16)
+            index = ir.Constant(INTS, [4 * i + k for i in range(LANES)])
+            none = ir.Constant(BYTES, ir.Undefined)
+            c = builder.zext(builder.shuffle_vector(codes, none, index), INTS)
+            y = builder.sext(builder.shuffle_vector(x, none, index), INTS)
             total = builder.add(total, builder.mul(c, y))
     return total
 
@@ -162,20 +161,20 @@ def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value,
 
     """
     while len(vectors) & (len(vectors) - 1):
-        vectors = [*vectors, ir.Constant(I32X16, [0] * LANES)]
+        vectors = [*vectors, ir.Constant(INTS, [0] * LANES)]
     step, width = LANES // len(vectors), LANES
     while width > 1:  # every vector holds segments of `width` lanes still to be summed
         low = [i for i in range(LANES) if i % width < width // 2]
         if len(vectors) == 1:
-            swapped = ir.Constant(I32X16, [i ^ (width // 2) for i in range(LANES)])
+            swapped = ir.Constant(INTS, [i ^ (width // 2) for i in range(LANES)])
             vectors = [builder.add(vectors[0], builder.shuffle_vector(
                 vectors[0], vectors[0], swapped))]
         else:
             low = [*low, *(LANES + i for i in low)]
             high = [i + width // 2 for i in low]
             vectors = [builder.add(
-                builder.shuffle_vector(a, b, ir.Constant(I32X16, low)),
-                builder.shuffle_vector(a, b, ir.Constant(I32X16, high)))
+                builder.shuffle_vector(a, b, ir.Constant(INTS, low)),
+                builder.shuffle_vector(a, b, ir.Constant(INTS, high)))
                 for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
         width //= 2
     return vectors[0], step
@@ -186,18 +185,18 @@ class _Sums:
 
     def __init__(self, builder: ir.IRBuilder, count: int) -> None:
         self._builder = builder
-        self._cells = [cgutils.alloca_once(builder, I32X16) for _ in range(count)]
+        self._cells = [cgutils.alloca_once(builder, INTS) for _ in range(count)]
         for cell in self._cells:
-            builder.store(ir.Constant(I32X16, [0] * LANES), cell)
+            builder.store(ir.Constant(INTS, [0] * LANES), cell)
 
     def get(self, index: int) -> ir.Value:
         """Return an accumulator."""
         try:
-            return self._builder.load(self._cells[index], typ=I32X16)
+            return self._builder.load(self._cells[index], typ=INTS)
         except TypeError:  # llvmlite before opaque pointers
             return self._builder.load(self._cells[index])
 
-    def set(self, index: int, value: ir.Value) -> None:
+    def put(self, index: int, value: ir.Value) -> None:
         """Replace an accumulator."""
         self._builder.store(value, self._cells[index])
 
@@ -210,19 +209,19 @@ class _Source:
                  ahead: bool = True) -> None:
         packed, base, blocks, units = matrix
         self._builder, self._isa, self._ahead = builder, isa, ahead
-        at = builder.add(base, builder.mul(unit, builder.mul(blocks, INT64(64))))
+        at = builder.add(base, builder.mul(unit, builder.mul(blocks, LONG(64))))
         self._low = data_pointer(context, builder, kind, packed, at)
         if isa.packing == '5bit':  # a plane of its own, after all low bits
             at = builder.add(base, builder.mul(blocks, builder.add(
-                builder.mul(units, INT64(64)), builder.mul(unit, INT64(16)))))
+                builder.mul(units, LONG(64)), builder.mul(unit, LONG(16)))))
             self._high = data_pointer(context, builder, kind, packed, at)
 
     def raw(self, block: ir.Value) -> ir.Value:
         """Load the 64 bytes of a block, and ask for those a page ahead."""
-        here = advance(self._builder, self._low, self._builder.mul(block, INT64(64)))
+        here = advance(self._builder, self._low, self._builder.mul(block, LONG(64)))
         if self._ahead:
             prefetch(self._builder, advance(self._builder, here, PREFETCH))
-        return load(self._builder, here, I8X64)
+        return load(self._builder, here, BYTES)
 
     def codes(self, block: ir.Value) -> list[ir.Value]:
         """Load a block as bytes: the 2-bit or the 5-bit codes of each 64 columns."""
@@ -230,33 +229,33 @@ class _Source:
         if self._isa.packing == '2bit':
             return [builder.and_(builder.lshr(raw, _bytes([2 * f] * 64)) if f else raw,
                                  _bytes([3] * 64)) for f in range(4)]
-        here = advance(builder, self._high, builder.mul(block, INT64(16)))
-        bits = load(builder, here, ir.VectorType(INT8, 16))
+        here = advance(builder, self._high, builder.mul(block, LONG(16)))
+        bits = load(builder, here, ir.VectorType(BYTE, 16))
         bits = builder.shuffle_vector(bits, bits, ir.Constant(
-            ir.VectorType(INT32, 64), [i % 16 for i in range(64)]))
+            ir.VectorType(INT, 64), [i % 16 for i in range(64)]))
         out = []
-        words = ir.VectorType(INT16, 32)
+        words = ir.VectorType(SHORT, 32)
         upper = builder.lshr(builder.bitcast(raw, words), ir.Constant(words, [4] * 32))
-        for k, low in enumerate((raw, builder.bitcast(upper, I8X64))):
+        for k, low in enumerate((raw, builder.bitcast(upper, BYTES))):
             # an 8x8 bit matrix for each 8 bytes moves bit 4k + q of quarter q to bit 4
             matrix = [1 << 4 * k + i // 16 if i % 8 == 3 else 0 for i in range(64)]
-            high = call(builder, 'llvm.x86.vgf2p8affineqb.512', I8X64, bits, _bytes(matrix),
-                        ir.Constant(INT8, 0))
+            high = call(builder, 'llvm.x86.vgf2p8affineqb.512', BYTES, bits, _bytes(matrix),
+                        ir.Constant(BYTE, 0))
             out.append(builder.or_(builder.and_(low, _bytes([15] * 64)), high))
         return out
 
 
 def _digit(builder: ir.IRBuilder, code: ir.Value, digit: int) -> ir.Value:
     """Look up one trit + 1 of 5-bit codes."""
-    return call(builder, 'llvm.x86.avx512.permvar.qi.512', I8X64, _bytes(_DIGITS[digit]), code)
+    return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, _bytes(_DIGITS[digit]), code)
 
 
 def _tokens(builder: ir.IRBuilder, pointers: list[ir.Value], block: ir.Value, isa: Isa
             ) -> list[list[ir.Value]]:
     """Load the activations of a block: for each token, each 64 columns."""
     columns = COLUMNS[isa.packing]
-    at = builder.mul(block, INT64(columns))
-    return [[load(builder, advance(builder, advance(builder, p, at), 64 * k), I8X64)
+    at = builder.mul(block, LONG(columns))
+    return [[load(builder, advance(builder, advance(builder, p, at), 64 * k), BYTES)
              for k in range(columns // 64)] for p in pointers]
 
 
@@ -269,13 +268,13 @@ def _finish(context: Any, builder: ir.IRBuilder, kind: types.Array, out: ir.Valu
     if kind.dtype == types.float32:
         vector = builder.fmul(builder.sitofp(vector, F32X16), splat(builder, factor))
     for k, place in enumerate(places):
-        store(builder, builder.extract_element(vector, INT32(k * step)),
+        store(builder, builder.extract_element(vector, INT(k * step)),
               data_pointer(context, builder, kind, out, place))
 
 
 def _scalar(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value,
             index: ir.Value) -> ir.Value:
-    dtype = FLOAT if kind.dtype == types.float32 else INT32
+    dtype = FLOAT if kind.dtype == types.float32 else INT
     return load(builder, data_pointer(context, builder, kind, array, index), dtype)
 
 
@@ -285,10 +284,10 @@ def trait(typing, isa, what):
     def generate(context, builder, signature, args):
         i = signature.args[0].isa
         values = (ROWS[i.packing], COLUMNS[i.packing], int(i.many_registers))
-        table = ir.Constant(ir.ArrayType(INT64, 3), values)
+        table = ir.Constant(ir.ArrayType(LONG, 3), values)
         cell = cgutils.alloca_once_value(builder, table)
-        return load(builder, advance(builder, builder.bitcast(cell, INT8.as_pointer()),
-                                     builder.mul(args[1], INT64(8))), INT64)
+        return load(builder, advance(builder, builder.bitcast(cell, BYTE.as_pointer()),
+                                     builder.mul(args[1], LONG(8))), LONG)
     return types.int64(isa, types.int64), generate
 
 
@@ -345,7 +344,7 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
                     raw = source.raw(loop.index)
                     for f in range(4):
                         field = builder.and_(raw, _bytes([3 << 2 * f] * 64))
-                        sums.set(4 * s + f, emit_dots(builder, isa, sums.get(4 * s + f),
+                        sums.put(4 * s + f, emit_dots(builder, isa, sums.get(4 * s + f),
                                                       [(field, ys[0][f])]))
                     continue
                 codes = source.codes(loop.index)
@@ -353,7 +352,7 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
                 for r, values in enumerate(rows):
                     for t, y in enumerate(ys):
                         k = (t * len(chosen) + s) * high + r
-                        sums.set(k, emit_dots(builder, isa, sums.get(k),
+                        sums.put(k, emit_dots(builder, isa, sums.get(k),
                                               list(zip(values, y, strict=True))))
         values = [sums.get(k) for k in range(many * (4 if in_place else 1))]
         if in_place:  # multiples of 1, 4, 16, 64: the shifts are exact
@@ -363,7 +362,7 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
                 values[k:k + 3] = _solved(builder, *values[k:k + 3])
         per_token = len(chosen) * high
         for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
-            rows_of = [builder.add(start, builder.add(builder.mul(u, INT64(high)), INT64(r)))
+            rows_of = [builder.add(start, builder.add(builder.mul(u, LONG(high)), LONG(r)))
                        for u in chosen for r in range(high)]
             _finish(context, builder, kind[10], out, rows_of,
                     values[t * per_token:(t + 1) * per_token],
@@ -381,7 +380,7 @@ def _rows(builder: ir.IRBuilder, codes: list[ir.Value]) -> list[list[ir.Value]]:
     They are the code d0 + 3 d1 + 9 d2 itself, d1 + 4 d2, and of that 4 d2 by a mask.
     """
     table = _bytes([one + 4 * two for one, two in zip(*_DIGITS[1:], strict=True)])
-    pairs = [call(builder, 'llvm.x86.avx512.permvar.qi.512', I8X64, table, c) for c in codes]
+    pairs = [call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, c) for c in codes]
     return [codes, pairs, [builder.and_(p, _bytes([12] * 64)) for p in pairs]]
 
 
@@ -389,8 +388,8 @@ def _solved(builder: ir.IRBuilder, code: ir.Value, pair: ir.Value, four: ir.Valu
             ) -> list[ir.Value]:
     """Return the sums of d0, d1, d2 from those of what `_rows` returns; exact."""
     def times(value: ir.Value, factor: int) -> ir.Value:
-        return builder.mul(value, ir.Constant(I32X16, [factor] * LANES))
-    two = builder.ashr(four, ir.Constant(I32X16, [2] * LANES))
+        return builder.mul(value, ir.Constant(INTS, [factor] * LANES))
+    two = builder.ashr(four, ir.Constant(INTS, [2] * LANES))
     one = builder.sub(pair, four)
     return [builder.sub(builder.sub(code, times(one, 3)), times(two, 9)), one, two]
 
@@ -398,7 +397,7 @@ def _solved(builder: ir.IRBuilder, code: ir.Value, pair: ir.Value, four: ir.Valu
 def _shifted_sum(builder: ir.IRBuilder, fields: list[ir.Value]) -> ir.Value:
     total = fields[0]
     for f in (1, 2, 3):
-        shift = ir.Constant(I32X16, [2 * f] * LANES)
+        shift = ir.Constant(INTS, [2 * f] * LANES)
         total = builder.add(total, builder.ashr(fields[f], shift))
     return total
 
@@ -412,12 +411,12 @@ def unpack_unit(typing, isa, packed, base, blocks, units, unit, codes, start, st
         source = _Source(context, builder, isa, kind[1], (packed, base, blocks, units), unit)
         target = data_pointer(context, builder, kind[6], codes, start)
         with cgutils.for_range(builder, blocks) as loop:
-            to = advance(builder, target, builder.mul(loop.index, INT64(COLUMNS[isa.packing])))
+            to = advance(builder, target, builder.mul(loop.index, LONG(COLUMNS[isa.packing])))
             for k, code in enumerate(source.codes(loop.index)):
                 for r in range(ROWS[isa.packing]):
                     row = _digit(builder, code, r) if isa.packing == '5bit' else code
                     store(builder, row, advance(builder, advance(
-                        builder, to, builder.mul(stride, INT64(r))), 64 * k))
+                        builder, to, builder.mul(stride, LONG(r))), 64 * k))
         return context.get_dummy_value()
     return types.void(isa, packed, types.int64, types.int64, types.int64, types.int64, codes,
                       types.int64, types.int64), generate
@@ -460,14 +459,14 @@ def code_tile(typing, isa, codes, stride, blocks, lines, x, places, totals, fact
         columns = COLUMNS[isa.packing]
         with cgutils.for_range(builder, blocks) as loop:
             ys = _tokens(builder, tokens, loop.index, isa)
-            at = builder.mul(loop.index, INT64(columns))
+            at = builder.mul(loop.index, LONG(columns))
             for r, source in enumerate(sources):
                 here = advance(builder, source, at)
-                row = [load(builder, advance(builder, here, 64 * k), I8X64)
+                row = [load(builder, advance(builder, here, 64 * k), BYTES)
                        for k in range(columns // 64)]
                 for t, y in enumerate(ys):
                     k = t * len(sources) + r
-                    sums.set(k, emit_dots(builder, isa, sums.get(k),
+                    sums.put(k, emit_dots(builder, isa, sums.get(k),
                                           list(zip(row, y, strict=True))))
         for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
             _finish(context, builder, kind[10], out,

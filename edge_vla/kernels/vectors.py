@@ -29,10 +29,10 @@ from numba.extending import intrinsic, models, register_model
 import numpy as np
 
 LANES = 16
-INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, HALF = ir.FloatType(), ir.HalfType()
-F32X16, I32X16 = ir.VectorType(FLOAT, LANES), ir.VectorType(INT32, LANES)
-I8X64 = ir.VectorType(INT8, 64)
+F32X16, INTS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
+BYTES = ir.VectorType(BYTE, 64)
 
 
 class Vector(types.Type):
@@ -44,6 +44,8 @@ class Vector(types.Type):
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
+    """An LLVM vector, held as it is."""
+
     def __init__(self, manager: Any, kind: Vector) -> None:
         super().__init__(manager, kind, F32X16)
 
@@ -63,15 +65,15 @@ def data_pointer(context: Any, builder: ir.IRBuilder, kind: types.Array,
                  array: ir.Value, offset: ir.Value) -> ir.Value:
     """Return the address of element `offset` of a contiguous array, as a byte pointer."""
     data = context.make_array(kind)(context, builder, array).data
-    size = ir.Constant(INT64, kind.dtype.bitwidth // 8)
-    return advance(builder, builder.bitcast(data, INT8.as_pointer()), builder.mul(offset, size))
+    size = ir.Constant(LONG, kind.dtype.bitwidth // 8)
+    return advance(builder, builder.bitcast(data, BYTE.as_pointer()), builder.mul(offset, size))
 
 
 def advance(builder: ir.IRBuilder, pointer: ir.Value, by: ir.Value | int) -> ir.Value:
     """Return a byte pointer moved by bytes."""
-    by = ir.Constant(INT64, by) if isinstance(by, int) else by
+    by = ir.Constant(LONG, by) if isinstance(by, int) else by
     try:
-        return builder.gep(pointer, [by], source_etype=INT8)
+        return builder.gep(pointer, [by], source_etype=BYTE)
     except TypeError:  # llvmlite before opaque pointers
         return builder.gep(pointer, [by])
 
@@ -95,14 +97,14 @@ def store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
 def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int = LANES) -> ir.Value:
     """Repeat a scalar in every lane."""
     kind = ir.VectorType(value.type, lanes)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, INT32(0))
-    zeros = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, INT(0))
+    zeros = ir.Constant(ir.VectorType(INT, lanes), [0] * lanes)
     return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
 
 
-def lanes(builder: ir.IRBuilder, vector: ir.Value, first: int, count: int) -> ir.Value:
+def pick_lanes(builder: ir.IRBuilder, vector: ir.Value, first: int, count: int) -> ir.Value:
     """Return some consecutive lanes."""
-    index = ir.Constant(ir.VectorType(INT32, count), list(range(first, first + count)))
+    index = ir.Constant(ir.VectorType(INT, count), list(range(first, first + count)))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), index)
 
 
@@ -111,8 +113,9 @@ def reduce(builder: ir.IRBuilder, vector: ir.Value, join: Callable) -> ir.Value:
     width = vector.type.count
     while width > 1:
         width //= 2
-        vector = join(lanes(builder, vector, 0, width), lanes(builder, vector, width, width))
-    return builder.extract_element(vector, INT32(0))
+        vector = join(pick_lanes(builder, vector, 0, width),
+                      pick_lanes(builder, vector, width, width))
+    return builder.extract_element(vector, INT(0))
 
 
 def to_floats(builder: ir.IRBuilder, pointer: ir.Value, dtype: types.Type) -> ir.Value:
@@ -121,15 +124,15 @@ def to_floats(builder: ir.IRBuilder, pointer: ir.Value, dtype: types.Type) -> ir
         return load(builder, pointer, F32X16)
     if dtype == types.uint16:
         return builder.fpext(load(builder, pointer, ir.VectorType(HALF, LANES)), F32X16)
-    return builder.sitofp(load(builder, pointer, ir.VectorType(INT8, LANES)), F32X16)
+    return builder.sitofp(load(builder, pointer, ir.VectorType(BYTE, LANES)), F32X16)
 
 
 def prefetch(builder: ir.IRBuilder, pointer: ir.Value) -> None:
     """Ask for a cache line into every level."""
-    kind = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, INT, INT, INT])
     name = 'llvm.prefetch.p0' if getattr(pointer.type, 'is_opaque', True) else 'llvm.prefetch.p0i8'
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name),
-                 [pointer, INT32(0), INT32(3), INT32(1)])
+                 [pointer, INT(0), INT(3), INT(1)])
 
 
 # Float vectors in numba code ---------------------------------------------------------------
@@ -153,7 +156,7 @@ def vstore(typing, array, offset, vector):
             value = builder.fptrunc(value, ir.VectorType(HALF, LANES))
         elif dtype == types.int8:
             value = call(builder, 'llvm.rint.v16f32', F32X16, value)
-            value = builder.trunc(builder.fptosi(value, I32X16), ir.VectorType(INT8, LANES))
+            value = builder.trunc(builder.fptosi(value, INTS), ir.VectorType(BYTE, LANES))
         store(builder, value, pointer)
         return context.get_dummy_value()
     return types.void(array, types.intp, vector), generate
@@ -228,8 +231,8 @@ def vtop(typing, a):
 def vkeep(typing, a, count, other):
     """Return the first `count` lanes of `a`, and `other` in the rest."""
     def generate(context, builder, signature, args):
-        index = ir.Constant(I32X16, list(range(LANES)))
-        count = splat(builder, builder.trunc(args[1], INT32))
+        index = ir.Constant(INTS, list(range(LANES)))
+        count = splat(builder, builder.trunc(args[1], INT))
         return builder.select(builder.icmp_signed('<', index, count), args[0],
                               splat(builder, args[2]))
     return FLOATS(a, types.intp, types.float32), generate
@@ -256,8 +259,8 @@ def emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     for coefficient in _POLYNOMIAL[1:]:
         p = fma(p, r, constant(coefficient))
     y = builder.fadd(fma(p, builder.fmul(r, r), r), constant(1))
-    power = builder.shl(builder.add(builder.fptosi(n, I32X16), ir.Constant(I32X16, [127] * LANES)),
-                        ir.Constant(I32X16, [23] * LANES))
+    power = builder.shl(builder.add(builder.fptosi(n, INTS), ir.Constant(INTS, [127] * LANES)),
+                        ir.Constant(INTS, [23] * LANES))
     y = builder.fmul(y, builder.bitcast(power, F32X16))
     return builder.select(low, constant(0), y)
 

@@ -38,7 +38,7 @@ from edge_vla.language.text_tokenizer import (
     TextTokenizer,
 )
 
-BITNET = ("{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "
+BITNET = ('{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '
           "message['role'] | capitalize + ': '+ message['content'] | trim + '<|eot_id|>' %}"
           "{{ content }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}")
 # Microsoft's GGUF of 2B4T has a placeholder for a template, under which the model never stops.

@@ -245,12 +245,12 @@ class Decoder:
 
     @cached_property
     def tokenizer(self) -> TextTokenizer | None:
-        """The model's tokenizer, None if it has none (see `load_text_tokenizer`)."""
+        """Return the model's tokenizer, None if it has none (see `load_text_tokenizer`)."""
         return load_text_tokenizer(self._where) if self._where is not None else None
 
     @cached_property
     def chat(self) -> ChatTemplate | None:
-        """The model's chat template (see `load_chat_template`)."""
+        """Return the model's chat template (see `load_chat_template`)."""
         return load_chat_template(self._where) if self._where is not None else None
 
     def generate(self, prompt: str | Sequence[int], **how: Any) -> Generation:
