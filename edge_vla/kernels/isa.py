@@ -21,9 +21,11 @@ integers; they differ in the instructions and in how many accumulators fit into 
 
 import ctypes
 from dataclasses import dataclass, replace
+from functools import cache
 import mmap
 import os
 from pathlib import Path
+import zlib
 
 import llvmlite.binding as llvm
 import numba
@@ -124,12 +126,23 @@ def release_compiler() -> None:
     trim(0)  # and what it allocated
 
 
+@cache
+def _sources() -> str:
+    parts = (path.read_bytes() for path in sorted(Path(__file__).parent.glob('*.py')))
+    return f'{zlib.crc32(b"".join(parts)):08x}'
+
+
 class IsaType(types.Opaque):
-    """Numba's type of one instruction set."""
+    """
+    Numba's type of one instruction set.
+
+    Numba's cache on disk looks at a function's own file only; the name carries a checksum of all
+    kernels, so that a change in any of them is noticed.
+    """
 
     def __init__(self, isa: Isa) -> None:
         self.isa = isa
-        super().__init__(repr(isa))
+        super().__init__(f'{isa} of kernels {_sources()}')
 
 
 register_model(IsaType)(models.OpaqueModel)
