@@ -76,57 +76,34 @@ def _levels(typing, array):
 
 
 @intrinsic
-def _score(typing, keys, start, size, queries, offsets, scores, places):
-    """Write the products of some queries with 16 keys at ``keys[start:start + 16 * size]``."""
+def _weigh(typing, vectors, start, count, weights, offsets, out, places):
+    """
+    Write weighted sums of `count` vectors of 16, for some rows of weights.
+
+    With keys as vectors and a query as weights: 16 scores. With values and scores: 16 features.
+    """
     def generate(context, builder, signature, args):
-        keys, start, size, queries, offsets, scores, places = args
+        vectors, start, count, weights, offsets, out, places = args
         kinds = signature.args
         offsets = cgutils.unpack_tuple(builder, offsets)
         zero = ir.Constant(F32X16, [0.0] * LANES)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in offsets]
         for cell in sums:
             builder.store(zero, cell)
-        with cgutils.for_range(builder, size) as loop:
+        with cgutils.for_range(builder, count) as loop:
             at = builder.add(start, builder.mul(loop.index, LONG(LANES)))
-            key = to_floats(builder, data_pointer(context, builder, kinds[0], keys, at),
-                            kinds[0].dtype)
+            vector = to_floats(builder, data_pointer(context, builder, kinds[0], vectors, at),
+                               kinds[0].dtype)
             for cell, offset in zip(sums, offsets, strict=True):
-                q = load(builder, data_pointer(context, builder, kinds[3], queries,
+                w = load(builder, data_pointer(context, builder, kinds[3], weights,
                                                builder.add(offset, loop.index)), FLOAT)
-                builder.store(call(builder, 'llvm.fma.v16f32', F32X16, key, splat(builder, q),
+                builder.store(call(builder, 'llvm.fma.v16f32', F32X16, vector, splat(builder, w),
                                    load(builder, cell, F32X16)), cell)
         for cell, place in zip(sums, cgutils.unpack_tuple(builder, places), strict=True):
             store(builder, load(builder, cell, F32X16),
-                  data_pointer(context, builder, kinds[5], scores, place))
+                  data_pointer(context, builder, kinds[5], out, place))
         return context.get_dummy_value()
-    return types.void(keys, types.int64, types.int64, queries, offsets, scores, places), generate
-
-
-@intrinsic
-def _mix(typing, values, start, length, scores, places, out, offsets):
-    """Write the sums over positions of weight times 16 features, for some queries."""
-    def generate(context, builder, signature, args):
-        values, start, length, scores, places, out, offsets = args
-        kinds = signature.args
-        places = cgutils.unpack_tuple(builder, places)
-        zero = ir.Constant(F32X16, [0.0] * LANES)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
-        for cell in sums:
-            builder.store(zero, cell)
-        with cgutils.for_range(builder, length) as loop:
-            at = builder.add(start, builder.mul(loop.index, LONG(LANES)))
-            value = to_floats(builder, data_pointer(context, builder, kinds[0], values, at),
-                              kinds[0].dtype)
-            for cell, place in zip(sums, places, strict=True):
-                w = load(builder, data_pointer(context, builder, kinds[3], scores,
-                                               builder.add(place, loop.index)), FLOAT)
-                builder.store(call(builder, 'llvm.fma.v16f32', F32X16, value, splat(builder, w),
-                                   load(builder, cell, F32X16)), cell)
-        for cell, offset in zip(sums, cgutils.unpack_tuple(builder, offsets), strict=True):
-            store(builder, load(builder, cell, F32X16),
-                  data_pointer(context, builder, kinds[5], out, offset))
-        return context.get_dummy_value()
-    return types.void(values, types.int64, types.int64, scores, places, out, offsets), generate
+    return types.void(vectors, types.int64, types.int64, weights, offsets, out, places), generate
 
 
 @njit(cache=True, nogil=True)
@@ -200,7 +177,7 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
     for block in range(0, length, LANES):
         b0, b1, b2, b3 = (places[0] + block, places[1] + block, places[2] + block,
                           places[3] + block)
-        _score(keys, base + block * size, size, queries, offsets, scores, (b0, b1, b2, b3))
+        _weigh(keys, base + block * size, size, queries, offsets, scores, (b0, b1, b2, b3))
     for k in range(len(places)):
         place = places[k]
         low = np.float32(-np.inf)
@@ -223,8 +200,8 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
         for block in range(0, length, LANES):
             vstore(scores, place + block, vmul(vload(scores, place + block), share))
     for i in range(0, size, LANES):
-        _mix(values, base + i * capacity, length, scores, places, out,
-             (offsets[0] + i, offsets[1] + i, offsets[2] + i, offsets[3] + i))
+        _weigh(values, base + i * capacity, length, scores, places, out,
+               (offsets[0] + i, offsets[1] + i, offsets[2] + i, offsets[3] + i))
 
 
 def head_norm(size: int) -> np.float32:
