@@ -74,7 +74,8 @@ def test_quantisation_rounds_ties_to_even_and_survives_zeros() -> None:
 def test_sixteen_bits_in_two_bytes(k: int, size: float, seed: int) -> None:
     x = normal(np.random.default_rng(seed), k) * np.float32(size)
     high, low = np.zeros(k, np.int8), np.zeros(k, np.int8)
-    step = rows.quantise_row_16bit(x, k, high, low)
+    step, *totals = rows.quantise_row_16bit(x, k, high, low)
+    assert totals == [high.sum(dtype=np.int64), low.sum(dtype=np.int64)]
     got = (high.astype(np.float64) * 256 + low) * step
     assert np.abs(got - x).max() <= .51 * step + 1e-30
     assert step == 0 or step <= np.abs(x).max() / 32000 + 1e-30
@@ -180,10 +181,9 @@ def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
         got = float_logit(table.reshape(-1), k * width, width, x, 0)
         assert got == pytest.approx(exact[k], abs=1e-4)
     high, low = np.zeros(width, np.int8), np.zeros(width, np.int8)
-    step = rows.quantise_row_16bit(x, width, high, low)
+    step, *totals = rows.quantise_row_16bit(x, width, high, low)
     codes, scales = quantise_rows_8bit(table)
     want = ((codes.astype(np.float64) - 128) * scales[:, None]) @ x
-    totals = high.sum(dtype=np.int32), low.sum(dtype=np.int32)
     for k in range(vocabulary):
         got = byte_logit(isa, codes.reshape(-1), scales, k, width, high, low, 0, *totals, step)
         assert got == pytest.approx(want[k], abs=8e-3)
@@ -200,7 +200,8 @@ def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
         assert np.abs(rounded - x).max() <= np.abs(x).max() / 250
         want = values.astype(np.float64) @ rounded
         for k in range(vocabulary):
-            got = group_logit(isa, bits, packed.reshape(-1), halves.reshape(-1), k, width, high, 0,
+            got = group_logit(isa, bits, packed.reshape(-1), halves.view(np.uint16).reshape(-1), k,
+                              width, high, 0,
                               factors, totals, 0)
             assert got == pytest.approx(want[k], abs=2e-4)
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import struct
 from typing import Any
 
+from edge_vla.checkpoints.packing import check_shape
 from edge_vla.exceptions import CheckpointError
 import numpy as np
 
@@ -153,9 +154,7 @@ def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -
     """
     if name not in tensors:
         raise CheckpointError(f'the checkpoint has no tensor {name!r}')
-    if tensors[name].shape != shape:
-        raise CheckpointError(f'tensor {name!r} has shape {list(tensors[name].shape)}, expected '
-                              f'{list(shape)}')
+    check_shape(tensors[name].shape, shape, name)
     return np.ascontiguousarray(tensors[name], np.float32)
 
 

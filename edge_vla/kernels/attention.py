@@ -20,9 +20,8 @@ Layout of one key-value head: keys [P / 16, H, 16], so that 16 positions are sco
 and value of a token has a scale, 1 unless the cache is int8.
 """
 
-import math
-
 from edge_vla.kernels.vectors import (
+    accumulator,
     BYTE,
     call,
     data_pointer,
@@ -86,10 +85,7 @@ def _weigh(typing, vectors, start, count, weights, offsets, out, places):
         vectors, start, count, weights, offsets, out, places = args
         kinds = signature.args
         offsets = cgutils.unpack_tuple(builder, offsets)
-        zero = ir.Constant(F32X16, [0.0] * LANES)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in offsets]
-        for cell in sums:
-            builder.store(zero, cell)
+        sums = [accumulator(builder, F32X16) for _ in offsets]
         with cgutils.for_range(builder, count) as loop:
             at = builder.add(start, builder.mul(loop.index, LONG(LANES)))
             vector = to_floats(builder, data_pointer(context, builder, kinds[0], vectors, at),
@@ -202,8 +198,3 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
     for i in range(0, size, LANES):
         _weigh(values, base + i * capacity, length, scores, places, out,
                (offsets[0] + i, offsets[1] + i, offsets[2] + i, offsets[3] + i))
-
-
-def head_norm(size: int) -> np.float32:
-    """Return 1 / sqrt(size)."""
-    return np.float32(1 / math.sqrt(size))

@@ -16,15 +16,16 @@
 
 from edge_vla.kernels.ternary_tiles import PREFETCH
 from edge_vla.kernels.vectors import (
+    accumulator,
     advance,
     data_pointer,
+    every,
     INTS,
     load,
     LONG,
     prefetch,
     reduce,
 )
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -36,10 +37,7 @@ def _read(typing, isa, array, lines):
     def generate(context, builder, signature, args):
         _, array, lines = args
         isa, kind = signature.args[0].isa, signature.args[1]
-        zero = ir.Constant(INTS, [0] * 16)
-        cells = [cgutils.alloca_once(builder, INTS) for _ in range(4)]
-        for cell in cells:
-            builder.store(zero, cell)
+        cells = [accumulator(builder, INTS) for _ in range(4)]
         start = data_pointer(context, builder, kind, array, LONG(0))
         size = builder.mul(lines, LONG(64))
         with cgutils.for_range(builder, lines) as loop:
@@ -50,7 +48,7 @@ def _read(typing, isa, array, lines):
                     prefetch(builder, advance(builder, here, PREFETCH))
                 builder.store(builder.xor(load(builder, cell, INTS),
                                           load(builder, here, INTS)), cell)
-        total = zero
+        total = every(INTS, 0)
         for cell in cells:
             total = builder.xor(total, load(builder, cell, INTS))
         return reduce(builder, total, builder.xor)

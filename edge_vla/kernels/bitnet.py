@@ -139,26 +139,37 @@ def _pieces(threads):
 
 
 @njit(cache=True, nogil=True)
+def _product(out, s, t, size, width):
+    """Return a token's row of a product, its padding zeroed: a last unit has rows of none."""
+    row = out[t * s.stride:(t + 1) * s.stride]
+    for j in range(size, width):
+        row[j] = np.float32(0)
+    return row
+
+
+@njit(cache=True, nogil=True)
+def _add_product(s, work, t):
+    """Add what the last product gave to the residual stream."""
+    add_row(work.h[t], _product(work.a, s, t, s.hidden, s.hidden_p), s.hidden_p)
+
+
+@njit(cache=True, nogil=True)
 def _prepare(s, w, work, layer, phase, t):
     """Add what the last product gave, norm, quantise: what a token needs before a product."""
-    x, at = work.x[t], t * s.stride
-    end = s.ffn if phase == 8 else s.hidden
-    for j in range(end, s.ffn_p if phase == 8 else s.hidden_p):
-        work.a[at + j] = np.float32(0)  # rows of another matrix, or of none
+    x, width = work.x[t], s.hidden_p
     if phase == 0:  # before query, key, value
         if layer > 0:
-            add_row(work.h[t], work.a[at:at + s.stride], s.hidden_p)
+            _add_product(s, work, t)
         norm_row(work.h[t], w.input_norm[layer], s.hidden, s.eps, x)
     elif phase == 4:  # before output
         norm_row(x, w.attention_norm[layer], s.hidden, s.eps, x)
     elif phase == 6:  # before gate, up
-        add_row(work.h[t], work.a[at:at + s.stride], s.hidden_p)
+        _add_product(s, work, t)
         norm_row(work.h[t], w.post_norm[layer], s.hidden, s.eps, x)
     else:  # before down
-        x = work.a[at:at + s.stride]
-        gate_row(x, work.b[at:at + s.stride], s.ffn_p)
+        x, width = _product(work.a, s, t, s.ffn, s.ffn_p), s.ffn_p
+        gate_row(x, work.b[t * s.stride:(t + 1) * s.stride], s.ffn_p)
         norm_row(x, w.ffn_norm[layer], s.ffn, s.eps, x)
-    width = s.ffn_p if phase == 8 else s.hidden_p
     scale, total = quantise_row(x, width, work.codes[t * s.code_stride:(t + 1) * s.code_stride])
     for j in range(width, s.code_stride):  # a wider row was here before
         work.codes[t * s.code_stride + j] = 0
@@ -242,21 +253,16 @@ def _count(s, phase, tokens, threads):
 
 @njit(cache=True, nogil=True)
 def _prepare_head(s, w, work, t):
-    at = t * s.stride
-    for j in range(s.hidden, s.hidden_p):
-        work.a[at + j] = np.float32(0)
-    add_row(work.h[t], work.a[at:at + s.stride], s.hidden_p)
+    _add_product(s, work, t)
     norm_row(work.h[t], w.final_norm, s.hidden, s.eps, work.x[t])
     if element_bytes(w.head) == 4:
         return
     n, about = s.head_width, t * s.about
     high, low = work.high[t * n:(t + 1) * n], work.low[t * n:(t + 1) * n]
     if element_bytes(w.head_scales) == 4:
-        work.steps[about] = quantise_row_16bit(work.x[t], s.hidden, high, low)
-        work.sums[about], work.sums[about + 1] = 0, 0
-        for j in range(s.hidden):
-            work.sums[about] += high[j]
-            work.sums[about + 1] += low[j]
+        step, high_total, low_total = quantise_row_16bit(work.x[t], s.hidden, high, low)
+        work.steps[about] = step
+        work.sums[about], work.sums[about + 1] = high_total, low_total
     else:
         quantise_groups_row(work.x[t], s.hidden, GROUP, 1 << (_bits(s, w) - 1), high,
                             work.steps[about:], work.sums[about:])

@@ -26,10 +26,12 @@ from typing import Any
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.ternary_tiles import emit_dots
 from edge_vla.kernels.vectors import (
+    accumulator,
     advance,
     BYTES,
     call,
     data_pointer,
+    every,
     F32X16,
     FLOAT,
     HALF,
@@ -38,6 +40,7 @@ from edge_vla.kernels.vectors import (
     LANES,
     load,
     LONG,
+    merge,
     pick_lanes,
     prefetch,
     reduce,
@@ -62,7 +65,7 @@ def _emit_byte_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value, codes: ir.
                     x: ir.Value) -> ir.Value:
     """Add (code - 128) * x to 16 int32, or code * x where `_bias` says so."""
     if isa.name == 'neon':
-        signed = builder.xor(codes, ir.Constant(BYTES, [128] * 64))
+        signed = builder.xor(codes, every(BYTES, 128))
         return emit_dots(builder, isa, total, [(signed, x)])
     if isa.name != 'avx2':
         return emit_dots(builder, isa, total, [(codes, x)])
@@ -82,20 +85,13 @@ def _bias(isa: Isa) -> int:
     return 0 if isa.name == 'neon' else 128
 
 
-def _cell(builder: ir.IRBuilder, kind: ir.Type) -> ir.Value:
-    zero = ir.Constant(kind, [0 if kind is INTS else 0.0] * LANES)
-    cell = cgutils.alloca_once(builder, kind)
-    builder.store(zero, cell)
-    return cell
-
-
 @intrinsic
 def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_total):
     """Return sum((code - 128) * (256 high + low)) of a row as float32."""
     def generate(context, builder, signature, args):
         _, head, start, width, high, low, at, high_total, low_total = args
         isa, kinds = signature.args[0].isa, signature.args
-        sums = [_cell(builder, INTS) for _ in range(2)]
+        sums = [accumulator(builder, INTS) for _ in range(2)]
         row = data_pointer(context, builder, kinds[1], head, start)
         xs = [data_pointer(context, builder, kinds[4], x, at) for x in (high, low)]
         with cgutils.for_range(builder, builder.udiv(width, LONG(64))) as loop:
@@ -121,7 +117,7 @@ def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_to
 def _four_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.Value]:
     """Unpack a block of 128 columns."""
     raw = load(builder, advance(builder, row, builder.mul(block, LONG(64))), BYTES)
-    return [builder.and_(raw, _bytes(15)), builder.lshr(raw, _bytes(4))]
+    return [builder.and_(raw, every(BYTES, 15)), builder.lshr(raw, every(BYTES, 4))]
 
 
 def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.Value]:
@@ -132,17 +128,13 @@ def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.
     high = builder.bitcast(load(builder, advance(builder, here, 128), BYTES), words)
     out = []
     for k in range(4):  # 16-bit shifts: what crosses a byte is masked away
-        amount = ir.Constant(words, [abs(4 - 2 * k)] * 32)
+        amount = every(words, abs(4 - 2 * k))
         top = builder.shl(high, amount) if k < 2 else builder.lshr(high, amount)
-        top = builder.and_(builder.bitcast(top, BYTES), _bytes(48))
-        nibble = builder.lshr(low[k // 2], _bytes(4)) if k % 2 else (
-            builder.and_(low[k // 2], _bytes(15)))
+        top = builder.and_(builder.bitcast(top, BYTES), every(BYTES, 48))
+        nibble = builder.lshr(low[k // 2], every(BYTES, 4)) if k % 2 else (
+            builder.and_(low[k // 2], every(BYTES, 15)))
         out.append(builder.or_(nibble, top))
     return out
-
-
-def _bytes(value: int) -> ir.Value:
-    return ir.Constant(BYTES, [value] * 64)
 
 
 def _group_row(bits: int) -> Any:
@@ -151,7 +143,7 @@ def _group_row(bits: int) -> Any:
             _, head, start, scales, first, width, x, at, factors, totals, about = args
             isa, kinds = signature.args[0].isa, signature.args
             unpack, columns = (_four_bits, GROUP) if bits == 4 else (_six_bits, 2 * GROUP)
-            sums = _cell(builder, F32X16)
+            sums = accumulator(builder, F32X16)
             row = data_pointer(context, builder, kinds[1], head, start)
             codes_of_x = data_pointer(context, builder, kinds[6], x, at)
             factors_at, totals_at = (data_pointer(context, builder, kinds[k], args[k], about)
@@ -171,7 +163,8 @@ def _group_row(bits: int) -> Any:
                                       advance(builder, here, GROUP * g)) for g in range(4)]
                 # four lanes for each group from here on
                 at_lanes = builder.mul(loop.index, LONG(4 * LANES))
-                value = builder.sub(_four_lanes_each(builder, groups), load(
+                value, = merge(builder, merge(builder, groups, LANES), LANES // 2)
+                value = builder.sub(value, load(
                     builder, advance(builder, totals_at, at_lanes), INTS))
                 half = load(builder, advance(builder, halves, builder.mul(
                     loop.index, LONG(8))), ir.VectorType(HALF, 4))
@@ -193,25 +186,11 @@ def _group_row(bits: int) -> Any:
 
 def _group_sums(builder: ir.IRBuilder, isa: Isa, codes: list[ir.Value], x: ir.Value) -> ir.Value:
     """Return code * x of 128 columns in 16 int32."""
-    total = ir.Constant(INTS, [0] * LANES)
+    total = every(INTS, 0)
     for k, code in enumerate(codes):
         y = load(builder, advance(builder, x, 64 * k), BYTES)
         total = emit_dots(builder, isa, total, [(code, y)])
     return total
-
-
-def _four_lanes_each(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
-    """Fold four vectors of 16 int32 into one: four lanes for the first, four for the second..."""
-    width = LANES
-    while len(vectors) > 1:
-        low = [i for i in range(LANES) if i % width < width // 2]
-        low = [*low, *(LANES + i for i in low)]
-        high = [i + width // 2 for i in low]
-        vectors = [builder.add(builder.shuffle_vector(a, b, ir.Constant(INTS, low)),
-                               builder.shuffle_vector(a, b, ir.Constant(INTS, high)))
-                   for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-        width //= 2
-    return vectors[0]
 
 
 _four_bit_row, _six_bit_row = _group_row(4), _group_row(6)
@@ -259,7 +238,7 @@ def group_logit(isa, bits, head, scales, token, width, x, at, factors, totals, a
     head : uint8
         All rows.
     scales : uint16
-        Float16, of all groups.
+        Of all groups, the bits of float16.
     token : int
         Which row.
     width : int
@@ -297,7 +276,7 @@ def quantise_groups(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray
     -------
     tuple
         uint8 [V, D * bits / 8] in the layout of checkpoint_format.md, and float16 scales
-        [V, D / 128] as uint16. The scale of a group is the best of some below its absmax in the
+        [V, D / 128]. The scale of a group is the best of some below its absmax in the
         sense of least squares.
 
     """
@@ -319,7 +298,7 @@ def quantise_groups(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray
         fields = top_bits[:, :, 0] | top_bits[:, :, 1] << 2 | top_bits[:, :, 2] << 4 | (
             top_bits[:, :, 3] << 6)
         packed = np.concatenate([packed.reshape(len(rows), -1, 128), fields], -1)
-    return packed.reshape(len(rows), -1), half.view(np.uint16)
+    return packed.reshape(len(rows), -1), half
 
 
 def dequantise_groups(row: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -334,4 +313,4 @@ def dequantise_groups(row: np.ndarray, scales: np.ndarray) -> np.ndarray:
         high = fields.reshape(-1, GROUP) << 4
     codes = np.concatenate([low & 15, low >> 4], 1) | high
     return ((codes.astype(np.float32) - offset)
-            * scales.view(np.float16).astype(np.float32)[:, None]).reshape(-1)
+            * scales.astype(np.float32)[:, None]).reshape(-1)

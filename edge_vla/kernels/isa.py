@@ -41,7 +41,7 @@ class Isa:
     Attributes
     ----------
     name : str
-        One of NAMES.
+        A key of ISAS.
     packing : str
         How it likes ternary weights: '5bit' (three trits in five bits) or '2bit'.
     needs : tuple of str

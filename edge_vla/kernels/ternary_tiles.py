@@ -16,8 +16,8 @@
 The innermost loops of ternary products, emitted for every instruction set.
 
 A *unit* is what one run of packed bytes holds: three rows ('5bit') or one ('2bit'), see
-`packing`. A tile multiplies some units with some tokens and keeps every sum in a register. Codes
-are trit + 1, so ``sum(code * x) - sum(x) = sum(trit * x)``, exact in int32.
+`ternary_layout`. A tile multiplies some units with some tokens and keeps every sum in a register.
+Codes are trit + 1, so ``sum(code * x) - sum(x) = sum(trit * x)``, exact in int32.
 
 Sources: bitnet.cpp (arXiv 2410.16144) for the unsigned codes; the 5-bit codes, the far streams
 and the prefetch distance were found by measurement, see doc/benchmarks.md.
@@ -28,18 +28,20 @@ from typing import Any
 
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.vectors import (
+    accumulator,
     advance,
     BYTE,
     BYTES,
     call,
     data_pointer,
+    every,
     F32X16,
-    FLOAT,
     INT,
     INTS,
     LANES,
     load,
     LONG,
+    merge,
     pick_lanes,
     prefetch,
     SHORT,
@@ -56,10 +58,6 @@ PREFETCH = 4096  # bytes ahead, a page: the hardware's own prefetcher stops at i
 ROWS = {'5bit': 3, '2bit': 1}  # rows of a unit
 COLUMNS = {'5bit': 128, '2bit': 256}  # columns of a block of a unit
 _DIGITS = [[(i & 31) // 3 ** d % 3 for i in range(64)] for d in range(3)]
-
-
-def _bytes(values: list[int]) -> ir.Value:
-    return ir.Constant(BYTES, values)
 
 
 def _half(builder: ir.IRBuilder, vector: ir.Value, part: int, parts: int) -> ir.Value:
@@ -90,7 +88,8 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
     total : <16 x i32>
         What to add to.
     pairs : list of (<64 x i8>, <64 x i8>)
-        Unsigned codes, at most 2 unless the vectors are 512 bits wide, and signed bytes.
+        Unsigned codes and signed bytes. AVX2 and NEON want codes whose sum over the pairs is at
+        most 127; the others take any.
 
     """
     if isa.name.startswith('avx512'):
@@ -101,13 +100,13 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
         v16, v8 = ir.VectorType(SHORT, 16), ir.VectorType(INT, 8)
         out = []
         for part in range(2):
-            words = ir.Constant(v16, [0] * 16)
+            words = every(v16, 0)
             for codes, x in pairs:
                 words = builder.add(words, call(
                     builder, 'llvm.x86.avx2.pmadd.ub.sw', v16, _half(builder, codes, part, 2),
                     _half(builder, x, part, 2)))
             out.append(call(builder, 'llvm.x86.avx2.pmadd.wd', v8, words,
-                            ir.Constant(v16, [1] * 16)))
+                            every(v16, 1)))
         return builder.add(total, _join(builder, out))
     if isa.name in ('avxvnni', 'neon'):
         parts = 2 if isa.name == 'avxvnni' else 4
@@ -127,6 +126,13 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
             y = builder.sext(builder.shuffle_vector(x, none, index), INTS)
             total = builder.add(total, builder.mul(c, y))
     return total
+
+
+def _add_dots(builder: ir.IRBuilder, isa: Isa, cell: ir.Value, codes: list[ir.Value],
+              x: list[ir.Value]) -> None:
+    """Add the products of codes and activations to an accumulator."""
+    pairs = list(zip(codes, x, strict=True))
+    builder.store(emit_dots(builder, isa, load(builder, cell, INTS), pairs), cell)
 
 
 def _vpdpbusd(builder: ir.IRBuilder, bits: int, total: ir.Value, codes: ir.Value,
@@ -161,44 +167,17 @@ def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value,
 
     """
     while len(vectors) & (len(vectors) - 1):
-        vectors = [*vectors, ir.Constant(INTS, [0] * LANES)]
+        vectors = [*vectors, every(INTS, 0)]
     step, width = LANES // len(vectors), LANES
-    while width > 1:  # every vector holds segments of `width` lanes still to be summed
-        low = [i for i in range(LANES) if i % width < width // 2]
-        if len(vectors) == 1:
-            swapped = ir.Constant(INTS, [i ^ (width // 2) for i in range(LANES)])
-            vectors = [builder.add(vectors[0], builder.shuffle_vector(
-                vectors[0], vectors[0], swapped))]
-        else:
-            low = [*low, *(LANES + i for i in low)]
-            high = [i + width // 2 for i in low]
-            vectors = [builder.add(
-                builder.shuffle_vector(a, b, ir.Constant(INTS, low)),
-                builder.shuffle_vector(a, b, ir.Constant(INTS, high)))
-                for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    while len(vectors) > 1:
+        vectors = merge(builder, vectors, width)
         width //= 2
-    return vectors[0], step
-
-
-class _Sums:
-    """Accumulators in memory that LLVM promotes to registers."""
-
-    def __init__(self, builder: ir.IRBuilder, count: int) -> None:
-        self._builder = builder
-        self._cells = [cgutils.alloca_once(builder, INTS) for _ in range(count)]
-        for cell in self._cells:
-            builder.store(ir.Constant(INTS, [0] * LANES), cell)
-
-    def get(self, index: int) -> ir.Value:
-        """Return an accumulator."""
-        try:
-            return self._builder.load(self._cells[index], typ=INTS)
-        except TypeError:  # llvmlite before opaque pointers
-            return self._builder.load(self._cells[index])
-
-    def put(self, index: int, value: ir.Value) -> None:
-        """Replace an accumulator."""
-        self._builder.store(value, self._cells[index])
+    total = vectors[0]
+    while width > 1:
+        width //= 2
+        swapped = ir.Constant(INTS, [i ^ width for i in range(LANES)])
+        total = builder.add(total, builder.shuffle_vector(total, total, swapped))
+    return total, step
 
 
 class _Source:
@@ -227,27 +206,27 @@ class _Source:
         """Load a block as bytes: the 2-bit or the 5-bit codes of each 64 columns."""
         builder, raw = self._builder, self.raw(block)
         if self._isa.packing == '2bit':
-            return [builder.and_(builder.lshr(raw, _bytes([2 * f] * 64)) if f else raw,
-                                 _bytes([3] * 64)) for f in range(4)]
+            return [builder.and_(builder.lshr(raw, every(BYTES, 2 * f)) if f else raw,
+                                 every(BYTES, 3)) for f in range(4)]
         here = advance(builder, self._high, builder.mul(block, LONG(16)))
         bits = load(builder, here, ir.VectorType(BYTE, 16))
         bits = builder.shuffle_vector(bits, bits, ir.Constant(
             ir.VectorType(INT, 64), [i % 16 for i in range(64)]))
         out = []
         words = ir.VectorType(SHORT, 32)
-        upper = builder.lshr(builder.bitcast(raw, words), ir.Constant(words, [4] * 32))
+        upper = builder.lshr(builder.bitcast(raw, words), every(words, 4))
         for k, low in enumerate((raw, builder.bitcast(upper, BYTES))):
             # an 8x8 bit matrix for each 8 bytes moves bit 4k + q of quarter q to bit 4
             matrix = [1 << 4 * k + i // 16 if i % 8 == 3 else 0 for i in range(64)]
-            high = call(builder, 'llvm.x86.vgf2p8affineqb.512', BYTES, bits, _bytes(matrix),
-                        ir.Constant(BYTE, 0))
-            out.append(builder.or_(builder.and_(low, _bytes([15] * 64)), high))
+            high = call(builder, 'llvm.x86.vgf2p8affineqb.512', BYTES, bits,
+                        ir.Constant(BYTES, matrix), ir.Constant(BYTE, 0))
+            out.append(builder.or_(builder.and_(low, every(BYTES, 15)), high))
         return out
 
 
-def _digit(builder: ir.IRBuilder, code: ir.Value, digit: int) -> ir.Value:
-    """Look up one trit + 1 of 5-bit codes."""
-    return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, _bytes(_DIGITS[digit]), code)
+def _look_up(builder: ir.IRBuilder, table: list[int], codes: ir.Value) -> ir.Value:
+    """Return the entries of a table of 64 bytes that 64 codes name."""
+    return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, ir.Constant(BYTES, table), codes)
 
 
 def _tokens(builder: ir.IRBuilder, pointers: list[ir.Value], block: ir.Value, isa: Isa
@@ -260,35 +239,33 @@ def _tokens(builder: ir.IRBuilder, pointers: list[ir.Value], block: ir.Value, is
 
 
 def _finish(context: Any, builder: ir.IRBuilder, kind: types.Array, out: ir.Value,
-            places: list[ir.Value], sums: list[ir.Value], total: ir.Value,
-            factor: ir.Value) -> None:
-    """Write sums - total, times the factor where `out` is float, to their places."""
-    vector, step = emit_sums(builder, sums)
-    vector = builder.sub(vector, splat(builder, total))
-    if kind.dtype == types.float32:
-        vector = builder.fmul(builder.sitofp(vector, F32X16), splat(builder, factor))
-    for k, place in enumerate(places):
-        store(builder, builder.extract_element(vector, INT(k * step)),
-              data_pointer(context, builder, kind, out, place))
+            rows: list[ir.Value], sums: list[ir.Value],
+            tokens: tuple[ir.Value, ir.Value, ir.Value]) -> None:
+    """
+    Write sums - total, times the factor where `out` is float, of each row and token.
+
+    The sums go token by token; `tokens` are the tuples totals, factors and starts of a tile.
+    """
+    totals, factors, starts = (cgutils.unpack_tuple(builder, t) for t in tokens)
+    for t, start in enumerate(starts):
+        vector, step = emit_sums(builder, sums[t * len(rows):(t + 1) * len(rows)])
+        vector = builder.sub(vector, splat(builder, totals[t]))
+        if kind.dtype == types.float32:
+            vector = builder.fmul(builder.sitofp(vector, F32X16), splat(builder, factors[t]))
+        for k, row in enumerate(rows):
+            store(builder, builder.extract_element(vector, INT(k * step)),
+                  data_pointer(context, builder, kind, out, builder.add(start, row)))
 
 
-def _scalar(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value,
-            index: ir.Value) -> ir.Value:
-    dtype = FLOAT if kind.dtype == types.float32 else INT
-    return load(builder, data_pointer(context, builder, kind, array, index), dtype)
-
-
-@intrinsic
+@intrinsic(prefer_literal=True)
 def trait(typing, isa, what):
     """Return a constant: 0 rows of a unit, 1 columns of a block, 2 many registers."""
+    i = isa.isa
+    value = (ROWS[i.packing], COLUMNS[i.packing], int(i.many_registers))[what.literal_value]
+
     def generate(context, builder, signature, args):
-        i = signature.args[0].isa
-        values = (ROWS[i.packing], COLUMNS[i.packing], int(i.many_registers))
-        table = ir.Constant(ir.ArrayType(LONG, 3), values)
-        cell = cgutils.alloca_once_value(builder, table)
-        return load(builder, advance(builder, builder.bitcast(cell, BYTE.as_pointer()),
-                                     builder.mul(args[1], LONG(8))), LONG)
-    return types.int64(isa, types.int64), generate
+        return LONG(value)
+    return types.int64(isa, what), generate
 
 
 @intrinsic
@@ -333,7 +310,7 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
         many = len(chosen) * len(places) * high
         # one token: fields stay where they are in the byte and are scaled back at the end
         in_place = isa.packing == '2bit' and len(places) == 1 and isa.name.startswith('avx512')
-        sums = _Sums(builder, many * (4 if in_place else 1))
+        sums = [accumulator(builder, INTS) for _ in range(many * (4 if in_place else 1))]
         sources = [_Source(context, builder, isa, kind[1], (packed, base, blocks, units), u,
                            isa.prefetch or not in_place) for u in chosen]
         tokens = [data_pointer(context, builder, kind[6], x, p) for p in places]
@@ -343,31 +320,24 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
                 if in_place:
                     raw = source.raw(loop.index)
                     for f in range(4):
-                        field = builder.and_(raw, _bytes([3 << 2 * f] * 64))
-                        sums.put(4 * s + f, emit_dots(builder, isa, sums.get(4 * s + f),
-                                                      [(field, ys[0][f])]))
+                        field = builder.and_(raw, every(BYTES, 3 << 2 * f))
+                        _add_dots(builder, isa, sums[4 * s + f], [field], [ys[0][f]])
                     continue
                 codes = source.codes(loop.index)
                 rows = _rows(builder, codes) if high == 3 else [codes]
                 for r, values in enumerate(rows):
                     for t, y in enumerate(ys):
                         k = (t * len(chosen) + s) * high + r
-                        sums.put(k, emit_dots(builder, isa, sums.get(k),
-                                              list(zip(values, y, strict=True))))
-        values = [sums.get(k) for k in range(many * (4 if in_place else 1))]
+                        _add_dots(builder, isa, sums[k], values, y)
+        values = [load(builder, cell, INTS) for cell in sums]
         if in_place:  # multiples of 1, 4, 16, 64: the shifts are exact
             values = [_shifted_sum(builder, values[4 * s:4 * s + 4]) for s in range(len(chosen))]
         elif high == 3:
             for k in range(0, many, 3):
                 values[k:k + 3] = _solved(builder, *values[k:k + 3])
-        per_token = len(chosen) * high
-        for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
-            rows_of = [builder.add(start, builder.add(builder.mul(u, LONG(high)), LONG(r)))
-                       for u in chosen for r in range(high)]
-            _finish(context, builder, kind[10], out, rows_of,
-                    values[t * per_token:(t + 1) * per_token],
-                    cgutils.unpack_tuple(builder, totals)[t],
-                    cgutils.unpack_tuple(builder, factors)[t])
+        rows = [builder.add(builder.mul(u, LONG(high)), LONG(r))
+                for u in chosen for r in range(high)]
+        _finish(context, builder, kind[10], out, rows, values, (totals, factors, starts))
         return context.get_dummy_value()
     return types.void(isa, packed, types.int64, types.int64, types.int64, chosen, x, places,
                       totals, factors, out, starts), generate
@@ -379,17 +349,17 @@ def _rows(builder: ir.IRBuilder, codes: list[ir.Value]) -> list[list[ir.Value]]:
 
     They are the code d0 + 3 d1 + 9 d2 itself, d1 + 4 d2, and of that 4 d2 by a mask.
     """
-    table = _bytes([one + 4 * two for one, two in zip(*_DIGITS[1:], strict=True)])
-    pairs = [call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, c) for c in codes]
-    return [codes, pairs, [builder.and_(p, _bytes([12] * 64)) for p in pairs]]
+    table = [one + 4 * two for one, two in zip(*_DIGITS[1:], strict=True)]
+    pairs = [_look_up(builder, table, c) for c in codes]
+    return [codes, pairs, [builder.and_(p, every(BYTES, 12)) for p in pairs]]
 
 
 def _solved(builder: ir.IRBuilder, code: ir.Value, pair: ir.Value, four: ir.Value
             ) -> list[ir.Value]:
     """Return the sums of d0, d1, d2 from those of what `_rows` returns; exact."""
     def times(value: ir.Value, factor: int) -> ir.Value:
-        return builder.mul(value, ir.Constant(INTS, [factor] * LANES))
-    two = builder.ashr(four, ir.Constant(INTS, [2] * LANES))
+        return builder.mul(value, every(INTS, factor))
+    two = builder.ashr(four, every(INTS, 2))
     one = builder.sub(pair, four)
     return [builder.sub(builder.sub(code, times(one, 3)), times(two, 9)), one, two]
 
@@ -397,8 +367,7 @@ def _solved(builder: ir.IRBuilder, code: ir.Value, pair: ir.Value, four: ir.Valu
 def _shifted_sum(builder: ir.IRBuilder, fields: list[ir.Value]) -> ir.Value:
     total = fields[0]
     for f in (1, 2, 3):
-        shift = ir.Constant(INTS, [2 * f] * LANES)
-        total = builder.add(total, builder.ashr(fields[f], shift))
+        total = builder.add(total, builder.ashr(fields[f], every(INTS, 2 * f)))
     return total
 
 
@@ -414,7 +383,7 @@ def unpack_unit(typing, isa, packed, base, blocks, units, unit, codes, start, st
             to = advance(builder, target, builder.mul(loop.index, LONG(COLUMNS[isa.packing])))
             for k, code in enumerate(source.codes(loop.index)):
                 for r in range(ROWS[isa.packing]):
-                    row = _digit(builder, code, r) if isa.packing == '5bit' else code
+                    row = _look_up(builder, _DIGITS[r], code) if isa.packing == '5bit' else code
                     store(builder, row, advance(builder, advance(
                         builder, to, builder.mul(stride, LONG(r))), 64 * k))
         return context.get_dummy_value()
@@ -455,7 +424,7 @@ def code_tile(typing, isa, codes, stride, blocks, lines, x, places, totals, fact
                   for p in cgutils.unpack_tuple(builder, places)]
         sources = [data_pointer(context, builder, kind[1], codes, builder.mul(line, stride))
                    for line in cgutils.unpack_tuple(builder, lines)]
-        sums = _Sums(builder, len(sources) * len(tokens))
+        sums = [accumulator(builder, INTS) for _ in range(len(sources) * len(tokens))]
         columns = COLUMNS[isa.packing]
         with cgutils.for_range(builder, blocks) as loop:
             ys = _tokens(builder, tokens, loop.index, isa)
@@ -465,15 +434,9 @@ def code_tile(typing, isa, codes, stride, blocks, lines, x, places, totals, fact
                 row = [load(builder, advance(builder, here, 64 * k), BYTES)
                        for k in range(columns // 64)]
                 for t, y in enumerate(ys):
-                    k = t * len(sources) + r
-                    sums.put(k, emit_dots(builder, isa, sums.get(k),
-                                          list(zip(row, y, strict=True))))
-        for t, start in enumerate(cgutils.unpack_tuple(builder, starts)):
-            _finish(context, builder, kind[10], out,
-                    [builder.add(start, r) for r in cgutils.unpack_tuple(builder, rows)],
-                    [sums.get(t * len(sources) + r) for r in range(len(sources))],
-                    cgutils.unpack_tuple(builder, totals)[t],
-                    cgutils.unpack_tuple(builder, factors)[t])
+                    _add_dots(builder, isa, sums[t * len(sources) + r], row, y)
+        _finish(context, builder, kind[10], out, cgutils.unpack_tuple(builder, rows),
+                [load(builder, cell, INTS) for cell in sums], (totals, factors, starts))
         return context.get_dummy_value()
     return types.void(isa, codes, types.int64, types.int64, lines, x, places, totals, factors,
                       rows, out, starts), generate

@@ -108,6 +108,40 @@ def pick_lanes(builder: ir.IRBuilder, vector: ir.Value, first: int, count: int) 
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), index)
 
 
+def every(kind: ir.VectorType, value: float) -> ir.Value:
+    """Return a constant with the same value in every lane."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def accumulator(builder: ir.IRBuilder, kind: ir.VectorType) -> ir.Value:
+    """Return a zeroed cell in memory, for `load` and ``store``; LLVM keeps it in a register."""
+    cell = cgutils.alloca_once(builder, kind)
+    builder.store(every(kind, 0.0 if kind is F32X16 else 0), cell)
+    return cell
+
+
+def merge(builder: ir.IRBuilder, vectors: list[ir.Value], width: int) -> list[ir.Value]:
+    """
+    Add the halves of segments of `width` lanes, and put two int32 vectors into one.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Where to emit.
+    vectors : list of <16 x i32>
+        An even number.
+    width : int
+        Lanes of a segment; half of it in the result, segments in the order of the vectors.
+
+    """
+    low = [i for i in range(LANES) if i % width < width // 2]
+    low = [*low, *(LANES + i for i in low)]
+    high = [i + width // 2 for i in low]
+    return [builder.add(builder.shuffle_vector(a, b, ir.Constant(INTS, low)),
+                        builder.shuffle_vector(a, b, ir.Constant(INTS, high)))
+            for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+
+
 def reduce(builder: ir.IRBuilder, vector: ir.Value, join: Callable) -> ir.Value:
     """Fold halves onto each other until one lane is left: a fixed order on every CPU."""
     width = vector.type.count

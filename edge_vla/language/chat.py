@@ -35,6 +35,7 @@ from edge_vla.language.text_tokenizer import (
     END_OF_TURN,
     folder_of,
     gguf_metadata,
+    outer_tokens,
     TextTokenizer,
 )
 
@@ -167,12 +168,7 @@ def load_chat_template(source: Path | str | Mapping[str, Any]) -> ChatTemplate:
     """
     metadata = source if isinstance(source, Mapping) else gguf_metadata(Path(source))
     if metadata is not None:
-        tokens = metadata.get('tokenizer.ggml.tokens', [])
-        found = {key: metadata.get(f'tokenizer.ggml.{key}_id') for key in ('bos_token',
-                                                                           'eos_token')}
-        names = {key: tokens[i] for key, i in found.items()
-                 if isinstance(i, int) and 0 <= i < len(tokens)}
-        return _template(metadata.get('tokenizer.chat_template'), names)
+        return _template(metadata.get('tokenizer.chat_template'), outer_tokens(metadata))
     folder = folder_of(Path(source))
     config = folder / 'tokenizer_config.json'
     values = read_json(config) if config.exists() else {}

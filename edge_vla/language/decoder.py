@@ -196,10 +196,13 @@ class Decoder:
             np.arange(0, c.head_dim, 2, dtype=np.float32) / np.float32(c.head_dim))
                           .astype(np.float32)).astype(np.float32)
         w = self._model.tensors
+        head_scales = w['head_scales']
+        if head_scales.dtype == np.float16:  # numba takes the bits
+            head_scales = head_scales.view(np.uint16)
         self._weights = bitnet.Weights(
             w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
             w['post_norm'], w['ffn_norm'], w['final_norm'], w['head'].reshape(-1),
-            w['head_scales'].reshape(-1), np.cos(angles), np.sin(angles))
+            head_scales.reshape(-1), np.cos(angles), np.sin(angles))
 
         def zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
             size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -212,7 +215,7 @@ class Decoder:
             zeros(n, 4 * self.cache.rows), zeros(n, 4 * h),
             zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), zeros(t * heads, dtype=np.int8),
             zeros(t * heads, dtype=np.int8), zeros(t * about), zeros(t * about, dtype=np.int32),
-            zeros(c.vocab_size),
+            zeros(0),  # each call brings its own logits
             zeros(phases * team.STRIDE, dtype=np.int64))
 
     def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:
@@ -379,7 +382,7 @@ def read_model(path: Path, settings: DecoderSettings,
         Missing, corrupt, or of another architecture; the message names the tensor.
 
     """
-    packing = best_isa(settings.packing).packing
+    packing = settings.packing if settings.packing != 'auto' else best_isa().packing
     if is_converted(path):
         model = load_model(path)
         if settings.head not in ('auto', model.head):

@@ -14,8 +14,8 @@
 
 """A checkpoint as the kernels want it: packed, padded, the head quantised."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from edge_vla.checkpoints.sources import Source
 from edge_vla.exceptions import CheckpointError
@@ -41,6 +41,8 @@ NORMS = {'input_norm': 'input_layernorm', 'attention_norm': 'self_attn.attn_sub_
 HEADS = ('float32', 'int8', 'int6', 'int4')
 BODY_TAIL = 64  # zero bytes after the last matrix
 _ROWS_AT_ONCE = 2048
+Vector = Callable[[str, int], np.ndarray]  # as Source.vector
+Rows = Callable[[str, tuple[int, int], int, int], np.ndarray]  # as Source.rows
 
 
 def padded(size: int, multiple: int = LANES) -> int:
@@ -93,7 +95,7 @@ class EngineModel:
         if packing == self.packing:
             return self
         out = EngineModel(self.config, packing, self.head, dict(self.tensors))
-        out.tensors['body'] = _new_body(self.config, packing)
+        out.tensors['body'] = aligned(body_size(self.config, packing))
         old = self.tensors['body']
         for (at, rows, columns), (to, _, _) in zip(self.matrices(), out.matrices(), strict=True):
             try:
@@ -118,9 +120,10 @@ class EngineModel:
             out[:d] = dequantise_groups(row, self.tensors[f'{name}_scales'][token])[:d]
 
 
-def _new_body(config: BitNetConfig, packing: str) -> np.ndarray:
+def body_size(config: BitNetConfig, packing: str) -> int:
+    """Return the bytes of all ternary matrices and what follows them."""
     layer = sum(packed_size(packing, *shape) for shape in config.linears().values())
-    return aligned(layer * config.num_hidden_layers + BODY_TAIL)
+    return layer * config.num_hidden_layers + BODY_TAIL
 
 
 def aligned(size: int) -> np.ndarray:
@@ -136,23 +139,28 @@ def head_width(config: BitNetConfig, head: str) -> int:
     return padded(config.hidden_size, multiple)
 
 
-def _table(source: Source, name: str, config: BitNetConfig, head: str
+def table_arrays(config: BitNetConfig, head: str) -> tuple[
+        tuple[tuple[int, ...], str], tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of the rows of a head or embedding, and of their scales."""
+    v, width = config.vocab_size, head_width(config, head)
+    if head == 'float32':
+        return ((v, width), 'f4'), ((v, 1), 'f4')
+    if head == 'int8':
+        return ((v, width), 'u1'), ((v,), 'f4')
+    return ((v, width * int(head[3:]) // 8), 'u1'), ((v, width // GROUP), 'f2')
+
+
+def _table(rows_of: Rows, name: str, config: BitNetConfig, head: str
            ) -> tuple[np.ndarray, np.ndarray]:
     """Read an embedding in slices and quantise it: (rows, scales)."""
-    v, d = config.vocab_size, config.hidden_size
-    width = head_width(config, head)
-    kinds: dict[str, Any] = {'float32': ((v, width), np.float32, (v, 1), np.float32),
-                             'int8': ((v, width), np.uint8, (v,), np.float32),
-                             'int6': ((v, width * 3 // 4), np.uint8, (v, width // GROUP),
-                                      np.uint16),
-                             'int4': ((v, width // 2), np.uint8, (v, width // GROUP), np.uint16)}
-    shape, dtype, scale_shape, scale_dtype = kinds[head]
+    v, d, width = config.vocab_size, config.hidden_size, head_width(config, head)
+    (shape, dtype), (scale_shape, scale_dtype) = table_arrays(config, head)
     rows = aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
     scales = np.ones(scale_shape, scale_dtype)
     for start in range(0, v, _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, v)
         part = np.zeros((stop - start, width), np.float32)
-        part[:, :d] = source.rows(name, (v, d), start, stop)
+        part[:, :d] = rows_of(name, (v, d), start, stop)
         if head == 'float32':
             rows[start:stop] = part
         elif head == 'int8':
@@ -183,30 +191,34 @@ def build(source: Source, config: BitNetConfig, packing: str, head: str) -> Engi
         A tensor is missing, misshapen or corrupt; the message names it.
 
     """
-    layers, names = config.num_hidden_layers, list(config.linears())
-    model = EngineModel(config, packing, head, {})
-    body, scales = _new_body(config, packing), np.zeros((layers, len(names)), np.float32)
-    norms = {key: np.zeros((layers, padded(config.norms()[name])), np.float32)
-             for key, name in NORMS.items()}
+    model, names = EngineModel(config, packing, head, {}), list(config.linears())
+    body = aligned(body_size(config, packing))
+    scales = np.zeros((config.num_hidden_layers, len(names)), np.float32)
     for k, (at, rows, columns) in enumerate(model.matrices()):
         i, j = divmod(k, len(names))
         trits, scales[i, j] = source.trits(f'model.layers.{i}.{names[j]}', rows, columns)
         pack_matrix(packing, trits, body[at:at + packed_size(packing, rows, columns)])
+    model.tensors = {'body': body, 'scales': scales, **_floats(
+        config, head, source.vector, source.rows)}
+    return model
+
+
+def _floats(config: BitNetConfig, head: str, vector: Vector, rows_of: Rows
+            ) -> dict[str, np.ndarray]:
+    """Return norms, head and embedding, by what returns a vector and some rows of a matrix."""
+    out = {}
     for key, name in NORMS.items():
         size = config.norms()[name]
-        for i in range(layers):
-            norms[key][i, :size] = source.vector(f'model.layers.{i}.{name}', size)
-    final = np.zeros(padded(config.hidden_size), np.float32)
-    final[:config.hidden_size] = source.vector('model.norm', config.hidden_size)
-    model.tensors = {'body': body, 'scales': scales, **norms, 'final_norm': final}
-    table = 'model.embed_tokens'
-    if not config.tie_word_embeddings:
-        rows, row_scales = _table(source, table, config, head)
-        model.tensors |= {'embedding': rows, 'embedding_scales': row_scales}
-        table = 'lm_head'
-    rows, row_scales = _table(source, table, config, head)
-    model.tensors |= {'head': rows, 'head_scales': row_scales}
-    return model
+        out[key] = np.zeros((config.num_hidden_layers, padded(size)), np.float32)
+        for i in range(config.num_hidden_layers):
+            out[key][i, :size] = vector(f'model.layers.{i}.{name}', size)
+    out['final_norm'] = np.zeros(padded(config.hidden_size), np.float32)
+    out['final_norm'][:config.hidden_size] = vector('model.norm', config.hidden_size)
+    tables = {'head': 'model.embed_tokens'} if config.tie_word_embeddings else {
+        'embedding': 'model.embed_tokens', 'head': 'lm_head'}
+    for key, name in tables.items():
+        out[key], out[f'{key}_scales'] = _table(rows_of, name, config, head)
+    return out
 
 
 def random_model(config: BitNetConfig, packing: str, head: str, seed: int = 0) -> EngineModel:
@@ -216,9 +228,8 @@ def random_model(config: BitNetConfig, packing: str, head: str, seed: int = 0) -
     Trits are uniform, scales keep activations of ordinary size.
     """
     rng = np.random.default_rng(seed)
-    layers = config.num_hidden_layers
     model = EngineModel(config, packing, head, {})
-    body = _new_body(config, packing)
+    body = aligned(body_size(config, packing))
     done: dict[tuple[int, int], np.ndarray] = {}
     for at, rows, columns in model.matrices():
         size = packed_size(packing, rows, columns)
@@ -227,26 +238,16 @@ def random_model(config: BitNetConfig, packing: str, head: str, seed: int = 0) -
             trits = rng.integers(-1, 2, (rows, columns), dtype=np.int8)
             pack_matrix(packing, trits, done[rows, columns])
         body[at:at + size] = done[rows, columns]
-    columns = np.array([shape[1] for shape in config.linears().values()], np.float32)
-    scales = np.tile(np.sqrt(1.5 / columns), (layers, 1)).astype(np.float32)
-    norms = {key: np.zeros((layers, padded(config.norms()[name])), np.float32)
-             for key, name in NORMS.items()}
-    for key, name in NORMS.items():
-        norms[key][:, :config.norms()[name]] = 1
-    final = np.zeros(padded(config.hidden_size), np.float32)
-    final[:config.hidden_size] = 1
+    inputs = np.array([shape[1] for shape in config.linears().values()], np.float32)
+    scales = np.tile(np.sqrt(1.5 / inputs), (config.num_hidden_layers, 1)).astype(np.float32)
     drawn = rng.normal(0, .02, (_ROWS_AT_ONCE, config.hidden_size)).astype(np.float32)
 
-    class Repeated:
-        """An embedding made of one block again and again, each row times another sign."""
+    def ones(name: str, size: int) -> np.ndarray:
+        return np.ones(size, np.float32)
 
-        def rows(self, name: str, shape: tuple[int, int], start: int = 0,
-                 stop: int | None = None) -> np.ndarray:
-            signs = rng.choice(np.float32([-1, 1]), shape[1])
-            return drawn[:(stop or shape[0]) - start] * signs
-    model.tensors = {'body': body, 'scales': scales, **norms, 'final_norm': final}
-    rows, row_scales = _table(Repeated(), '', config, head)  # type: ignore[arg-type]
-    model.tensors |= {'head': rows, 'head_scales': row_scales}
+    def repeated(name: str, shape: tuple[int, int], start: int, stop: int) -> np.ndarray:
+        return drawn[:stop - start] * rng.choice(np.float32([-1, 1]), shape[1])
+    model.tensors = {'body': body, 'scales': scales, **_floats(config, head, ones, repeated)}
     return model
 
 

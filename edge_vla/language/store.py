@@ -27,12 +27,22 @@ import zlib
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.exceptions import CheckpointError
-from edge_vla.kernels.head import GROUP
-from edge_vla.kernels.ternary_layout import packed_size
 from edge_vla.kernels.ternary_tiles import COLUMNS
 from edge_vla.language.config import BitNetConfig
-from edge_vla.language.engine import BODY_TAIL, EngineModel, head_width, HEADS, NORMS, padded
-from edge_vla.language.text_tokenizer import gguf_metadata, tokenizer_json
+from edge_vla.language.engine import (
+    body_size,
+    EngineModel,
+    HEADS,
+    NORMS,
+    padded,
+    table_arrays,
+)
+from edge_vla.language.text_tokenizer import (
+    folder_of,
+    gguf_metadata,
+    outer_tokens,
+    tokenizer_json,
+)
 import numpy as np
 
 FILE = 'decoder.safetensors'
@@ -73,12 +83,11 @@ def save_model(model: EngineModel, folder: Path, companions: Path | None = None)
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f'{folder}: is a file; name a folder to write')
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: array.view(np.float16) if array.dtype == np.uint16 else array
-               for name, array in model.tensors.items()}
-    sums = {name: f'{zlib.crc32(np.ascontiguousarray(a)):08x}' for name, a in tensors.items()}
+    sums = {name: f'{zlib.crc32(np.ascontiguousarray(a)):08x}'
+            for name, a in model.tensors.items()}
     path = folder / FILE
     partial = path.with_suffix('.partial')
-    write_safetensors(partial, tensors, {
+    write_safetensors(partial, model.tensors, {
         'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
         'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
     partial.replace(path)  # a file under its name is whole
@@ -89,15 +98,13 @@ def save_model(model: EngineModel, folder: Path, companions: Path | None = None)
 
 def _copy_companions(source: Path, folder: Path) -> None:
     """Copy the tokenizer's files, or write what a GGUF file says about it."""
-    metadata = gguf_metadata(source)
+    metadata, here = gguf_metadata(source), folder_of(source)
     if metadata is None:
-        for name in COMPANIONS:
-            if (source / name).exists():
-                shutil.copyfile(source / name, folder / name)
+        for name in COMPANIONS if here.resolve() != folder.resolve() else ():
+            if (here / name).exists():
+                shutil.copyfile(here / name, folder / name)
     elif 'tokenizer.ggml.tokens' in metadata:
-        tokens = metadata['tokenizer.ggml.tokens']
-        values = {key: tokens[metadata[f'tokenizer.ggml.{key}_id']]
-                  for key in ('bos_token', 'eos_token') if f'tokenizer.ggml.{key}_id' in metadata}
+        values = outer_tokens(metadata)
         if 'tokenizer.chat_template' in metadata:
             values['chat_template'] = metadata['tokenizer.chat_template']
         for name, content in (('tokenizer.json', tokenizer_json(metadata, str(source))),
@@ -143,24 +150,18 @@ def load_model(path: Path) -> EngineModel:
         if found[name] != sums[name]:
             raise CheckpointError(f'{path}: tensor {name!r} does not match its checksum: the file '
                                   'is corrupt, convert the original again')
-    tensors = {name: array.view(np.uint16) if array.dtype == np.float16 else array
-               for name, array in tensors.items()}
     return EngineModel(config, packing, head, tensors)
 
 
 def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: BitNetConfig, packing: str,
                   head: str) -> None:
-    layers, width, v = c.num_hidden_layers, head_width(c, head), c.vocab_size
-    body = layers * sum(packed_size(packing, *s) for s in c.linears().values()) + BODY_TAIL
-    table = {'float32': ((v, width), 'f4', (v, 1), 'f4'), 'int8': ((v, width), 'u1', (v,), 'f4'),
-             'int6': ((v, width * 3 // 4), 'u1', (v, width // GROUP), 'f2'),
-             'int4': ((v, width // 2), 'u1', (v, width // GROUP), 'f2')}[head]
+    layers = c.num_hidden_layers
     want: dict[str, tuple[tuple[int, ...], str]] = {
-        'body': ((body,), 'u1'), 'scales': ((layers, len(c.linears())), 'f4'),
+        'body': ((body_size(c, packing),), 'u1'), 'scales': ((layers, len(c.linears())), 'f4'),
         'final_norm': ((padded(c.hidden_size),), 'f4'),
         **{key: ((layers, padded(c.norms()[name])), 'f4') for key, name in NORMS.items()}}
     for name in ('head',) if c.tie_word_embeddings else ('head', 'embedding'):
-        want |= {name: table[:2], f'{name}_scales': table[2:]}
+        want[name], want[f'{name}_scales'] = table_arrays(c, head)
     for name, (shape, kind) in want.items():
         if name not in tensors:
             raise CheckpointError(f'{path}: has no tensor {name!r}')

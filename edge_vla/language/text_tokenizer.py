@@ -230,6 +230,14 @@ def gguf_metadata(path: Path) -> dict[str, Any] | None:
     return GgufFile(path).metadata if path.suffix == '.gguf' and path.is_file() else None
 
 
+def outer_tokens(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the first and last token of a GGUF file, as tokenizer_config.json."""
+    tokens = metadata.get('tokenizer.ggml.tokens', [])
+    found = {key: metadata.get(f'tokenizer.ggml.{key}_id') for key in ('bos_token', 'eos_token')}
+    return {key: tokens[i] for key, i in found.items()
+            if isinstance(i, int) and 0 <= i < len(tokens)}
+
+
 def tokenizer_json(metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     Return the tokenizer.json of LLaMA 3's tokenizer in a GGUF file.
