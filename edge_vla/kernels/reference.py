@@ -15,6 +15,8 @@
 
 """NumPy oracles of the kernels: short, obvious, in float64, never used in flight."""
 
+import math
+
 import numpy as np
 
 
@@ -92,15 +94,70 @@ def convolve3x3(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int
     return out + x if residual else out
 
 
-def cfc_step(x: np.ndarray, h: np.ndarray, dt: float, backbone: tuple[np.ndarray, np.ndarray],
-             heads: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Advance a CfC state (default mode); return it and the two states it blends."""
-    z = 1.7159 * np.tanh(.666 * (np.concatenate([x, h]) @ backbone[0] + backbone[1]))
-    ff1, ff2, a, b = np.split(z @ heads[0] + heads[1], 4)
+def _sigmoid(x: np.ndarray) -> np.ndarray:
     with np.errstate(over='ignore'):
-        gate = 1 / (1 + np.exp(-(a * dt + b)))
+        return 1 / (1 + np.exp(-x))
+
+
+_ACTIVATIONS = {
+    'lecun_tanh': lambda x: 1.7159 * np.tanh(.666 * x),
+    'relu': lambda x: np.maximum(x, 0),
+    'tanh': np.tanh,
+    'silu': lambda x: x * _sigmoid(x),
+    'gelu': lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2}
+
+
+def cfc_step(x: np.ndarray, h: np.ndarray, dt: float, backbone: tuple[np.ndarray, ...],
+             heads: tuple[np.ndarray, ...], mode: str = 'default',
+             activation: str = 'lecun_tanh') -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Advance a CfC state; return it and the two values it lies between or tends to.
+
+    `backbone` is weight, bias, weight, bias...; `heads` is weight and bias of ff1, ff2, time_a and
+    time_b side by side, in pure mode of ff1, followed by w_tau and A.
+    """
+    z = np.concatenate([x, h]).astype(np.float64)
+    for weight, bias in zip(backbone[::2], backbone[1::2], strict=True):
+        z = _ACTIVATIONS[activation](z @ weight + bias)
+    pre = z @ heads[0] + heads[1]
+    if mode == 'pure':
+        tau, a = heads[2:]
+        return a - a * np.exp(-dt * (np.abs(tau) + np.abs(pre))) * pre, a * (1 - pre), a
+    ff1, ff2, time_a, time_b = np.split(pre, 4)
+    gate = _sigmoid(time_a * dt + time_b)
     ff1, ff2 = np.tanh(ff1), np.tanh(ff2)
-    return ff1 * (1 - gate) + gate * ff2, ff1, ff2
+    return (ff1 + gate * ff2 if mode == 'no_gate' else ff1 * (1 - gate) + gate * ff2), ff1, ff2
+
+
+def lstm_step(x: np.ndarray, h: np.ndarray, c: np.ndarray, weight: np.ndarray,
+              bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Advance hidden and cell state of an LSTM; `weight` is [I + U, 4 U]."""
+    a, i, f, o = np.split(np.concatenate([x, h]).astype(np.float64) @ weight + bias, 4)
+    c = c * _sigmoid(f + 1) + np.tanh(a) * _sigmoid(i)
+    return np.tanh(c) * _sigmoid(o), c
+
+
+def ltc_step(u: np.ndarray, v: np.ndarray, dt: float, unfolds: int, sensory: np.ndarray,
+             synapses: np.ndarray, membrane: np.ndarray) -> np.ndarray:
+    """
+    Advance LTC potentials [U] under mapped inputs [I].
+
+    `sensory` [4, I, U] and `synapses` [4, U, U] are mu, sigma, w (0 where there is no synapse) and
+    erev; `membrane` [3, U] is cm, gleak and vleak.
+    """
+    def conduct(pre: np.ndarray, mu: np.ndarray, sigma: np.ndarray, w: np.ndarray,
+                erev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        g = w * _sigmoid(sigma * (pre[:, None] - mu))
+        return (g * erev).sum(0), g.sum(0)
+
+    cm, gleak, vleak = membrane.astype(np.float64)
+    current, conductance = conduct(u, *sensory)
+    v = v.astype(np.float64)
+    for _ in range(unfolds):
+        i, g = conduct(v, *synapses)
+        rate = cm / (dt / unfolds)
+        v = (rate * v + gleak * vleak + i + current) / (rate + gleak + g + conductance + 1e-8)
+    return v
 
 
 def ground(hidden: np.ndarray, scale: np.ndarray, shift: np.ndarray, score: np.ndarray,
