@@ -23,9 +23,11 @@ reference page are derived from these fields, so they cannot disagree.
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_vla.exceptions import ConfigError
+import yaml
 
 T = TypeVar('T')
 
@@ -75,6 +77,23 @@ class PipelineConfig:
 
 
 @dataclass(frozen=True)
+class AdaptationConfig:
+    """Online adaptation of the command to what wind and faults do to the vehicle."""
+
+    enabled: bool = setting(True, 'adapt the command to the measured velocity', dynamic=True)
+    rate: float = setting(1.0, 'how fast the parameters may move, relative to the tuned speed',
+                          '', 0.0, 4.0, dynamic=True)
+    leak: float = setting(0.05, 'rate at which unused parameters fade', '1/s', 0.001, 2.0,
+                          dynamic=True)
+    max_compensation: float = setting(3.0, 'largest change of the velocity command', 'm/s', 0.0,
+                                      10.0, dynamic=True)
+    max_compensation_rate: float = setting(6.0, 'slew limit of that change', 'm/s^2', 0.1, 50.0,
+                                           dynamic=True)
+    off_time: float = setting(5.0, 'after a revert stay off this long, then twice as long', 's',
+                              0.5, 60.0, dynamic=True)
+
+
+@dataclass(frozen=True)
 class NodeConfig:
     """How vla_node runs."""
 
@@ -117,6 +136,7 @@ class VlaNodeConfig:
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
 
 
@@ -232,7 +252,36 @@ def _parse_bool(text: str) -> bool:
     raise argparse.ArgumentTypeError(f'{text!r} is not a truth value (true or false)')
 
 
-def from_arguments(cls: type[T], args: argparse.Namespace) -> T:
-    """Collect what ``add_arguments`` parsed."""
+def from_arguments(cls: type[T], args: argparse.Namespace, file: Path | None = None) -> T:
+    """
+    Collect what ``add_arguments`` parsed, over the values of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not a mapping, or holds an unknown or wrong setting.
+
+    """
+    values = read_yaml(file) if file is not None else {}
     given = vars(args)
-    return build(cls, {s.name: given[s.name] for s in settings_of(cls) if s.name in given})
+    return build(cls, values | {s.name: given[s.name] for s in settings_of(cls)
+                                if s.name in given})
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """
+    Read a YAML mapping as dotted names.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or is not a mapping.
+
+    """
+    try:
+        tree = yaml.safe_load(file.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f'{file} cannot be read: {error}') from error
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f'{file} holds no settings: expected lines of "name: value"')
+    return flatten(tree)
