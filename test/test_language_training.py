@@ -19,8 +19,9 @@ from pathlib import Path
 
 from edge_vla.language.decoder import load_decoder
 from edge_vla.language.head import LanguageHead
-from edge_vla.language.plan import Plan
+from edge_vla.language.plan import ANY, next_words, Plan, THEN, UNSEEN_PAIRS
 from edge_vla.language.tokenizer import Tokenizer
+from edge_vla.sim.instructions import mentioned_objects
 import numpy as np
 import pytest
 
@@ -101,7 +102,8 @@ def test_the_baseline_is_not_quantised(tmp_path: Path, tokenizer_file: Path) -> 
 
 
 def test_gradients_reach_every_weight(tokenizer_file: Path) -> None:
-    batches = language.Batches(Tokenizer.load(tokenizer_file), np.random.default_rng(0))
+    batches = language.Batches(Tokenizer.load(tokenizer_file), np.random.default_rng(0),
+                               language.shares(RECIPE))
     ids, weight, starts, plans = batches.draw(16, 'train')
     config = language.BitNetConfig(
         hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
@@ -114,9 +116,66 @@ def test_gradients_reach_every_weight(tokenizer_file: Path) -> None:
         assert p.grad is not None and p.grad.abs().sum() > 0, name
     # what is predicted after <plan> is the plan, and nothing after it counts
     tokens = Tokenizer.load(tokenizer_file).special
-    for row, w, start, plan in zip(ids, weight, starts, plans, strict=True):
-        words = [plan.verb] if plan.verb == 'hover' else [plan.verb, plan.colour, plan.shape]
-        end = int(start) + len(words) + 1
-        assert row[start:end].tolist() == [tokens[f'<{x}>'] for x in (*words, 'eos')]
+    for row, w, start, planned in zip(ids, weight, starts, plans, strict=True):
+        words = language.plan_words(planned)
+        end = int(start) + len(words)
+        assert row[start:end].tolist() == [tokens[f'<{x}>'] for x in words]
         assert (w[start:end] == 1).all() and (w[end:] == 0).all() and w[0] == 0
-        assert isinstance(plan, Plan)
+        assert all(isinstance(plan, Plan) for plan in planned)
+
+
+def objects(plans: list[Plan]) -> set[tuple[str, str]]:
+    return {(p.colour, p.shape) for p in plans} | {(p.anchor_colour, p.anchor_shape)
+                                                   for p in plans}
+
+
+def test_the_unseen_pairs_are_never_trained_on() -> None:
+    rng = np.random.default_rng(0)
+    for kind in language.KINDS[:5]:
+        read = []
+        for _ in range(1500):
+            text, plans = language.sample(rng, 'train', kind)
+            assert not objects(plans) & set(UNSEEN_PAIRS)
+            read.append(bool(set(mentioned_objects(text)) & set(UNSEEN_PAIRS)))
+        # the rules may take two objects named in part for one
+        assert np.mean(read) < (.001 if kind == 'single' else .02), kind
+    for _ in range(50):
+        text, plans = language.sample(rng, 'held_out', 'unseen')
+        assert objects(plans) & set(UNSEEN_PAIRS)
+
+
+@pytest.mark.parametrize('kind', language.KINDS)
+def test_every_target_is_in_the_grammar(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    for split in ('train', 'held_out'):
+        for _ in range(500):
+            text, plans = language.sample(rng, split, kind)
+            said: list[str] = []
+            steps = 0
+            for word in language.plan_words(plans):
+                assert word in next_words(said, steps) or 'unknown' in said, (text, plans)
+                said, steps = ([], steps + 1) if word == THEN else ([*said, word], steps)
+            assert all(p.relation == 'none' or ANY in (p.colour, p.shape) for p in plans)
+            assert (len(plans) > 1) is (kind in ('mission', 'two steps'))
+
+
+def test_readings_are_of_exact_plans() -> None:
+    words = 'go any box left red any then land eos'.split()
+    ids = {token: k for k, token in enumerate(language.special_tokens())}
+    plans = [Plan('go', ANY, 'box', 'left', 'red', ANY), Plan('land')]
+    logits = torch.zeros(len(words), len(ids))
+    for k, word in enumerate(words):
+        logits[k, ids[f'<{word}>']] = 1
+        logits[k, ids['<bos>']] = 9  # what the grammar does not allow does not count
+    assert language.read_right(logits, plans, ids)
+    logits[4, ids['<blue>']] = 2
+    assert not language.read_right(logits, plans, ids)
+
+
+def test_a_recipe_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(language, 'train', lambda recipe, out: given.append(recipe))
+    shipped = Path(__file__).parents[1] / 'config' / 'train' / 'language.yaml'
+    language.main(['--config', str(shipped), '--out', str(tmp_path), '--steps', '7'])
+    language.main(['--out', str(tmp_path), '--steps', '7'])
+    assert given[0] == given[1] and given[0].steps == 7

@@ -20,17 +20,35 @@ import threading
 from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.decoder import Decoder, load_decoder
-from edge_vla.language.plan import COLOURS, Plan, SHAPES, SLOTS, VERBS
+from edge_vla.language.plan import (
+    ALL_VERBS,
+    ANY,
+    COLOURS,
+    CONTEXT_SIZE,
+    END as LAST,
+    MAX_STEPS,
+    MOVING,
+    next_words,
+    Plan,
+    RELATIONS,
+    SHAPES,
+    Step,
+    THEN,
+    VERBS,
+)
 from edge_vla.language.tokenizer import Tokenizer
 import numpy as np
 
 LONGEST = 400  # characters
-BEGIN, PLAN, END = '<bos>', '<plan>', '<eos>'
+BEGIN, PLAN, END = '<bos>', '<plan>', f'<{LAST}>'
+LONGEST_PLAN = 7 * MAX_STEPS  # tokens: six of a step and what joins it
+Choice = dict[str, float]  # the words allowed at one place and their probabilities
 
 
 def special_tokens() -> list[str]:
-    """Return the special tokens in id order: frame of the sequence, then every slot word."""
-    return [BEGIN, PLAN, END, *(f'<{word}>' for slot in SLOTS for word in slot)]
+    """Return the special tokens in id order: frame of the sequence, then every plan word."""
+    words = (*ALL_VERBS, *COLOURS, *SHAPES, ANY, *RELATIONS[1:], THEN)
+    return [BEGIN, PLAN, END, *(f'<{word}>' for word in words)]
 
 
 def canonical(instruction: str) -> str:
@@ -43,7 +61,8 @@ class LanguageHead:
     Reads instructions with a BitNet decoder.
 
     The decoder continues ``<bos> instruction <plan>`` under the plan grammar, one token per
-    slot. The probabilities of the allowed tokens, side by side, are the context vector.
+    word. The probabilities of the allowed verbs, colours and shapes of a step, side by side,
+    are its context vector.
 
     Parameters
     ----------
@@ -66,7 +85,7 @@ class LanguageHead:
                                   f'{decoder.config.vocab_size}: they do not belong together')
         self._decoder, self._tokenizer = decoder, tokenizer
         self._begin, self._plan = tokenizer.special[BEGIN], tokenizer.special[PLAN]
-        self._slots = [np.array([tokenizer.special[f'<{w}>'] for w in slot]) for slot in SLOTS]
+        self._word = {token[1:-1]: tokenizer.special[token] for token in special_tokens()}
         self._lock = threading.Lock()
 
     @classmethod
@@ -94,40 +113,49 @@ class LanguageHead:
             raise InstructionError(f'the instruction has {len(instruction)} characters, at most '
                                    f'{LONGEST} can be read')
         ids = self._tokenizer.encode(canonical(instruction))
-        room = self._decoder.cache.capacity - 2 - len(SLOTS)
+        room = self._decoder.cache.capacity - 2 - LONGEST_PLAN
         if len(ids) > room:
             raise InstructionError(f'the instruction has {len(ids)} tokens, at most {room} can be '
                                    'read')
         with self._lock:
-            chosen, probabilities = self._decode(ids)
-        return self._context(instruction, chosen, probabilities)
+            steps = self._decode(ids)
+        return Context(steps[0].vector, ', then '.join(step.plan.text() for step in steps),
+                       instruction, min(step.confidence for step in steps), steps)
 
-    def _decode(self, ids: list[int]) -> tuple[list[int], list[np.ndarray]]:
-        """
-        Continue the instruction under the grammar; greedy, with each slot's probabilities.
-
-        The object is read after the likeliest flight even where to hover is likelier: after
-        'hover' there is no object, and its slots only count as far as a flight is likely.
-        """
+    def _decode(self, ids: list[int]) -> tuple[Step, ...]:
+        """Continue the instruction under the grammar, greedily."""
         self._decoder.cache.truncate(0)
         logits = self._decoder.forward([self._begin, *ids, self._plan])
-        chosen, probabilities, said = [], [], 0
-        for k, allowed in enumerate(self._slots):
-            if k:
-                logits = self._decoder.forward([int(self._slots[k - 1][said])])
-            x = logits[allowed].astype(np.float64)
+        steps: list[Step] = []
+        said: list[str] = []
+        choices: list[Choice] = []
+        while True:
+            allowed = next_words(said, len(steps))
+            x = logits[[self._word[word] for word in allowed]].astype(np.float64)
             p = np.exp(x - x.max())
-            probabilities.append(p / p.sum())
-            chosen.append(int(p.argmax()))
-            said = chosen[-1] if k else int(p[:VERBS.index('hover')].argmax())
-        return chosen, probabilities
+            p /= p.sum()
+            word = allowed[int(p.argmax())]
+            choices.append(dict(zip(allowed, p.tolist(), strict=True)))
+            if word == 'unknown':  # a half understood instruction is not understood
+                return (_step([word], choices),)
+            if word in (THEN, LAST):
+                steps.append(_step(said, choices))
+                said, choices = [], []
+            else:
+                said.append(word)
+            if word == LAST:
+                return tuple(steps)
+            logits = self._decoder.forward([self._word[word]])
 
-    @staticmethod
-    def _context(instruction: str, chosen: list[int], probabilities: list[np.ndarray]) -> Context:
-        plan = Plan(VERBS[chosen[0]], COLOURS[chosen[1]], SHAPES[chosen[2]])
-        moving = 1 - probabilities[0][VERBS.index('hover')]
-        vector = np.concatenate([probabilities[0], probabilities[1] * moving,
-                                 probabilities[2] * moving]).astype(np.float32)
-        used = probabilities[:1] if plan.verb == 'hover' else probabilities
-        confidence = float(np.prod([p.max() for p in used]))
-        return Context(vector, plan.text(), instruction, confidence)
+
+def _step(said: list[str], choices: list[Choice]) -> Step:
+    """Make a step of its words and of all that could have been said."""
+    vector = np.zeros(CONTEXT_SIZE)
+    for verb, p in choices[0].items():
+        vector[VERBS.index(verb if verb in MOVING else 'hover')] += p
+    if said[0] in MOVING:
+        moving = 1 - vector[VERBS.index('hover')]
+        slots = zip((*COLOURS, *SHAPES), (1,) * len(COLOURS) + (2,) * len(SHAPES), strict=True)
+        vector[len(VERBS):] = [choices[k].get(word, 0) * moving for word, k in slots]
+    confidence = float(np.prod([max(choice.values()) for choice in choices]))
+    return Step(Plan(*said), vector.astype(np.float32), confidence)

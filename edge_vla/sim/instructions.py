@@ -12,28 +12,32 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 Instructions in plain English and the plans they stand for.
 
-`sample_instruction` writes one, composed of an object, a verb phrase, a direction, politeness
-and asides; `reference_plan` reads known wording by rules. The pilot never uses either: it has
-only its language head. Directions follow the commands: orbit_left is clockwise seen from above.
+`sample_instruction` writes one step, composed of an object, a verb phrase, a direction,
+politeness and asides; `sample_mission` links several. Directions follow the commands:
+orbit_left is clockwise seen from above.
 """
 
 from collections.abc import Sequence
 import re
 
-from edge_vla.language.plan import COLOURS, Plan
-from edge_vla.sim import wording as w
+from edge_vla.language.plan import ANCHORED, ANY, COLOURS, MAX_STEPS, MOVING, Plan
+from edge_vla.sim import wording as w, wording_steps as ws
+from edge_vla.sim.reference import mentioned_objects, reference_plan
 import numpy as np
 
+__all__ = ['SPLITS', 'mentioned_objects', 'reference_plan', 'sample_instruction',
+           'sample_mission']
 SPLITS = ('train', 'held_out')
-_VERB_PHRASES = {'go': w.GO, 'search': w.SEARCH, 'orbit': w.ORBIT, 'stop': w.STOP, 'chat': w.CHAT}
+_VERB_PHRASES = {'go': w.GO, 'search': w.SEARCH, 'orbit': w.ORBIT}
 _STATEMENTS = {'go': w.GO_STATEMENTS, 'search': w.SEARCH_STATEMENTS, 'orbit': w.ORBIT_STATEMENTS}
 # an unknown word before these: they tell the verb
 _LINKS = ('to', 'towards', 'near', 'around', 'for', 'round', 'toward', 'at', 'out')
-_DOUBLED = ('stop', 'get', 'run', 'spin', 'sit', 'spot', 'nip', 'zip', 'let')
+_DOUBLED = ('stop', 'get', 'run', 'spin', 'sit', 'spot', 'nip', 'zip', 'let', 'set', 'put')
+# between two steps of which the second only names another object
+_BRIEF = (' and then ', ', then ', ' then ', ' and ', ', and then ', '. then ', ', ', ', and ')
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
@@ -49,18 +53,59 @@ def _gerund(phrase: str) -> str:
     return f'{verb}ing {rest}'.strip()
 
 
-def _object(rng: np.random.Generator, plan: Plan) -> str:
-    return _pick(rng, w.OBJECTS).format(c=_pick(rng, w.COLOURS[plan.colour]),
-                                        s=_pick(rng, w.SHAPES[plan.shape]), z=_pick(rng, w.SIZES))
+def _family(verb: str) -> str:
+    return 'orbit' if verb.startswith('orbit') else verb
+
+
+def _partial(plan: Plan) -> bool:
+    return ANY in (plan.colour, plan.shape)
+
+
+# --- objects ---------------------------------------------------------------------------------
+
+def _named(rng: np.random.Generator, colour: str, shape: str) -> str:
+    """Name an object as far as it is known."""
+    words = {'c': '', 's': '', 'n': _pick(rng, w.NOTHING)}
+    if colour != ANY:
+        words['c'] = _pick(rng, w.COLOURS[colour])
+    if shape != ANY:
+        words['s'] = _pick(rng, w.SHAPES[shape])
+    if ANY not in (colour, shape):
+        return _pick(rng, w.OBJECTS).format(z=_pick(rng, w.SIZES), **words)
+    templates = ws.OPEN if colour == shape else ws.SHAPE_ONLY if colour == ANY else ws.COLOUR_ONLY
+    return _pick(rng, templates).format(z=_pick(rng, ws.SIZES), **words)
+
+
+def _relation(rng: np.random.Generator, relation: str, held: bool) -> str:
+    phrases = (ws.ANCHORED_HELD if held else ws.ANCHORED)[relation]
+    return f'{_pick(rng, ws.RELATION_OPENERS)} {_pick(rng, phrases)}'.strip()
+
+
+def _object(rng: np.random.Generator, plan: Plan, held: bool) -> str:
+    """Name the object of a plan, with its relation."""
+    if plan.relation == 'none' or not _partial(plan):
+        return _named(rng, plan.colour, plan.shape)
+    if plan.relation in ANCHORED:
+        anchor = _named(rng, plan.anchor_colour, plan.anchor_shape)
+        return (f'{_named(rng, plan.colour, plan.shape)} {_relation(rng, plan.relation, held)} '
+                f'{anchor}')
+    if plan.shape != ANY:
+        noun = _pick(rng, w.SHAPES[plan.shape])
+    else:
+        noun = _pick(rng, w.NOTHING)
+        if plan.colour != ANY:
+            noun = f'{_pick(rng, w.COLOURS[plan.colour])} {noun}'
+    phrases = (ws.SUPERLATIVE_HELD if held else ws.SUPERLATIVE)[plan.relation]
+    return _pick(rng, phrases).format(t=noun)
 
 
 def _distractor(rng: np.random.Generator, other: Plan, plan: Plan) -> str:
     """Name another object, now and then by what tells it from the one meant alone."""
-    if rng.random() < .2 and other.shape != plan.shape:
+    if rng.random() < .2 and other.shape != plan.shape != ANY:
         return f'the {_pick(rng, w.SHAPES[other.shape])}'
-    if rng.random() < .1 and other.colour != plan.colour:
+    if rng.random() < .1 and other.colour != plan.colour != ANY:
         return f'the {_pick(rng, w.COLOURS[other.colour])} one'
-    return _object(rng, other)
+    return _named(rng, other.colour, other.shape)
 
 
 def _noise_word(rng: np.random.Generator) -> str:
@@ -70,8 +115,28 @@ def _noise_word(rng: np.random.Generator) -> str:
     return ''.join(_pick(rng, letters) for _ in range(int(rng.integers(2, 9))))
 
 
-def _direction(rng: np.random.Generator, verb: str) -> str:
-    kind = rng.random()
+def _strange(rng: np.random.Generator, held: bool) -> str:
+    """Name something the pilot does not know."""
+    kind, article = rng.random(), _pick(rng, ('the', 'the', 'a', 'my'))
+    if kind < .5:  # a known shape of an unknown colour
+        colour = (_pick(rng, w.HELD_OUT['strange'] if held else w.STRANGE) if rng.random() < .85
+                  else _noise_word(rng))
+        shape = (_pick(rng, w.SHAPES[_pick(rng, tuple(w.SHAPES))]) if rng.random() < .8
+                 else _pick(rng, w.NOTHING))
+        return f'{article} {colour} {shape}'
+    thing = _pick(rng, w.HELD_OUT['things'] if held else w.THINGS)
+    if not held and rng.random() < .3:
+        thing = _noise_word(rng)
+    if rng.random() < .4:
+        thing = f'{_pick(rng, w.COLOURS[_pick(rng, COLOURS)])} {thing}'
+    return f'{article} {thing}'
+
+
+# --- verbs and manners -----------------------------------------------------------------------
+
+def _direction(rng: np.random.Generator, verb: str, always: bool = False) -> str:
+    """Say the direction of an orbit; to the left goes without saying, unless `always`."""
+    kind = rng.uniform(.1, 1) if always else rng.random()
     if verb == 'orbit_left' and kind < .1:
         return ''
     if kind < .5:
@@ -112,31 +177,56 @@ def _polite(rng: np.random.Generator, phrase: str) -> str:
     return phrase
 
 
-def _flight(rng: np.random.Generator, plan: Plan, split: str, thing: str, other: str) -> str:
-    """Ask to fly to, around or in search of `thing`."""
-    verb, held = plan.verb, split == 'held_out'
-    family = 'orbit' if verb.startswith('orbit') else verb
-    phrases = w.HELD_OUT[family] if held else _VERB_PHRASES[family]
-    statements = w.HELD_OUT[family + '_statements'] if held else _STATEMENTS[family]
-    before = after = ''
+def _beside(rng: np.random.Generator, plan: Plan, thing: str, other: str
+            ) -> tuple[str, str, str]:
+    """Mention another object or a place: what to say before, the object, what to say after."""
+    if _partial(plan):  # where it is would tell which one is meant
+        if other:
+            return '', thing, ' ' + _pick(rng, ws.AFTER_OTHER).format(x=other)
+        if rng.random() < .08 and plan.relation == 'none':
+            thing += ' ' + _pick(rng, ws.PLACES)
+        return '', thing, ''
+    sideless = plan.verb.startswith('orbit')
     if other:
         kind = rng.random()
         if kind < .3:
-            before = _pick(rng, w.BEFORE_OTHER).format(x=other) + ' '
-        elif kind < .6:
-            after = ' ' + _pick(rng, w.AFTER_OTHER).format(x=other)
-        elif kind < .8:
-            options = [t for t in w.BESIDE_OTHER if family != 'orbit' or not re.search(
+            return _pick(rng, w.BEFORE_OTHER).format(x=other) + ' ', thing, ''
+        if kind < .6:
+            return '', thing, ' ' + _pick(rng, w.AFTER_OTHER).format(x=other)
+        if kind < .8:
+            options = [t for t in w.BESIDE_OTHER if not sideless or not re.search(
                 'left|right', t)]
-            thing += ' ' + _pick(rng, options).format(x=other)
-        else:
-            thing = _pick(rng, w.CORRECTIONS).format(x=other, o=thing)
-    elif rng.random() < .08:
-        options = [t for t in w.PLACES if family != 'orbit' or not re.search('left|right', t)]
+            return '', thing + ' ' + _pick(rng, options).format(x=other), ''
+        return '', _pick(rng, w.CORRECTIONS).format(x=other, o=thing), ''
+    if rng.random() < .08:
+        options = [t for t in w.PLACES if not sideless or not re.search('left|right', t)]
         thing += ' ' + _pick(rng, options)
+    return '', thing, ''
+
+
+def _there(rng: np.random.Generator, plan: Plan, held: bool) -> str:
+    """Say where it is before what to do with it."""
+    family = _family(plan.verb)
+    text = _pick(rng, ws.THERE_HELD if held else ws.THERE).format(
+        r=_pick(rng, (ws.ANCHORED_HELD if held else ws.ANCHORED)[plan.relation]),
+        x=_named(rng, plan.anchor_colour, plan.anchor_shape),
+        t=_named(rng, plan.colour, plan.shape),
+        v=_pick(rng, w.HELD_OUT[family] if held else _VERB_PHRASES[family]))
+    return text + (f' {_direction(rng, plan.verb, True)}' if family == 'orbit' else '')
+
+
+def _flight(rng: np.random.Generator, plan: Plan, split: str, other: str) -> str:
+    """Ask to fly to, around or in search of an object."""
+    verb, held, family = plan.verb, split == 'held_out', _family(plan.verb)
+    if plan.relation in ANCHORED and rng.random() < .1:
+        return _there(rng, plan, held)
+    told = plan.relation != 'none'  # its left and right must not pass for the direction
+    phrases = w.HELD_OUT[family] if held else _VERB_PHRASES[family]
+    statements = w.HELD_OUT[family + '_statements'] if held else _STATEMENTS[family]
+    before, thing, after = _beside(rng, plan, _object(rng, plan, held), other)
     if rng.random() < .3:  # a statement
-        where = _direction(rng, verb) if family == 'orbit' else ''
-        if family == 'orbit' and not held and rng.random() < .3:
+        where = _direction(rng, verb, told) if family == 'orbit' else ''
+        if family == 'orbit' and not held and not told and rng.random() < .3:
             text = _pick(rng, w.ORBIT_ADJECTIVES).format(o=thing, a=_adjective(rng, verb))
         else:
             text = _pick(rng, statements).format(o=thing, d=where)
@@ -151,7 +241,7 @@ def _flight(rng: np.random.Generator, plan: Plan, split: str, thing: str, other:
         phrase = _unclear(rng, phrase)
     phrase = f'{phrase} {thing}'
     if family == 'orbit':
-        where = _direction(rng, verb)
+        where = _direction(rng, verb, told)
         if where and rng.random() < .12:
             return before + f'{where}, {_polite(rng, phrase)}' + after
         phrase = f'{phrase} {where}'
@@ -160,26 +250,30 @@ def _flight(rng: np.random.Generator, plan: Plan, split: str, thing: str, other:
     return before + _polite(rng, phrase + after)
 
 
-def _no_flight(rng: np.random.Generator, split: str, thing: str) -> str:
-    """Ask to stop, or something that has no answer in flight."""
+def _no_flight(rng: np.random.Generator, plan: Plan, split: str) -> str:
+    """Ask to stop, to land, or something that has no answer in flight."""
     held, kind = split == 'held_out', rng.random()
-    if kind < .35:
-        return _polite(rng, _pick(rng, w.HELD_OUT['stop'] if held else w.STOP))
-    if kind < .58:
-        return _pick(rng, w.HELD_OUT['chat'] if held else w.CHAT)
-    if kind < .7:
-        return ' '.join(_noise_word(rng) for _ in range(int(rng.integers(1, 8))))
-    if kind < .82:
-        phrase = _pick(rng, _VERB_PHRASES[_pick(rng, ('go', 'search', 'orbit'))])
-        unknown = _pick(rng, w.THINGS)
-        if rng.random() < .4:
-            unknown = f'{_pick(rng, w.COLOURS[_pick(rng, COLOURS)])} {unknown}'
-        return _polite(rng, f'{phrase} {_pick(rng, ("the", "a", "my"))} {unknown}')
-    if kind < .88:
-        return _pick(rng, w.AWAY).format(o=thing)
-    if kind < .95:
+    if plan.verb == 'land':
+        if kind < .25:
+            return _pick(rng, ws.LAND_STATEMENTS_HELD if held else ws.LAND_STATEMENTS)
+        return _polite(rng, _pick(rng, ws.LAND_HELD if held else ws.LAND))
+    thing = _object(rng, plan, held)
+    if plan.verb == 'hover':
+        if kind < .55:
+            return _polite(rng, _pick(rng, w.HELD_OUT['stop'] if held else w.STOP))
+        if kind < .72:
+            return _pick(rng, w.AWAY).format(o=thing)
         phrase = _pick(rng, _VERB_PHRASES[_pick(rng, ('go', 'search', 'orbit'))])
         return _pick(rng, w.NOT_DOING).format(v=phrase, g=_gerund(phrase), o=thing)
+    if kind < .35:
+        return _pick(rng, w.HELD_OUT['chat'] if held else w.CHAT)
+    if kind < .47:
+        return ' '.join(_noise_word(rng) for _ in range(int(rng.integers(1, 8))))
+    if kind < .9:
+        verb = _pick(rng, MOVING)
+        phrase = _pick(rng, _VERB_PHRASES[_family(verb)])
+        where = _direction(rng, verb) if verb.startswith('orbit') else ''
+        return _polite(rng, f'{phrase} {_strange(rng, held)} {where}')
     return _pick(rng, w.ABOUT).format(o=thing)
 
 
@@ -212,6 +306,11 @@ def _typo(rng: np.random.Generator, word: str) -> str:
     return word[:k] + _pick(rng, 'abcdefghijklmnopqrstuvwxyz') + word[k + 1:]
 
 
+def _check(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f'split is {split!r}; known: {", ".join(SPLITS)}')
+
+
 def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train',
                        other: Plan | None = None, typos: float = .04) -> str:
     """
@@ -222,7 +321,8 @@ def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train
     rng : numpy.random.Generator
         Source of every choice.
     plan : Plan
-        What it has to mean.
+        What it has to mean. Of a fully named object the relation is not said. Colour and shape
+        of 'hover' and 'unknown' are what is refused or asked about.
     split : {'train', 'held_out'}
         'held_out' uses templates and verbs that 'train' never does.
     other : Plan, optional
@@ -240,15 +340,15 @@ def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train
         `split` is unknown.
 
     """
-    if split not in SPLITS:
-        raise ValueError(f'split is {split!r}; known: {", ".join(SPLITS)}')
-    thing = _object(rng, plan)
-    if plan.verb == 'hover':
-        return _finish(rng, _no_flight(rng, split, thing), typos)
+    _check(split)
+    if not _partial(plan):
+        plan = Plan(plan.verb, plan.colour, plan.shape)
+    if plan.verb not in MOVING:
+        return _finish(rng, _no_flight(rng, plan, split), typos)
     distractor = ''
     if other is not None and (other.colour, other.shape) != (plan.colour, plan.shape):
         distractor = _distractor(rng, other, plan) if rng.random() < 1 / 3 else ''
-    text = _flight(rng, plan, split, thing, distractor)
+    text = _flight(rng, plan, split, distractor)
     kind = rng.random()
     if kind < .07:
         aside = _pick(rng, w.ASIDES) if kind < .04 else ' '.join(
@@ -257,137 +357,138 @@ def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train
     return _finish(rng, text, typos)
 
 
-def sample_vague(rng: np.random.Generator, plan: Plan) -> str:
-    """Write an instruction that leaves the colour or the shape of `plan` open."""
-    colour, shape = _pick(rng, w.COLOURS[plan.colour]), _pick(rng, w.SHAPES[plan.shape])
-    family = 'orbit' if plan.verb.startswith('orbit') else plan.verb
-    kind = rng.random()
-    thing = (f'the {shape}' if kind < .35 else f'the {_pick(rng, w.STRANGE)} {shape}' if kind < .65
-             else f'the {colour} {_pick(rng, w.NOTHING)}')
-    where = ' ' + _direction(rng, plan.verb) if family == 'orbit' else ''
-    return _finish(rng, _polite(rng, f'{_pick(rng, _VERB_PHRASES[family])} {thing}{where}'), .04)
+# --- missions --------------------------------------------------------------------------------
+
+def _clause(rng: np.random.Generator, plan: Plan, held: bool, before: Plan | None) -> str:
+    """Write one step as an imperative; `before` is the flight said before it."""
+    if plan.verb == 'hover':
+        return _pick(rng, ws.WAIT_HELD if held else ws.WAIT)
+    if plan.verb == 'land':
+        return _pick(rng, ws.LAND_HELD if held else ws.LAND)
+    if plan.verb == 'unknown':
+        return f'{_pick(rng, _VERB_PHRASES[_pick(rng, ("go", "search", "orbit"))])} ' + _strange(
+            rng, held)
+    family = _family(plan.verb)
+    phrases = w.HELD_OUT[family] if held and rng.random() < .5 else _VERB_PHRASES[family]
+    same = before is not None and before.words()[1:] == plan.words()[1:]
+    thing = (_pick(rng, ws.PRONOUNS) if same and rng.random() < .75
+             else _object(rng, plan, held))
+    where = f' {_direction(rng, plan.verb, plan.relation != "none")}' if family == 'orbit' else ''
+    return f'{_pick(rng, phrases)} {thing}{where}'
 
 
-# --- reading known wording by rules ---------------------------------------------------------
-
-_NAMES = {tuple(phrase.split()): (kind, name) for kind, table in
-          (('colour', w.COLOURS), ('shape', w.SHAPES)) for name, phrases in table.items()
-          for phrase in phrases}
-_REFUSALS = {'not', 'ignore', 'forget', 'pass', 'past', 'mind', 'leave', 'avoid', 'skip',
-             'instead', 'away', 'rather', 'disregard', 'done', 'never', 'without', "don't",
-             'distance', 'stop', 'cancel', 'quit'}
-_SEARCH = re.compile(
-    r'search|\bf(i|ou)nd|look(ing)? (for|every|about|around|out)|\bto look\b|locat|seek|hunt|track'
-    r'|\bspot|scan|discover|detect|explor|until you see|where (is|are|did)|(out|see) where|uncover'
-    r'|identify|hidden|missing|pinpoint|survey|ferret|scout|(hav(e|ing)|tak(e|ing)) a look for'
-    r'|eyes? (out|open)|sweep|lookout|check(ing)? (the area|for|around)|spy|watch(ing)? for|comb'
-    r'|scour|brows|peer|poke|poking|fish|\b(sniff|root|dig)\w* out|sight of|patrol(ing|ling)? for'
-    r'|rummag|(inspect|examin)\w* the (field|area)|around for')
-_ORBIT = re.compile(r'\borbit|\bcircl|\b(a?round|rounding)\b|\blaps?\b|\bloop|revolv|circumnavig'
-                    r'|encircl|\brings?\b|full round')
-_RIGHT_TURN = re.compile(r'counter|anti|ccw')
-_LEFT_TURN = re.compile(r'clock|\bcw\b')
-_KEPT = re.compile(r'(?:keeping|with|stays) (?:\w+ ){0,3}(?:on|to) your (left|right)')
-_ASIDE = re.compile(r'\bright (now|up|in front|to)\b|\ball? ?right\b|turn(ing)? around'
-                    r'|around here|somewhere')
-_QUESTION = re.compile(r'^(what (is|colour)|how (big|much)|who|why|is(?! it)|do you like'
-                       r'|i (like|think|bought|dreamed)|paint|sell|describe|count|tell)\b')
+def _brief(rng: np.random.Generator, plan: Plan, held: bool) -> str:
+    """Write a step as its object alone, after one of the same verb."""
+    thing, kind = _object(rng, plan, held), rng.random()
+    if plan.verb == 'go' and kind < .4:
+        return _pick(rng, ('to', 'to', 'over to', 'on to')) + ' ' + thing
+    return f'for {thing}' if plan.verb == 'search' and kind < .3 else thing
 
 
-def _tokens(text: str) -> list[str]:
-    text = re.sub(r'\b(counter|anti)[- ](?=clock)', r'\1', text.lower().replace('\u2019', "'"))
-    for spoken, plain in ((' - ', ' , '), ('would you mind', ''), ('no need', 'not'),
-                          ('can not see', 'cannot see'), ('why not', ''), ('not near', 'avoid')):
-        text = text.replace(spoken, plain)
-    return re.findall(r"[a-z']+|[.,!?;:]", text)
+def _verbless(rng: np.random.Generator, plan: Plan) -> str:
+    """Write a flight to or around an object without saying to fly."""
+    thing = _object(rng, plan, False)
+    if plan.verb == 'go':
+        return _pick(rng, ('{}', '{}', 'to {}', 'over to {}')).format(thing)
+    return _pick(rng, w.ORBIT_ADJECTIVES).format(o=thing, a=_adjective(rng, plan.verb))
 
 
-def _mentions(tokens: list[str]) -> list[tuple[int, str, str, int]]:
-    """Find colours and shapes: (start, kind, name, end); of adjacent colours the last counts."""
-    found, k = [], 0
-    while k < len(tokens):
-        for n in (3, 2, 1):
-            hit = _NAMES.get(tuple(tokens[k:k + n]))
-            if hit:
-                if hit[0] == 'colour' and found and found[-1][1] == 'colour' and (
-                        found[-1][3] == k):
-                    found.pop()
-                found.append((k, *hit, k + n))
-                k += n - 1
-                break
-        k += 1
-    return found
-
-
-def _objects(tokens: list[str]) -> list[tuple[int, str, str]]:
-    """Pair colours with shapes: (position, colour, shape) in the order of mention."""
-    mentions, objects, k = _mentions(tokens), [], 0
-    while k + 1 < len(mentions):
-        (p, kind, name, _), (q, other_kind, other, _) = mentions[k:k + 2]
-        # "not the cone, the yellow pillar": the colour belongs to what follows it at once
-        taken = kind == 'shape' and k + 2 < len(mentions) and (
-            mentions[k + 2][0] == mentions[k + 1][3] and mentions[k + 2][1] == 'shape')
-        if kind != other_kind and q - p <= 7 and not taken:
-            objects.append((p, *((name, other) if kind == 'colour' else (other, name))))
+def _chain(rng: np.random.Generator, plans: Sequence[Plan], held: bool, text: str = '',
+           before: Plan | None = None) -> str:
+    """Say steps in their order, after `text`."""
+    last, k = len(plans) - 1, 0
+    while k <= last:
+        plan, join, clause = plans[k], '', ''
+        follower = plans[k + 1] if k < last else None
+        if plan.verb == 'go' and follower and follower.verb == 'land' and rng.random() < .25:
+            clause = _pick(rng, ws.LAND_AT_HELD if held else ws.LAND_AT).format(
+                o=_object(rng, plan, held))
             k += 1
+        elif (before and plan.verb == before.verb and plan != before and k
+              and plans[k - 1] is before and plan.relation == 'none' and rng.random() < .4):
+            join, clause = _pick(rng, _BRIEF), _brief(rng, plan, held)
+        elif (plan.verb in MOVING and plan.verb != 'search' and plan.relation == 'none'
+              and not held and rng.random() < .1):
+            clause = _verbless(rng, plan)
+        clause = clause or _clause(rng, plan, held, before)
+        if text:
+            join = join or _pick(rng, ws.JOIN_HELD if held and rng.random() < .7 else ws.JOIN)
+            if k == last and rng.random() < .15:
+                join = _pick(rng, (', and ', ' and ', '. ', ', ', '; ')) + _pick(
+                    rng, ws.LAST) + ' '
+            text += join + clause
+        else:
+            text = clause
+        before = plan if plan.verb in MOVING else before
         k += 1
-    return objects
+    return text
 
 
-def _meant(tokens: list[str], objects: list[tuple[int, str, str]]) -> tuple[str, str] | None:
-    """Return the first object that is not refused or taken back."""
-    for k, (p, colour, shape) in enumerate(objects):
-        start = p
-        while start and tokens[start - 1] not in (*'.,!?;:', 'and', 'then', 'but', 'i'):
-            start -= 1
-        clause = ' '.join(tokens[start:p])
-        if _REFUSALS & set(re.sub(r'\bstop (?=at|in|next|near)', '', clause).split()):
-            continue
-        gap = tokens[p:objects[k + 1][0]] if k + 1 < len(objects) else []
-        if {'no', 'sorry', 'mean', 'correction'} & set(gap) and 'not' not in gap:
-            continue
-        if re.search(r'is not (what|the target)|\bbe and\b', ' '.join(gap)):
-            continue
-        return colour, shape
-    return None
-
-
-def mentioned_objects(text: str) -> list[tuple[str, str]]:
-    """Return (colour, shape) of every object in `text`, the one that is meant first."""
-    tokens = _tokens(text)
-    objects = _objects(tokens)
-    names = list(dict.fromkeys(o[1:] for o in objects))
-    meant = _meant(tokens, objects)
-    return sorted(names, key=lambda name: name != meant)
-
-
-def reference_plan(text: str) -> Plan | None:
-    """
-    Read an instruction by rules; None where they do not say what it means.
-
-    For judging and for setting scenes, with the wording of this module (without typos).
-    """
-    tokens = _tokens(text)
-    mentions, objects = _mentions(tokens), _objects(tokens)
-    if any(tokens[end:end + 1] and tokens[end] in w.THINGS for *_, end in mentions):
-        return Plan('hover')
-    if not objects:
-        return None if mentions else Plan('hover')
-    spans = {k for start, _, _, end in mentions for k in range(start, end)}
-    line = ' '.join(token for k, token in enumerate(tokens) if k not in spans)
-    meant = _meant(tokens, objects)
-    if meant is None or _QUESTION.search(' '.join(tokens)):
-        return Plan('hover')
-    if _SEARCH.search(line):
-        return Plan('search', *meant)
-    line = _ASIDE.sub('', line)
-    if not _ORBIT.search(line):
-        return Plan('go', *meant)
-    kept = _KEPT.search(line)
-    if kept:
-        right = kept.group(1) == 'left'
-    elif _RIGHT_TURN.search(line) or _LEFT_TURN.search(line):
-        right = bool(_RIGHT_TURN.search(line))
+def _pair(rng: np.random.Generator, first: Plan, second: Plan, held: bool) -> str:
+    """Say two steps by a sentence that holds both."""
+    if rng.random() < .45:
+        text = _pick(rng, ws.PAIRS_REVERSED_HELD if held else ws.PAIRS_REVERSED)
+        b = _clause(rng, second, held, None)
+        a = _clause(rng, first, held, second if second.verb in MOVING else None)
     else:
-        right = bool(re.search(r'\bright', line))
-    return Plan('orbit_right' if right else 'orbit_left', *meant)
+        text = _pick(rng, ws.PAIRS_HELD if held else ws.PAIRS)
+        a = _clause(rng, first, held, None)
+        b = _clause(rng, second, held, first if first.verb in MOVING else None)
+    return text.format(a=a, b=b, ga=_gerund(a), gb=_gerund(b))
+
+
+def sample_mission(rng: np.random.Generator, plans: Sequence[Plan], split: str = 'train',
+                   typos: float = .04, other: Plan | None = None) -> str:
+    """
+    Write one instruction that means several plans, one after the other.
+
+    To end at an object is to hover there: a mission that ends with 'go' or 'search' and 'hover'
+    reads the same as one without that 'hover', so leave it away.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of every choice.
+    plans : sequence of Plan
+        Two to four, in the order of flight; some sentences say them in another.
+    split : {'train', 'held_out'}
+        'held_out' links and names them in ways that 'train' never does.
+    typos : float, optional
+        Share of instructions with one mistyped letter.
+    other : Plan, optional
+        An object to refuse, in every tenth.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        `split` is unknown, or there are too few or too many plans.
+
+    """
+    _check(split)
+    if not 2 <= len(plans) <= MAX_STEPS:
+        raise ValueError(f'a mission has 2 to {MAX_STEPS} steps, not {len(plans)}')
+    held, kind = split == 'held_out', rng.random()
+    if kind < (.45 if len(plans) == 2 else .2):
+        text = _pair(rng, plans[0], plans[1], held)
+        if len(plans) > 2:
+            moving = [p for p in plans[:2] if p.verb in MOVING]
+            text = _chain(rng, plans[2:], held, text, moving[-1] if len(moving) == 1 else None)
+    elif kind > .93:
+        mark, text, before = _pick(rng, ws.LISTED), '', None
+        for k, plan in enumerate(plans):
+            text += mark.format(k=k + 1, w=ws.COUNTED[k]) + _clause(rng, plan, held, before)
+            text += _pick(rng, ('. ', ', ', ' ', '; ')) if k < len(plans) - 1 else ''
+            before = plan if plan.verb in MOVING else before
+    else:
+        text = _chain(rng, plans, held)
+        kind = rng.random()
+        text = f'{_pick(rng, ws.FIRST)} {text}' if kind < .3 else _polite(rng, text)
+    if plans[-1].verb in ('go', 'search') and rng.random() < .08:
+        text += ' ' + _pick(rng, w.GO_TAILS)
+    if other is not None and rng.random() < .1:
+        text += ' ' + _pick(rng, ws.AFTER_OTHER).format(x=_named(rng, other.colour, other.shape))
+    return _finish(rng, text, typos)

@@ -17,7 +17,8 @@
 The words of instructions: what people call colours, shapes and the things to do.
 
 Data only. A verb phrase starts with its verb in the infinitive, so that it can follow "please"
-or "i want you to", or become "flying to". Entries under ``held_out`` are never trained on.
+or "i want you to", or become "flying to". Entries under ``HELD_OUT`` are never trained on.
+Words for relations and for several steps are in `wording_steps`.
 """
 
 # the first name of each is the word in the plan
@@ -168,14 +169,12 @@ ORBIT = (
 ORBIT_STATEMENTS = (
     '{o}: orbit it {d}', '{o}: circle it {d}', 'orbit {d} around {o}', 'go {d} around {o}',
     'fly {d} around {o}', 'circle {d} around {o}', 'around {o} {d}', 'move {d} around {o}',
-    'go to {o} and circle it {d}', 'approach {o} and orbit it {d}', '{d} around {o}',
-    'fly to {o}, then go around it {d}', 'fly to {o} and fly around it {d}',
-    'go to {o}, then orbit it {d}', 'see {o}? circle it {d}', 'travel {d} around {o}',
-    'your target is {o}, orbit it {d}', 'go near {o} and loop around it {d}',
-    'orbit {d}, target {o}', 'head to {o} then circle around it {d}', '{o}, go around it {d}',
+    '{d} around {o}', 'have a circle around {o} {d}',
+    'see {o}? circle it {d}', 'travel {d} around {o}', 'do you see {o}? orbit it {d}',
+    'your target is {o}, orbit it {d}', 'orbit {d}, target {o}', '{o}, go around it {d}',
     'i want a circle around {o} {d}', 'give me an orbit of {o} {d}', '{o} should be circled {d}',
     'one lap around {o} {d}', 'keep {o} in view and orbit it {d}', 'face {o} and circle it {d}',
-    '{d}, orbit {o}', 'going {d}, circle {o}', 'get to {o} and do a lap around it {d}',
+    '{d}, orbit {o}', 'going {d}, circle {o}',
     'an orbit around {o} {d}')
 ORBIT_ADJECTIVES = (
     'make a {a} circle around {o}', 'do a {a} lap around {o}', 'fly a {a} orbit around {o}',
@@ -201,6 +200,7 @@ KEEPING = (
 
 STOP = (
     'stop', 'halt', 'hover', 'hold', 'hold position', 'stay', 'stay there', 'wait', 'freeze',
+    'do not land', "don't land",
     'pause', 'stay where you are', "don't move", 'do not move', 'do nothing', 'stand by',
     'stop moving', 'abort', 'cancel', 'emergency stop', 'keep still', 'remain in place',
     'hover in place', 'standby', 'stop right there', 'stop now', 'never mind', 'idle', 'rest',
@@ -210,7 +210,10 @@ STOP = (
     'stand still', 'maintain position', 'stop what you are doing', 'wait a moment', 'just hover',
     'take a break', 'float in place', 'stop immediately', 'stop all movement',
     'cancel the mission', 'abort mission', 'hold there', 'stop the drone', 'please wait',
-    'zero velocity', 'maintain your altitude', 'stay in place')
+    'zero velocity', 'maintain your altitude', 'stay in place', 'calm down', 'sit still',
+    'take it easy', 'relax', 'quit that', 'stop that', 'enough of that', 'give it a rest',
+    'drop it', 'leave it', 'easy', 'do not go anywhere', "don't do anything", 'no more moving',
+    'keep calm', 'hold tight', 'just a second', 'one moment', 'sit and wait', 'cut that')
 NOT_DOING = (
     'do not {v} {o}', "don't {v} {o}", 'stop {g} {o}', 'never {v} {o}', 'no need to {v} {o}',
     'i do not want you to {v} {o}', 'please stop {g} {o}', 'quit {g} {o}', 'you must not {v} {o}',
@@ -227,7 +230,7 @@ CHAT = (
     'the weather is nice today', 'i am hungry', 'do you like music', 'call my mother', 'hi there',
     'what are you doing', 'how is your battery', 'open the door', 'close the window', 'yes', 'no',
     'turn on the lights', 'what can you do', 'help', 'ok', 'thanks', 'great job', 'well done',
-    'hmm', 'land', 'land now', 'take off', 'go up', 'go down', 'turn left', 'turn right',
+    'hmm', 'take off', 'go up', 'go down', 'turn left', 'turn right',
     'fly higher', 'fly forward', 'go home', 'return home', 'move backwards', 'climb ten metres',
     'descend slowly', 'rotate left', 'go forward two meters', 'fly to the moon', 'spin',
     'do a flip', 'look up', 'take a picture', 'start recording', 'follow me', 'come here',
@@ -239,11 +242,13 @@ ABOUT = (
     'describe {o}', 'who made {o}', 'what is {o}', 'i bought {o}', 'how much does {o} cost',
     'why is {o} here', 'i think {o} is nice', 'tell me about {o}', 'count {o}', 'do you like {o}',
     'sell {o}', 'is {o} made of wood', 'what is inside {o}', 'i dreamed of {o}')
-NOTHING = ('one', 'one', 'object', 'thing', 'item', 'target', 'stuff', 'shape')
-# colours the pilot does not know: which object is meant stays open
+NOTHING = ('one', 'one', 'object', 'thing', 'item', 'target', 'shape')
+# colours the pilot does not know
 STRANGE = (
     'pink', 'grey', 'gray', 'brown', 'silver', 'turquoise', 'cyan', 'beige', 'magenta',
-    'transparent', 'striped', 'colourful', 'shiny', 'invisible', 'big', 'small')
+    'transparent', 'striped', 'colourful', 'invisible', 'rainbow coloured', 'bronze', 'dotted',
+    'checkered', 'hot pink', 'silvery', 'dark grey', 'light brown', 'multicoloured', 'see-through',
+    'tan', 'copper', 'salmon', 'khaki')
 THINGS = (
     'car', 'house', 'tree', 'dog', 'cat', 'river', 'mountain', 'person', 'bridge', 'door', 'table',
     'chair', 'bicycle', 'truck', 'road', 'lake', 'school', 'church', 'bus', 'train', 'airplane',
@@ -294,7 +299,8 @@ ASKING = (
     'would you be able to', 'i would be happy if you could', 'it would be nice if you could',
     'would you kindly', 'you might want to', 'we want you to', 'why not', 'do you want to',
     'the order is to', 'is it possible to', 'the idea is to', 'be ready to', 'maybe',
-    'perhaps you could', 'you will have to', 'you will', 'i wish you would', 'it is your task to')
+    'perhaps you could', 'you will have to', 'you will', 'i wish you would', 'it is your task to',
+    'take off and', 'lift off and', 'take off, then', 'wake up and', 'get ready and', 'start and')
 ASKING_ING = (
     'would you mind', 'how about', 'start', 'begin', 'try', 'consider', 'i suggest', 'keep',
     'continue', 'what about', 'start by', 'begin by', 'i would appreciate you', 'you should be')
@@ -340,7 +346,7 @@ CORRECTIONS = (
 HELD_OUT = {
     'go': (
         'steer to', 'zoom over to', 'cruise to', 'wander over to', 'glide to',
-        'direct yourself to', 'nip over to', 'land yourself next to', 'bring the drone to',
+        'direct yourself to', 'nip over to', 'bring the drone to',
         'transfer to'),
     'go_statements': (
         'i would like to see you at {o}', "let's meet at {o}", 'please be so good and fly to {o}',
@@ -359,7 +365,7 @@ HELD_OUT = {
         'revolve around', 'swing around', 'fly rings around', 'whirl around', 'cycle around',
         'make a full round around', 'wheel around', 'go for a spin around'),
     'orbit_statements': (
-        'i want to see you circling {o} {d}', 'get close to {o}, then make a loop around it {d}',
+        'i want to see you circling {o} {d}', 'your task is a loop around {o} {d}',
         'let me see an orbit around {o} {d}', 'with {o} in the middle, fly a circle {d}',
         'your path is a circle around {o} {d}', 'make {o} the centre of your circle {d}'),
     'stop': (
@@ -370,4 +376,8 @@ HELD_OUT = {
         'recite a poem', 'how old are you', 'what did you eat today', 'who is the president',
         'my favourite food is pizza', 'when does the shop close', 'add three and four',
         'sing me a lullaby', 'what is the capital of france', 'is it raining outside'),
+    'things': (
+        'fountain', 'helicopter', 'sandwich', 'statue', 'tent', 'windmill', 'scooter', 'puddle',
+        'ladder', 'umbrella', 'mailbox', 'goat', 'swimming pool', 'rock', 'bench'),
+    'strange': ('teal', 'fuchsia', 'aquamarine', 'burgundy', 'spotted', 'creamy', 'neon'),
 }

@@ -15,12 +15,13 @@
 """
 Train the language head: a BitNet b1.58 decoder that turns instructions into plans.
 
-A sequence is ``<bos> instruction <plan> <verb> <colour> <shape> <eos>`` (``<hover> <eos>`` for
-what asks for no flight). Quantisation-aware from the first step; ``--unquantised true`` trains
-the same network in float32, as the baseline. One seed, one result; resumable.
+A sequence is ``<bos> instruction <plan> step <then> step <eos>`` in the grammar of
+`language.plan`. Quantisation-aware from the first step; ``--unquantised true`` trains the same
+network in float32, as the baseline. One seed, one result; resumable.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 import hashlib
 import json
@@ -32,9 +33,21 @@ from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.exceptions import MissingDependencyError
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import BEGIN, canonical, END, PLAN, special_tokens
-from edge_vla.language.plan import COLOURS, Plan, SHAPES, VERBS
+from edge_vla.language.plan import (
+    ANCHORED,
+    ANY,
+    COLOURS,
+    END as LAST,
+    MOVING,
+    next_words,
+    Plan,
+    RELATIONS,
+    SHAPES,
+    THEN,
+    UNSEEN_PAIRS,
+)
 from edge_vla.language.tokenizer import Tokenizer
-from edge_vla.sim.instructions import sample_instruction, sample_vague
+from edge_vla.sim.instructions import sample_instruction, sample_mission
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
 from edge_vla.training.policy import save, schedule
 import numpy as np
@@ -44,8 +57,8 @@ import torch.nn.functional as F  # noqa: N812
 from tqdm import tqdm
 
 PATTERN = r' ?[a-z]+| ?[0-9]| ?[^ \t\r\na-z0-9]+|[ \t\r\n]+'
-VERB_SHARES = (.28, .18, .18, .2, .16)
-VAGUE = .03  # share of training instructions that leave colour or shape open
+KINDS = ('single', 'relation', 'two steps', 'mission', 'still', 'unseen')
+VERB_SHARES = (.34, .22, .22, .22)  # of what moves
 POOL = 8  # batches sampled together, then split by length
 CAPACITY = 448  # a token for every character of the longest instruction, and the plan
 
@@ -56,28 +69,105 @@ class LanguageRecipe:
 
     seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
     threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
-    steps: int = setting(2000, 'optimiser steps', '', 1, 10**7)
-    batch: int = setting(128, 'instructions in a step', '', 1, 10**5)
+    steps: int = setting(4200, 'optimiser steps', '', 1, 10**7)
+    batch: int = setting(80, 'instructions in a step', '', 1, 10**5)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
-    vocabulary: int = setting(768, 'tokens, special ones included', '', 300, 10**5)
+    vocabulary: int = setting(1024, 'tokens, special ones included', '', 300, 10**5)
     hidden: int = setting(128, 'width of the decoder', '', 8, 10**5)
     feed_forward: int = setting(320, 'width of its MLP', '', 8, 10**5)
-    layers: int = setting(3, 'layers', '', 1, 100)
+    layers: int = setting(4, 'layers', '', 1, 100)
     heads: int = setting(4, 'attention heads', '', 1, 1000)
     kv_heads: int = setting(2, 'key and value heads', '', 1, 1000)
-    language_weight: float = setting(.1, 'weight of the loss on the instruction itself', '', 0, 1)
+    relations: float = setting(.2, 'share of one step, object named in part', '', 0, 1)
+    missions: float = setting(.34, 'share of several steps', '', 0, 1)
+    still: float = setting(.13, 'share of stop, land and what is no instruction', '', 0, 1)
+    language_weight: float = setting(.02, 'weight of the loss on the instruction itself', '', 0, 1)
     unquantised: bool = setting(False, 'train in plain float32 (baseline, not exported)')
-    save_every: int = setting(250, 'steps between checkpoints', '', 1, 10**6)
+    save_every: int = setting(600, 'steps between checkpoints', '', 1, 10**6)
 
 
-def sample(rng: np.random.Generator, split: str, vague: float = 0) -> tuple[str, Plan]:
-    """Sample an instruction and what it means."""
-    verb = str(rng.choice(VERBS, p=VERB_SHARES))
-    plan, other = (Plan(verb, str(rng.choice(COLOURS)), str(rng.choice(SHAPES)))
-                   for _ in range(2))
-    if plan.verb != 'hover' and rng.random() < vague:
-        return sample_vague(rng, plan), plan  # what is open stays a draw: learned as a doubt
-    return sample_instruction(rng, plan, split, other), plan
+def draw_object(rng: np.random.Generator, unseen: bool = False) -> tuple[str, str]:
+    """Draw colour and shape of an object; `unseen` one that is never trained on, or never one."""
+    if unseen:
+        return UNSEEN_PAIRS[int(rng.integers(len(UNSEEN_PAIRS)))]
+    while True:
+        pair = str(rng.choice(COLOURS)), str(rng.choice(SHAPES))
+        if pair not in UNSEEN_PAIRS:
+            return pair
+
+
+def draw_partial(rng: np.random.Generator, verb: str) -> Plan:
+    """Draw a plan whose object is named in part, mostly with a relation."""
+    colour, shape = draw_object(rng)
+    kind = rng.random()
+    if kind < .3:
+        return Plan(verb, ANY, shape) if rng.random() < .6 else Plan(verb, colour, ANY)
+    left_open = rng.random()
+    if left_open > .15:
+        colour = ANY
+    if left_open < .3:
+        shape = ANY
+    if kind < .75:
+        anchor_colour, anchor_shape = draw_object(rng)
+        hidden = rng.random()
+        return Plan(verb, colour, shape, str(rng.choice(ANCHORED)),
+                    ANY if hidden < .12 else anchor_colour, ANY if hidden > .88 else anchor_shape)
+    return Plan(verb, colour, shape, str(rng.choice(RELATIONS[1 + len(ANCHORED):])))
+
+
+def draw_mission(rng: np.random.Generator, count: int) -> list[Plan]:
+    """Draw several steps; often a second one has the same object, or the last is to land."""
+    plans: list[Plan] = []
+    while len(plans) < count:
+        kind, last = rng.random(), len(plans) == count - 1
+        before = plans[-1] if plans else None
+        verb = str(rng.choice(MOVING, p=VERB_SHARES))
+        if last and kind < .22:
+            plans.append(Plan('land'))
+        elif kind > .93 and not (last and before.verb in ('go', 'search')) and not (
+                before and before.verb == 'hover'):
+            plans.append(Plan('hover'))
+        elif kind > .91:
+            plans.append(Plan('unknown'))
+        elif before and before.verb in MOVING and before.verb != verb and (
+                'orbit' in before.verb + verb) and rng.random() < .4:
+            plans.append(Plan(verb, *before.words()[1:]))
+        elif kind > .72:
+            plans.append(draw_partial(rng, verb))
+        else:
+            plans.append(Plan(verb, *draw_object(rng)))
+    return plans
+
+
+def sample(rng: np.random.Generator, split: str, kind: str) -> tuple[str, list[Plan]]:
+    """Sample an instruction of one of `KINDS` and the steps it means."""
+    if kind in ('mission', 'two steps'):
+        plans = draw_mission(rng, 2 if kind == 'two steps' else 2 + int(
+            rng.choice(3, p=(.6, .27, .13))))
+        return sample_mission(rng, plans, split, other=Plan('go', *draw_object(rng))), plans
+    verb = str(rng.choice(MOVING, p=VERB_SHARES))
+    if kind == 'still':
+        verb = str(rng.choice(('hover', 'land', 'unknown'), p=(.32, .2, .48)))
+    if kind == 'relation' or (kind == 'still' and rng.random() < .15):
+        plan = draw_partial(rng, verb)
+    else:
+        plan = Plan(verb, *draw_object(rng, kind == 'unseen'))
+    return sample_instruction(rng, plan, split, Plan(verb, *draw_object(rng))), [plan]
+
+
+def shares(recipe: LanguageRecipe) -> dict[str, float]:
+    """Return how often each kind is trained on."""
+    rest = 1 - recipe.relations - recipe.missions - recipe.still
+    return {'single': rest, 'relation': recipe.relations, 'mission': recipe.missions,
+            'still': recipe.still}
+
+
+def plan_words(plans: Sequence[Plan]) -> list[str]:
+    """Return the words of the grammar that stand for `plans`, END included."""
+    words: list[str] = []
+    for plan in plans:
+        words += [*plan.words(), THEN]
+    return [*words[:-1], LAST]
 
 
 def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
@@ -95,7 +185,9 @@ def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
         raise MissingDependencyError(
             "tokenizers is not installed: pip install 'edge_vla[train]'") from error
     rng = np.random.default_rng(recipe.seed)
-    corpus = [canonical(sample(rng, 'train')[0]) for _ in range(30_000)]
+    kinds, odds = zip(*shares(recipe).items(), strict=True)
+    corpus = [canonical(sample(rng, 'train', str(rng.choice(kinds, p=odds)))[0])
+              for _ in range(30_000)]
     tokenizer = Trained(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(PATTERN), 'isolated'),
@@ -108,15 +200,31 @@ def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
     tokenizer.save(str(path))
 
 
+Row = tuple[list[int], int, list[Plan]]  # tokens, where the plan starts, the plan
+
+
 class Batches:
-    """Token sequences with their targets; a batch holds sequences of like length."""
+    """
+    Token sequences with their targets; a batch holds sequences of like length.
 
-    def __init__(self, tokenizer: Tokenizer, rng: np.random.Generator, vague: float = 0) -> None:
-        self._tokenizer, self._rng, self._vague = tokenizer, rng, vague
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+    rng : numpy.random.Generator
+        Source of the instructions.
+    mix : dict of str to float
+        How often each kind is drawn.
+
+    """
+
+    def __init__(self, tokenizer: Tokenizer, rng: np.random.Generator,
+                 mix: dict[str, float]) -> None:
+        self._tokenizer, self._rng = tokenizer, rng
+        self._kinds, self._odds = zip(*mix.items(), strict=True)
         self.id = tokenizer.special
-        self.pending: list[list[tuple[list[int], int, Plan]]] = []
+        self.pending: list[list[Row]] = []
 
-    def draw(self, count: int, split: str) -> tuple[Tensor, Tensor, Tensor, list[Plan]]:
+    def draw(self, count: int, split: str) -> tuple[Tensor, Tensor, Tensor, list[list[Plan]]]:
         """Return ids [B, T], weights [B, T] of predicting each, plan starts [B], plans."""
         if not self.pending:
             pool = sorted((self._row(split) for _ in range(count * POOL)),
@@ -133,37 +241,52 @@ class Batches:
         return (torch.as_tensor(out), torch.as_tensor(weight), torch.as_tensor(starts),
                 list(plans))
 
-    def _row(self, split: str) -> tuple[list[int], int, Plan]:
-        text, plan = sample(self._rng, split, self._vague)
+    def _row(self, split: str) -> Row:
+        kind = self._kinds[int(np.searchsorted(np.cumsum(self._odds)[:-1], self._rng.random()))]
+        text, plans = sample(self._rng, split, kind)
         ids = [self.id[BEGIN], *self._tokenizer.encode(canonical(text)), self.id[PLAN]]
-        words = [plan.verb] if plan.verb == 'hover' else [plan.verb, plan.colour, plan.shape]
-        return ids + [self.id[f'<{w}>'] for w in words] + [self.id[END]], len(ids), plan
+        return ids + [self.id[f'<{w}>'] for w in plan_words(plans)], len(ids), plans
 
 
-def accuracy(net: BitNet, batches: Batches, split: str, count: int = 1000) -> float:
-    """Return the share of instructions whose whole plan is decoded right, free running."""
-    right, done = 0, 0
-    slots = [torch.as_tensor([batches.id[f'<{w}>'] for w in slot])
-             for slot in (VERBS, COLOURS, SHAPES)]
+def read_right(logits: Tensor, plans: Sequence[Plan], ids: dict[str, int]) -> bool:
+    """
+    Tell whether greedy decoding under the grammar says `plans`.
+
+    Parameters
+    ----------
+    logits : Tensor
+        [T, vocabulary], of the first word of the plan and those after it. That they were
+        computed after the right words changes nothing: a plan is right if every word is.
+    plans : sequence of Plan
+        What was meant.
+    ids : dict of str to int
+        Token of each word.
+
+    """
+    said: list[str] = []
+    steps = 0
+    for k, word in enumerate(plan_words(plans)):
+        allowed = next_words(said, steps)
+        choice = int(logits[k, [ids[f'<{w}>'] for w in allowed]].argmax())
+        if allowed[choice] != word:
+            return False
+        if word == 'unknown':
+            return True
+        said, steps = ([], steps + 1) if word == THEN else ([*said, word], steps)
+    return True
+
+
+def accuracy(net: BitNet, tokenizer: Tokenizer, split: str, kind: str,
+             count: int = 800) -> float:
+    """Return the share of instructions of a kind that are read exactly."""
+    batches = Batches(tokenizer, np.random.default_rng(99), {kind: 1.0})
+    right = done = 0
     with torch.no_grad():
         while done < count:
             ids, _, starts, plans = batches.draw(100, split)
-            got = []
-            rows = torch.arange(len(ids))
-            for k, allowed in enumerate(slots):
-                logits = net(ids)[rows, starts + k - 1][:, allowed]
-                choice = logits.argmax(-1)
-                got.append(choice)
-                if k < 2:  # continue with its own words, not with the truth
-                    width = int(starts.max()) + k + 1
-                    if ids.shape[1] < width:
-                        ids = F.pad(ids, (0, width - ids.shape[1]))
-                    ids[rows, starts + k] = allowed[choice]
-            for i, plan in enumerate(plans):
-                same = VERBS[got[0][i]] == plan.verb
-                if plan.verb != 'hover':
-                    same &= COLOURS[got[1][i]] == plan.colour and SHAPES[got[2][i]] == plan.shape
-                right += bool(same)
+            logits = net(ids)
+            right += sum(read_right(logits[i, start - 1:], plans[i], batches.id)
+                         for i, start in enumerate(starts.tolist()))
             done += len(plans)
     return right / done
 
@@ -209,7 +332,7 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
         rng.bit_generator.state, start = state['rng'], state['step']
-    batches = Batches(tokenizer, rng, VAGUE)
+    batches = Batches(tokenizer, rng, shares(recipe))
     batches.pending = state['pending'] if start else []
     bar = tqdm(range(start, recipe.steps), 'language', initial=start, total=recipe.steps,
                mininterval=5)
@@ -228,10 +351,11 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
         done = step + 1
         if done % recipe.save_every == 0 or done == recipe.steps:
             readings = {'step': done, 'loss': round(float(loss.detach()), 4)}
-            check = np.random.default_rng(99)
+            last = done == recipe.steps
             for split in ('train', 'held_out'):
-                count = 100 * POOL * (5 if done == recipe.steps else 1)
-                readings[split] = round(accuracy(net, Batches(tokenizer, check), split, count), 4)
+                for kind in KINDS if last or split == 'held_out' else ():
+                    readings[f'{split} {kind}'] = round(accuracy(
+                        net, tokenizer, split, kind, 4000 if last else 300), 4)
             bar.set_postfix(readings)
             with (out / 'language.jsonl').open('a') as log:
                 log.write(json.dumps(readings) + '\n')
@@ -248,9 +372,10 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of ``edge-vla train language``."""
     parser = argparse.ArgumentParser('edge-vla train language', description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/language'), help='folder')
+    parser.add_argument('--config', type=Path, help='YAML file of the recipe; flags win')
     add_arguments(parser, LanguageRecipe)
     args = parser.parse_args(argv)
-    recipe = from_arguments(LanguageRecipe, args)
+    recipe = from_arguments(LanguageRecipe, args, args.config)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     train(recipe, args.out)
