@@ -30,7 +30,7 @@ ROS_WHEELS = [
     'ros-rosgraph-msgs==2.3.*']
 EXTRAS = {
     'ros': [f'{wheel}; {ON_X86_LINUX}' for wheel in ROS_WHEELS],
-    'sim': ['gymnasium>=0.29'],
+    'sim': ['gymnasium>=0.29', 'mujoco>=3.3'],
     'bag': ['rosbags>=0.11', 'tqdm'],
     'viz': ['matplotlib>=3.5'],
     'language': ['tokenizers>=0.20', 'jinja2>=3.1.6'],
@@ -39,7 +39,8 @@ EXTRAS = {
     'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6', 'wheel', 'gguf>=0.17',
              'safetensors'],
     # Compared against in tests, which skip without them.
-    'oracle': ['torch>=2.2', 'transformers>=4.54', 'accelerate', 'safetensors', 'tokenizers'],
+    'oracle': ['torch>=2.2', 'transformers>=4.54', 'accelerate', 'safetensors', 'tokenizers',
+               'ncps'],
 }
 # Everything but what brings torch.
 EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'test')
@@ -54,7 +55,8 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', sorted(glob('launch/*.py'))),
-        (f'share/{NAME}/config', sorted(glob('config/*'))),
+        (f'share/{NAME}/config', sorted(glob('config/*.*'))),
+        (f'share/{NAME}/config/train', sorted(glob('config/train/*'))),
         # pip knows nothing of ROS's folder for executables, so they are data
         (f'lib/{NAME}', sorted(glob('scripts/*'))),
     ],

@@ -27,7 +27,7 @@ from edge_vla.cli.main import main
 from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Frame
 from edge_vla.evaluation import flight
-from edge_vla.evaluation.closed_loop import Episode, evaluate, Flyer, summarise
+from edge_vla.evaluation.closed_loop import Episode, evaluate, Flyer, Setting, summarise
 from edge_vla.evaluation.metrics import spread, wilson
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.plan import Plan, VERBS
@@ -72,12 +72,12 @@ def test_spread() -> None:
 
 
 def test_episodes_do_not_depend_on_their_number_or_processes(pilot: Pipeline) -> None:
-    alone = Flyer(pilot, camera=SMALL).fly(5, 2)
+    alone = Flyer(pilot, Setting(camera=SMALL)).fly(5, 2)
     few = evaluate(Pipeline.load, 3, 5, camera=SMALL)
     assert [e.index for e in few] == [0, 1, 2]
     assert few[2] == alone
     assert evaluate(Pipeline.load, 3, 5, jobs=2, camera=SMALL) == few
-    assert Flyer(pilot, camera=SMALL).fly(6, 2) != alone
+    assert Flyer(pilot, Setting(camera=SMALL)).fly(6, 2) != alone
 
 
 def die_in_a_worker() -> Pipeline:
@@ -93,7 +93,7 @@ def test_a_dead_process_is_said_and_not_waited_for() -> None:
 
 
 def test_a_task_can_be_chosen(pilot: Pipeline) -> None:
-    episode = Flyer(pilot, camera=SMALL).fly(1, 0, 'search')
+    episode = Flyer(pilot, Setting(camera=SMALL)).fly(1, 0, 'search')
     assert episode.task == 'search'
     assert episode.status in ('success', 'collision', 'timeout', 'lost')
     assert 0 < episode.time_s <= 40.1 and episode.path_m > 0
@@ -233,8 +233,8 @@ def test_hovering_is_not_called_flying() -> None:
 
 def test_one_failure_is_a_failure() -> None:
     legs = fly(('fly to the red sphere',))
-    failed = flight.LegRecord('go', Plan('go', 'red', 'sphere'), legs[0].scene)
-    unknown = flight.LegRecord('?', None, legs[0].scene)
+    failed = flight.LegRecord('go', [Plan('go', 'red', 'sphere')], legs[0].scene)
+    unknown = flight.LegRecord('?', [], legs[0].scene)
     assert failed.outcome == 'stopped early' and failed.reached is False
     assert flight.exit_status([*legs, unknown]) == 3
     assert flight.exit_status([*legs, failed, unknown]) == 1
@@ -250,7 +250,7 @@ def test_an_object_that_is_not_there_is_an_error() -> None:
     scene = Simulator(SimConfig(instruction='the red sphere')).scene
     kinds = {(o.colour, o.shape) for o in scene.objects}
     absent = next(c for c in ('white', 'black', 'purple') if (c, 'cone') not in kinds)
-    leg = flight.LegRecord('go there', Plan('go', absent, 'cone'), scene)
+    leg = flight.LegRecord('go there', [Plan('go', absent, 'cone')], scene)
     with pytest.raises(EdgeVlaError, match=f'the scene has no {absent} cone'):
         leg.pose(0, np.zeros(3), np.zeros(3), 0.0)
 

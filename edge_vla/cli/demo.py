@@ -134,10 +134,10 @@ class Demo:
     def fly(self, text: str, label: str) -> Any:
         """Fly one instruction to its end and return its LegRecord."""
         from edge_vla.evaluation.flight import LegRecord
-        from edge_vla.sim.instructions import reference_plan
+        from edge_vla.sim.reference import reference_mission
         session = self.session
-        leg = LegRecord(text, reference_plan(text), self.scene)
-        limit = self.timeout if leg.plan is not None else min(self.timeout, UNJUDGED_S)
+        leg = LegRecord(text, reference_mission(text), self.scene)
+        limit = self.timeout * len(leg.plans) or min(self.timeout, UNJUDGED_S)
         session.instruct(text)
         heard = time.monotonic()
         while not leg.over and leg.elapsed < limit:

@@ -17,13 +17,14 @@
 Closed-loop success over seeded episodes, without ROS.
 
 Episode i depends on (seed, i) alone, so neither the number of episodes nor the number of
-processes changes it.
+processes changes it, and the same episode under another pilot or shift has the same scene, task
+and words.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import active_children, get_context
 import os
@@ -34,16 +35,18 @@ from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Observation
 from edge_vla.evaluation.metrics import wilson
 from edge_vla.exceptions import EdgeVlaError
-from edge_vla.language.plan import COLOURS, Plan, SHAPES, VERBS
 from edge_vla.pipeline import Pipeline
 from edge_vla.safety import SafetyGate
-from edge_vla.sim.instructions import sample_instruction
-from edge_vla.sim.judge import Judge
+from edge_vla.sim.instructions import sample_instruction, sample_mission
+from edge_vla.sim.judge import MissionJudge
+from edge_vla.sim.shifts import Effect
 from edge_vla.sim.simulator import Simulator
-from edge_vla.sim.tasks import TASKS
+from edge_vla.sim.tasks import MISSIONS, TASKS
 import numpy as np
 
-ONE_THREAD = {'NUMBA_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+ONE_THREAD = {'NUMBA_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1',
+              'LP_NUM_THREADS': '1'}
+WORLDS = ('builtin', 'mujoco')
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,38 @@ class Episode:
     closest_distractor_m: float | None
 
 
+@dataclass(frozen=True)
+class Setting:
+    """
+    Where episodes are flown.
+
+    Attributes
+    ----------
+    sim : SimConfig
+        Wind and style; the seed is the episode's.
+    camera : CameraConfig
+        Camera; its rate is the rate of control.
+    shift : Effect
+        What is unlike the training.
+    world : str
+        One of ``WORLDS``.
+
+    """
+
+    sim: SimConfig = SimConfig()
+    camera: CameraConfig = CameraConfig()
+    shift: Effect = Effect()
+    world: str = 'builtin'
+
+
+def make_world(setting: Setting) -> Simulator:
+    """Return the world of a setting."""
+    if setting.world == 'mujoco':
+        from edge_vla.sim.mujoco_world import MujocoWorld
+        return MujocoWorld(setting.sim, setting.camera, setting.shift)
+    return Simulator(setting.sim, setting.camera, setting.shift)
+
+
 class Flyer:
     """
     Flies episodes, one after the other.
@@ -85,18 +120,15 @@ class Flyer:
     ----------
     pipeline : Pipeline
         A synchronous one.
-    sim : SimConfig, optional
-        Wind and style; the seed is the episode's.
-    camera : CameraConfig, optional
-        Camera; its rate is the rate of control.
+    setting : Setting, optional
+        Where.
 
     """
 
-    def __init__(self, pipeline: Pipeline, sim: SimConfig | None = None,
-                 camera: CameraConfig | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, setting: Setting | None = None) -> None:
         self.pipeline = pipeline
         self.gate = SafetyGate()
-        self.simulator = Simulator(sim, camera)
+        self.simulator = make_world(setting or Setting())
         self._period_ns = round(1e9 / self.simulator.camera.rate)
 
     def fly(self, seed: int, index: int, task: str | None = None) -> Episode:
@@ -104,15 +136,22 @@ class Flyer:
         sim, pipeline, gate = self.simulator, self.pipeline, self.gate
         scene_seed, words_seed = np.random.SeedSequence([seed, index]).generate_state(2)
         sim.reset(int(scene_seed), task)
-        instruction = sample_instruction(np.random.default_rng(words_seed), sim.plan, 'held_out',
-                                         sim.other)
+        words = np.random.default_rng(words_seed)
+        if len(sim.asked) > 1:
+            instruction = sample_mission(words, sim.asked, 'held_out')
+        else:
+            instruction = sample_instruction(words, sim.asked[0], 'held_out', sim.other)
         pipeline.reset()
         gate.reset()
-        judge = Judge(sim.scene, sim.plan, sim.position, sim.yaw, sim.time_ns)
-        before, path = sim.position, 0.0
+        judge = MissionJudge(sim.scene, sim.plans, sim.position, sim.yaw, sim.time_ns)
+        before, path, answered_ns = sim.position, 0.0, sim.time_ns
         while True:
-            action = pipeline.step(Observation(sim.frame(), instruction, sim.motion()))
-            command = gate.filter(action)
+            if sim.dropped():  # the last command holds, until it is stale
+                command = gate.decay((sim.time_ns - answered_ns) * 1e-9)
+            else:
+                action = pipeline.step(Observation(sim.frame(), instruction, sim.motion()))
+                command, answered_ns = gate.filter(action), sim.time_ns
+                pipeline.sent(command)
             sim.command(np.array(command.velocity), command.yaw_rate)
             sim.advance(self._period_ns)
             verdict = judge.update(sim.time_ns, sim.position, sim.velocity_world, sim.yaw)
@@ -121,34 +160,88 @@ class Flyer:
             if verdict.status != 'running':
                 break
         closest = verdict.closest_distractor
-        return Episode(index, sim.plan.verb, instruction, self._understood(), verdict.status,
+        kind = task if task in MISSIONS else sim.plan.verb
+        return Episode(index, kind, instruction, self._understood(), verdict.status,
                        round(verdict.elapsed, 3), round(path, 3),
                        round(closest, 3) if np.isfinite(closest) else None)
 
     def _understood(self) -> bool:
-        """Tell whether the most probable word of each slot is the one that was meant."""
+        """Tell whether the likeliest reading is what was meant."""
         context = self.pipeline.context
-        if context is None:
-            return False
-        slots = np.split(context.vector, np.cumsum([len(VERBS), len(COLOURS)]))
-        read = Plan(*(words[int(np.argmax(p))] for words, p in
-                      zip((VERBS, COLOURS, SHAPES), slots, strict=True)))
-        return read == self.simulator.plan
+        return context is not None and [s.plan for s in context.steps] == self.simulator.asked
 
 
-_flyer: Flyer | None = None
+@dataclass(frozen=True)
+class Job:
+    """
+    One episode to fly.
+
+    Attributes
+    ----------
+    pilot : int
+        Index of the pilot.
+    setting : Setting
+        Where.
+    seed, index : int
+        Which episode.
+    task : str or None
+        One of ``TASKS`` or ``MISSIONS``, or None to draw one.
+    tag : int
+        What the caller knows it by.
+
+    """
+
+    pilot: int
+    setting: Setting
+    seed: int
+    index: int
+    task: str | None = None
+    tag: int = 0
 
 
-def _start_worker(load: Callable[[], Pipeline], sim: SimConfig | None,
-                  camera: CameraConfig | None) -> None:
-    global _flyer
-    _flyer = Flyer(load(), sim, camera)
+class Crew:
+    """
+    Pilots that fly jobs in turn; each is loaded when first needed.
+
+    Parameters
+    ----------
+    loads : sequence of callable
+        Each returns a synchronous pipeline.
+
+    """
+
+    def __init__(self, loads: Sequence[Callable[[], Pipeline]]) -> None:
+        self._loads = loads
+        self._pilots: dict[int, Pipeline] = {}
+        self._last: tuple[int, Setting] | None = None
+        self._flyer: Flyer | None = None
+
+    def pilot(self, index: int) -> Pipeline:
+        """Return a pilot."""
+        if index not in self._pilots:
+            self._pilots[index] = self._loads[index]()
+        return self._pilots[index]
+
+    def fly(self, job: Job) -> Episode:
+        """Fly a job."""
+        if self._flyer is None or self._last != (job.pilot, job.setting):
+            self._flyer = Flyer(self.pilot(job.pilot), job.setting)
+            self._last = (job.pilot, job.setting)
+        return self._flyer.fly(job.seed, job.index, job.task)
 
 
-def _fly(job: tuple[int, int, str | None]) -> Episode:
-    if _flyer is None:
+_crew: Crew | None = None
+
+
+def _start_worker(loads: Sequence[Callable[[], Pipeline]]) -> None:
+    global _crew
+    _crew = Crew(loads)
+
+
+def _fly(job: Job) -> Episode:
+    if _crew is None:
         raise RuntimeError('the worker was not started')
-    return _flyer.fly(*job)
+    return _crew.fly(job)
 
 
 @contextmanager
@@ -168,9 +261,52 @@ def _for_workers(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def fly_all(loads: Sequence[Callable[[], Pipeline]], work: Sequence[Job],
+            jobs: int = 1) -> Iterator[tuple[Job, Episode]]:
+    """
+    Fly many jobs, on one or more processes, and yield each as it is done.
+
+    Parameters
+    ----------
+    loads : sequence of callable
+        The pilots: each returns a synchronous pipeline; they must pickle if `jobs` > 1.
+    work : sequence of Job
+        What to fly.
+    jobs : int
+        Processes.
+
+    Raises
+    ------
+    EdgeVlaError
+        A process died.
+
+    """
+    crew = Crew(loads)
+    for pilot in sorted({job.pilot for job in work}):
+        # also fills the cache of compiled kernels before several processes need it
+        crew.pilot(pilot)
+    if jobs <= 1:
+        yield from ((job, crew.fly(job)) for job in work)
+        return
+    pool = ProcessPoolExecutor(jobs, get_context('spawn'), _start_worker, (loads,))
+    try:
+        with _for_workers(ONE_THREAD):
+            flights = {pool.submit(_fly, job): job for job in work}
+        for future in as_completed(flights):
+            yield flights[future], future.result()
+    except BrokenProcessPool as error:
+        raise EdgeVlaError('a process of the evaluation died, perhaps for want of memory; '
+                           'try fewer with --jobs') from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():  # only left after an error or an interruption
+            process.terminate()
+
+
 def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str | None = None,
              jobs: int = 1, sim: SimConfig | None = None, camera: CameraConfig | None = None,
-             progress: Callable[[Iterable[Episode]], Iterable[Episode]] = iter) -> list[Episode]:
+             progress: Callable[[Iterable[Episode]], Iterable[Episode]] = iter,
+             shift: Effect | None = None, world: str = 'builtin') -> list[Episode]:
     """
     Fly episodes 0 to `episodes` - 1.
 
@@ -181,7 +317,7 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
     episodes, seed : int
         How many, and of which seed.
     task : str, optional
-        One of ``TASKS``; by default each episode draws its own.
+        One of ``TASKS`` or ``MISSIONS``; by default each episode draws its own.
     jobs : int
         Processes; the result does not depend on it.
     sim : SimConfig, optional
@@ -190,6 +326,10 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
         Camera.
     progress : callable, optional
         Wraps the stream of finished episodes, as tqdm does.
+    shift : Effect, optional
+        What is unlike the training.
+    world : str, optional
+        One of ``WORLDS``.
 
     Returns
     -------
@@ -197,23 +337,10 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
         In order.
 
     """
-    work = [(seed, i, task) for i in range(episodes)]
-    # also fills the cache of compiled kernels before several processes need it
-    flyer = Flyer(load(), sim, camera)
-    if jobs <= 1:
-        return list(progress(flyer.fly(*job) for job in work))
-    pool = ProcessPoolExecutor(jobs, get_context('spawn'), _start_worker, (load, sim, camera))
-    try:
-        with _for_workers(ONE_THREAD):
-            flights = [pool.submit(_fly, job) for job in work]
-        done = list(progress(f.result() for f in as_completed(flights)))
-    except BrokenProcessPool as error:
-        raise EdgeVlaError('a process of the evaluation died, perhaps for want of memory; '
-                           'try fewer with --jobs') from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():  # only left after an error or an interruption
-            process.terminate()
+    setting = Setting(sim or SimConfig(), camera or CameraConfig(), shift or Effect(), world)
+    work = [Job(0, setting, seed, i, task) for i in range(episodes)]
+    with closing(fly_all([load], work, jobs)) as flights:
+        done = list(progress(episode for _, episode in flights))
     return sorted(done, key=lambda e: e.index)
 
 
@@ -221,7 +348,7 @@ def summarise(flights: list[Episode], seed: int, **settings: Any) -> dict[str, A
     """Return the report: rates with 95 % intervals, per-task rows and every failure."""
     if not flights:
         raise ValueError('no episodes')
-    rows = {task: [e for e in flights if e.task == task] for task in TASKS}
+    rows = {task: [e for e in flights if e.task == task] for task in (*TASKS, *MISSIONS)}
     failures = [asdict(e) for e in flights if e.status != 'success']
     return {'episodes': len(flights), 'seed': seed, **settings, **_row(flights),
             'per_task': {task: _row(row) for task, row in rows.items() if row},

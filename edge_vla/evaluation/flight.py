@@ -27,7 +27,7 @@ from edge_vla.datatypes import Frame, Observation
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.plan import Plan
 from edge_vla.pipeline import Pipeline
-from edge_vla.sim.judge import Judge, Verdict
+from edge_vla.sim.judge import MissionJudge, Verdict
 from edge_vla.sim.scene import Scene
 from edge_vla.visualization.overlay import draw, Overlay
 from edge_vla.visualization.trajectory import Leg, plot_flight
@@ -58,15 +58,15 @@ class LegRecord:
     ----------
     instruction : str
         What was asked.
-    plan : Plan or None
-        What that means; None where no rule knows the wording, then nobody judges.
+    plans : sequence of Plan
+        The steps that means; empty where no rule knows the wording, then nobody judges.
     scene : Scene
         Where.
 
     """
 
     instruction: str
-    plan: Plan | None
+    plans: Sequence[Plan]
     scene: Scene
     verdict: Verdict | None = None
     narration: str = ''
@@ -75,7 +75,7 @@ class LegRecord:
     yaws: list[float] = field(default_factory=list)
     speed: float = 0.0
     pictures: list[Picture] = field(default_factory=list)
-    _judge: Judge | None = None
+    _judge: MissionJudge | None = None
 
     def pose(self, stamp_ns: int, position: np.ndarray, velocity: np.ndarray,
              yaw: float) -> None:
@@ -87,11 +87,11 @@ class LegRecord:
         self.positions.append(position)
         self.yaws.append(float(yaw))
         self.speed = float(np.linalg.norm(velocity))
-        if self.plan is None:
+        if not self.plans:
             return
         if self._judge is None:
             try:
-                self._judge = Judge(self.scene, self.plan, position, yaw, stamp_ns)
+                self._judge = MissionJudge(self.scene, self.plans, position, yaw, stamp_ns)
             except ValueError as error:
                 raise EdgeVlaError(f'"{self.instruction}" cannot be flown: {error}') from error
         self.verdict = self._judge.update(stamp_ns, position, velocity, yaw)
@@ -120,17 +120,17 @@ class LegRecord:
     @property
     def reached(self) -> bool | None:
         """Whether the instruction was obeyed; None if nobody could judge."""
-        if self.plan is None:
+        if not self.plans:
             return None
         return self.verdict is not None and self.verdict.status == 'success'
 
     @property
     def outcome(self) -> str:
         """Return the end in words."""
-        if self.plan is None:
+        if not self.plans:
             return NOT_JUDGED
         status = 'running' if self.verdict is None else self.verdict.status
-        if status == 'success' and self.plan.verb == 'hover':
+        if status == 'success' and [p.verb for p in self.plans] == ['hover']:
             return 'hovered'  # on an order to, or because there was nothing to fly to
         return OUTCOMES[status]
 
@@ -140,7 +140,8 @@ class LegRecord:
         path = float(np.linalg.norm(np.diff(way, axis=0), axis=1).sum())
         v = self.verdict
         return {
-            'instruction': self.instruction, 'meaning': self.plan.text() if self.plan else None,
+            'instruction': self.instruction,
+            'meaning': ', then '.join(p.text() for p in self.plans) or None,
             'narration': self.narration, 'reached': self.reached, 'outcome': self.outcome,
             'time_s': round(self.elapsed, 2), 'path_length_m': round(path, 2),
             'final_distance_m': None if v is None else round(v.distance, 2),

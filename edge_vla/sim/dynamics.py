@@ -32,6 +32,7 @@ THRUST, YAW_SETPOINT = 13, 20
 STATE_COLUMNS = 24
 GRAVITY = 9.81
 STEP_NS = 4_000_000  # longest physics step
+GROUND = 0.08  # m, height of the centre of a vehicle that stands on its feet
 # Columns of a vehicle row: thrust efficiency, linear drag 1/s, quadratic drag 1/m, motor lag s,
 # velocity gain.
 VEHICLE = np.array([1.0, 0.18, 0.03, 0.05, 1.0])
@@ -146,6 +147,9 @@ def fly(s, command, wind, vehicle, rotation, dt, steps):  # noqa: ANN001, ANN201
         for i in range(3):
             s[10 + i] += s[14 + i] * dt
             s[i] += s[3 + i] * dt
+        if s[2] < GROUND and s[5] < 0:
+            s[2] = GROUND
+            s[3] = s[4] = s[5] = 0.0
         w, x, y, z = s[6], s[7], s[8], s[9]
         p, q, n = s[10], s[11], s[12]
         h = 0.5 * dt

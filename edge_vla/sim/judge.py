@@ -14,10 +14,11 @@
 
 """The judge: was the instruction obeyed, and at what cost."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 import math
 
-from edge_vla.language.plan import Plan, VERBS
+from edge_vla.language.plan import ALL_VERBS, MOVING, Plan
 from edge_vla.sim.expert import GO, HOVER, ORBIT_LEFT, SEARCH
 from edge_vla.sim.raycast import A, surface_distance, X, Y
 from edge_vla.sim.scene import Scene
@@ -34,7 +35,9 @@ _S = Success()
 NEAR, FAR, FACING, SPEED, HOLD = _S.near, _S.far, _S.facing, _S.speed, _S.hold
 ORBIT_GAP, ORBIT_FACING, ORBIT_TURN = _S.orbit_gap, _S.orbit_facing, _S.orbit_turn
 TOUCH, FLOOR, CEILING, BORDER = _S.touch, _S.floor, _S.ceiling, _S.border
-LIMIT_S = np.array([TIMEOUT_S[v] for v in VERBS])
+LIMIT_S = np.array([TIMEOUT_S[v] for v in ALL_VERBS])
+LAND, UNKNOWN = ALL_VERBS.index('land'), ALL_VERBS.index('unknown')
+TOUCHDOWN, TOUCHDOWN_SPEED = _S.touchdown, _S.touchdown_speed
 
 
 @njit(cache=True, nogil=True)
@@ -49,7 +52,7 @@ def judge_step(row, objects, count, verb, x, y, z, speed, yaw, dt):  # noqa: ANN
     objects : float64 [N, OBJECT_COLUMNS]
         Target first.
     count, verb : int
-        Objects in use; index into language.plan.VERBS.
+        Objects in use; index into language.plan.ALL_VERBS.
     x, y, z, speed, yaw : float
         Position (m), speed (m/s) and heading (rad) of the vehicle.
     dt : float
@@ -71,6 +74,9 @@ def judge_step(row, objects, count, verb, x, y, z, speed, yaw, dt):  # noqa: ANN
         if gap < ORBIT_GAP and bearing < ORBIT_FACING:
             row[SWEPT] += turn
     row[ANGLE] = angle
+    if verb == LAND and z < TOUCHDOWN:
+        row[BEST] = 1.0
+        return SUCCESS if speed < TOUCHDOWN_SPEED else COLLISION
     if z < FLOOR:
         return COLLISION
     for j in range(count):
@@ -89,11 +95,11 @@ def judge_step(row, objects, count, verb, x, y, z, speed, yaw, dt):  # noqa: ANN
         row[BEST] = max(row[BEST], min(1.0, row[HELD] / HOLD))
         if row[HELD] >= HOLD:
             return SUCCESS
-    elif verb == HOVER:
+    elif verb == HOVER or verb == UNKNOWN:
         row[BEST] = max(row[BEST], min(1.0, row[HELD] / 3.0))
         if row[HELD] >= 3.0:
             return SUCCESS
-    else:  # from above, circling to the left is clockwise
+    elif verb != LAND:  # from above, circling to the left is clockwise
         turned = -row[SWEPT] if verb == ORBIT_LEFT else row[SWEPT]
         row[BEST] = max(row[BEST], min(1.0, turned / ORBIT_TURN))
         if turned >= ORBIT_TURN:
@@ -146,7 +152,7 @@ class Judge:
     ----------
     scene : Scene
     plan : Plan
-        What was asked; its object must be in the scene (any object for 'hover').
+        What was asked; its object, if it needs one, must be in the scene.
     position : numpy.ndarray
         float64 [3], where the instruction was given, m.
     yaw : float
@@ -163,12 +169,12 @@ class Judge:
 
     def __init__(self, scene: Scene, plan: Plan, position: np.ndarray, yaw: float,
                  time_ns: int) -> None:
-        target = 0 if plan.verb == 'hover' else scene.find(plan.colour, plan.shape)
+        target = scene.find(plan.colour, plan.shape) if plan.verb in MOVING else 0
         if target is None:
             raise ValueError(f'the scene has no {plan.colour} {plan.shape}')
         self._objects = Scene(scene.objects, target, scene.light, scene.start).rows()
         self._count = len(scene.objects)
-        self._verb = VERBS.index(plan.verb)
+        self._verb = ALL_VERBS.index(plan.verb)
         self._row = np.zeros(JUDGE_COLUMNS)
         new_row(self._row)
         self._time_ns = time_ns
@@ -188,3 +194,47 @@ class Judge:
         r = self._row
         return Verdict(self._status, float(r[GAP]), float(r[BEST]), float(r[CLOSEST]),
                        float(r[TIME]))
+
+
+class MissionJudge:
+    """
+    Judges several steps in order; a step begins when the one before it succeeded.
+
+    Parameters
+    ----------
+    scene : Scene
+        Where it is flown.
+    plans : sequence of Plan
+        The steps; their objects must be in the scene.
+    position : numpy.ndarray
+        float64 [3], where the instruction was given, m.
+    yaw : float
+        Heading then, rad.
+    time_ns : int
+        When.
+
+    Attributes
+    ----------
+    step : int
+        The step being judged.
+
+    """
+
+    def __init__(self, scene: Scene, plans: Sequence[Plan], position: np.ndarray, yaw: float,
+                 time_ns: int) -> None:
+        self._scene, self._plans, self.step, self._began = scene, tuple(plans), 0, time_ns
+        self._judge = Judge(scene, self._plans[0], position, yaw, time_ns)
+
+    def update(self, time_ns: int, position: np.ndarray, velocity_world: np.ndarray,
+               yaw: float) -> Verdict:
+        """Take one pose; progress counts all steps, time runs from the instruction."""
+        verdict = self._judge.update(time_ns, position, velocity_world, yaw)
+        status = verdict.status
+        if status == 'success' and self.step + 1 < len(self._plans):
+            self.step += 1
+            self._judge = Judge(self._scene, self._plans[self.step], position, yaw, time_ns)
+            verdict = replace(verdict, progress=0.0)
+            status = 'running'
+        return replace(verdict, status=status,
+                       progress=(self.step + verdict.progress) / len(self._plans),
+                       elapsed=(time_ns - self._began) * 1e-9)

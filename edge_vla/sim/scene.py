@@ -14,6 +14,7 @@
 
 """Scenes: coloured primitives, light and ground, sampled from a seed."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 import itertools
 
@@ -86,8 +87,9 @@ class Scene:
         return None
 
 
-def _sample_object(rng: np.random.Generator, colour: str, shape: str,
-                   xy: np.ndarray) -> SceneObject:
+def sample_object(rng: np.random.Generator, colour: str, shape: str,
+                  xy: np.ndarray) -> SceneObject:
+    """Sample size, height, heading and shade of an object whose centre stands at `xy`, m."""
     if shape == 'sphere':
         a = rng.uniform(.35, .6)
         size, z = (a, a, a), rng.uniform(.8, 1.9)
@@ -129,6 +131,10 @@ def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:
         e[15:18] = rng.uniform(.2, .9) * np.array([.55, .75, 1.]) + rng.normal(0, .1, 3)
         e[18:21] = e[15:18] + rng.uniform(-.1, .4)
         e[3], e[4], e[6] = rng.uniform(.2, .7), rng.uniform(.15, .85), rng.uniform(.3, 3)
+        e[5] = rng.uniform(0, .06) * (rng.random() < .5)
+        if rng.random() < .25:  # dusk
+            e[3:5] *= rng.uniform(.3, .7)
+            e[15:21] *= rng.uniform(.1, .6)
         e[21] = rng.random() < .8
     elif style == 'winter':
         e[9:12], e[12:15] = (.78, .8, .84), (.9, .92, .95)
@@ -153,7 +159,8 @@ def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:
 
 def sample_scene(rng: np.random.Generator, task: str, style: str = 'meadow',
                  named: tuple[tuple[str, str], ...] = (),
-                 count: tuple[int, int] = (2, 5)) -> Scene:
+                 count: tuple[int, int] = (2, 5),
+                 without: Collection[tuple[str, str]] = ()) -> Scene:
     """
     Sample a scene around a start pose at the origin.
 
@@ -170,6 +177,8 @@ def sample_scene(rng: np.random.Generator, task: str, style: str = 'meadow',
         Objects that must exist, target first; none means a random target.
     count : tuple of int
         Fewest and most objects.
+    without : collection of (colour, shape)
+        Pairs that must not occur unless named; training leaves out ``UNSEEN_PAIRS``.
 
     Raises
     ------
@@ -181,23 +190,25 @@ def sample_scene(rng: np.random.Generator, task: str, style: str = 'meadow',
         raise ConfigError(f'{len(named)} objects are named, a scene holds at most {MAX_OBJECTS}')
     for attempt in itertools.count():
         # many objects need more room than few: widen the field every few failures
-        scene = _try_scene(rng, task, style, named, count, 1 + .2 * (attempt // 20))
+        scene = _try_scene(rng, task, style, named, count, without, 1 + .2 * (attempt // 20))
         if scene is not None:
             return scene
 
 
 def _try_scene(rng: np.random.Generator, task: str, style: str,
                named: tuple[tuple[str, str], ...], count: tuple[int, int],
-               room: float) -> Scene | None:
+               without: Collection[tuple[str, str]], room: float) -> Scene | None:
     number = max(int(rng.integers(count[0], count[1] + 1)), len(named))
     kinds = list(dict.fromkeys(named)) or [(str(rng.choice(COLOURS)), str(rng.choice(SHAPES)))]
+    if not named and kinds[0] in without:
+        return None
     guard = len(kinds)  # objects that may be flown around keep a free ring
     while len(kinds) < min(number, MAX_OBJECTS):
         # distractors often share colour or shape with the target: neither alone may decide
         u, (c, s) = rng.random(), kinds[0]
         c = c if u < .3 else str(rng.choice(COLOURS))
         s = s if .3 <= u < .6 else str(rng.choice(SHAPES))
-        if (c, s) not in kinds:
+        if (c, s) not in kinds and (c, s) not in without:
             kinds.append((c, s))
     yaw = rng.uniform(-np.pi, np.pi)
     orbit = task.startswith('orbit') or len(named) > 1
@@ -214,10 +225,10 @@ def _try_scene(rng: np.random.Generator, task: str, style: str,
             else:
                 bearing, distance = rng.uniform(-1.5, 1.5), rng.uniform(3.0, 9.0)
             xy = room * distance * np.array([np.cos(yaw + bearing), np.sin(yaw + bearing)])
-            obj = _sample_object(rng, colour, shape, xy)
+            obj = sample_object(rng, colour, shape, xy)
             if all(np.hypot(*(xy - o.position[:2])) > (
                     ORBIT_CLEARANCE_M if orbit and j < guard else CLEARANCE_M)
-                    for j, o in enumerate(objects)) and not (i and _hides(obj, objects[0])):
+                    for j, o in enumerate(objects)) and not (i and hides(obj, objects[0])):
                 objects.append(obj)
                 break
         else:
@@ -227,7 +238,7 @@ def _try_scene(rng: np.random.Generator, task: str, style: str,
     return Scene(objects, 0, light, start)
 
 
-def _hides(obj: SceneObject, target: SceneObject) -> bool:
+def hides(obj: SceneObject, target: SceneObject) -> bool:
     """Tell whether `obj` stands between the start and the target."""
     d, dt = np.hypot(*obj.position[:2]), np.hypot(*target.position[:2])
     if d > dt:

@@ -14,6 +14,7 @@
 
 """The built-in simulator: one quadrotor, one camera, one scene."""
 
+from dataclasses import replace
 import math
 
 from edge_vla.config import CameraConfig, SimConfig
@@ -22,49 +23,43 @@ from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import Plan
 from edge_vla.sim import dynamics
 from edge_vla.sim.instructions import mentioned_objects
+from edge_vla.sim.missions import sample_relation, sample_two_steps, sample_unseen
 from edge_vla.sim.raycast import render
 from edge_vla.sim.scene import sample_scene, Scene
-from edge_vla.sim.tasks import TASKS
+from edge_vla.sim.scene_shift import shift_scene
+from edge_vla.sim.sensors import Delay, Lens, Odometry
+from edge_vla.sim.shifts import Effect
+from edge_vla.sim.tasks import MISSIONS, TASKS
+from edge_vla.sim.wind import DrydenWind, GustyWind, Wind
 import numpy as np
 
-GUST_TIME_S = 1.5
-
-
-class Wind:
-    """Mean wind plus Ornstein-Uhlenbeck gusts, world frame, m/s."""
-
-    def __init__(self, rng: np.random.Generator, mean_speed: float) -> None:
-        direction = rng.normal(0, 1, 3) * (1, 1, .2)
-        self._mean = direction / np.linalg.norm(direction) * mean_speed * rng.uniform(.5, 1)
-        self._strength = .35 * mean_speed * np.array([1, 1, .3])
-        self._rng = rng
-        self.velocity = self._mean.copy()
-
-    def advance(self, dt: float) -> np.ndarray:
-        """Return the wind `dt` seconds later."""
-        if self._strength[0] > 0:
-            keep = math.exp(-dt / GUST_TIME_S)
-            noise = self._rng.normal(0, 1, 3) * self._strength * math.sqrt(1 - keep * keep)
-            self.velocity = self._mean + (self.velocity - self._mean) * keep + noise
-        return self.velocity
-
+GUSTY_MEAN = 2.0  # m/s, on which the gusts of a shift ride
+TRIM_S, TRIM_HEIGHT = 20.0, 100.0  # s, m: clear of the ground
 
 class Simulator:
     """
     A quadrotor with a velocity autopilot and a camera in a scene of primitives.
 
-    Everything follows from ``(sim.seed, task)``. World is ENU, the camera looks along body x.
+    Everything follows from ``(sim.seed, task)``. World is ENU, the camera looks along body x. A
+    shift has its own random numbers: scene, task and breeze of a seed are the same under all of
+    them.
 
     Parameters
     ----------
     sim : SimConfig
     camera : CameraConfig
+    shift : Effect, optional
+        What is unlike the training, see ``shifts``.
 
     Attributes
     ----------
     scene : Scene
+    plans : list of Plan
+        The steps of this episode's task.
+    asked : list of Plan
+        The same as an instruction puts them: objects may be told by a relation.
     plan : Plan
-        The task of this episode.
+        The first step.
     other : Plan or None
         The same task on a distractor, to be mentioned in an instruction.
     time_ns : int
@@ -72,13 +67,17 @@ class Simulator:
 
     """
 
-    def __init__(self, sim: SimConfig | None = None, camera: CameraConfig | None = None) -> None:
+    def __init__(self, sim: SimConfig | None = None, camera: CameraConfig | None = None,
+                 shift: Effect | None = None) -> None:
         self.config = sim or SimConfig()
-        self.camera = camera or CameraConfig()
-        self._tan_half = math.tan(math.radians(self.camera.fov) / 2)
+        self.shift = e = shift or Effect()
+        camera = camera or CameraConfig()
+        self.camera = replace(camera, rate=min(camera.rate, e.rate))
         self._state = np.zeros(dynamics.STATE_COLUMNS)
         self._rotation = np.eye(3)
-        self._vehicle = dynamics.VEHICLE.copy()
+        # the autopilot thinks of the nominal mass: a heavier vehicle answers less to any force
+        self._vehicle = dynamics.VEHICLE * (e.thrust / e.mass, e.drag / e.mass, e.drag / e.mass,
+                                            e.motor_lag, e.velocity_gain)
         self._command = np.zeros(4)
         self._no_ids = np.zeros((0, 0), np.int8)
         self._no_depth = np.zeros((0, 0), np.float32)
@@ -93,8 +92,8 @@ class Simulator:
         seed : int, optional
             Defaults to the configuration's.
         task : str, optional
-            One of ``TASKS``; by default drawn from the seed, or what the configuration's
-            instruction asks for.
+            One of ``TASKS`` or ``MISSIONS``; by default one of ``TASKS``, drawn from the seed,
+            or what the configuration's instruction asks for.
 
         Raises
         ------
@@ -102,24 +101,75 @@ class Simulator:
             `task` is unknown.
 
         """
-        if task is not None and task not in TASKS:
-            raise ConfigError(f'unknown task {task!r}; known: {", ".join(TASKS)}')
-        rng = np.random.default_rng(self.config.seed if seed is None else seed)
+        if task is not None and task not in (*TASKS, *MISSIONS):
+            raise ConfigError(f'unknown task {task!r}; known: {", ".join((*TASKS, *MISSIONS))}')
+        seed = self.config.seed if seed is None else seed
+        rng = np.random.default_rng(seed)
         drawn = str(rng.choice(TASKS))
         named: tuple[tuple[str, str], ...] = ()
         if self.config.instruction:
             named = tuple(mentioned_objects(self.config.instruction))
-        verb = task or ('go' if named else drawn)
-        self.scene: Scene = sample_scene(rng, verb, self.config.style, named)
-        objects = self.scene.objects
-        self.plan = Plan(verb, objects[0].colour, objects[0].shape)
-        self.other = Plan(verb, objects[1].colour, objects[1].shape) if len(objects) > 1 else None
-        self._rows, self._count = self.scene.rows(), len(objects)
+        self._set_task(rng, task or ('go' if named else drawn), named)
         dynamics.hover_state(self._state, *self.scene.start)
         dynamics.rotation_matrix(self._state[6:10], self._rotation)
         self._wind = Wind(rng, self.config.wind)
         self._command[:] = 0.0
         self.time_ns = 0
+        self._apply_shift(np.random.SeedSequence(seed))
+        self._rows, self._count = self.scene.rows(), len(self.scene.objects)
+
+    def _set_task(self, rng: np.random.Generator, task: str,
+                  named: tuple[tuple[str, str], ...]) -> None:
+        style = self.config.style
+        self.scene: Scene
+        self.other = None
+        if task == 'two_step':
+            self.scene, self.plans = sample_two_steps(rng, style)
+            self.asked = self.plans
+        elif task == 'relation':
+            self.scene, asked, meant = sample_relation(rng, style)
+            self.asked, self.plans = [asked], [meant]
+        else:
+            if task == 'unseen':
+                self.scene, plan = sample_unseen(rng, style)
+            else:
+                self.scene = sample_scene(rng, task, style, named)
+                plan = Plan(task, self.scene.objects[0].colour, self.scene.objects[0].shape)
+            self.plans = self.asked = [plan]
+            if len(self.scene.objects) > 1:
+                o = self.scene.objects[1]
+                self.other = Plan(plan.verb, o.colour, o.shape)
+        self.plan = self.plans[0]
+
+    def _apply_shift(self, seed: np.random.SeedSequence) -> None:
+        """Make this episode's scene, wind and sensors what the shift says."""
+        e = self.shift
+        # one stream each: a change of one part leaves the others as they were
+        light, more, lens, odometry, wind, self._losses = map(np.random.default_rng, seed.spawn(6))
+        self.scene = shift_scene(self.scene, e, self.plan.verb, light, more)
+        self._lens = Lens(e, self.camera, lens)
+        self._odometry = Odometry(e, odometry)
+        if e.wind_dryden > 0:
+            self._wind = DrydenWind(wind, e.wind_dryden)
+        elif e.wind_gust > 0:
+            self._wind = GustyWind(wind, GUSTY_MEAN, e.wind_gust)
+        elif e.wind_steady > 0:
+            self._wind = GustyWind(wind, e.wind_steady)
+        if max(e.wind_dryden, e.wind_gust, e.wind_steady) > 0:
+            self._trim(self._wind.mean)
+        elif (e.thrust, e.mass) != (1.0, 1.0):
+            self._trim(np.zeros(3))
+        self._delay = Delay(e.latency) if e.latency > 0 else None
+        if self._delay is not None:
+            self._delay.note(0, self._state)
+
+    def _trim(self, wind: np.ndarray) -> None:
+        """Let the autopilot find its hover first: an episode does not begin with a fall."""
+        steps = round(TRIM_S * 1e9 / dynamics.STEP_NS)
+        self._state[2] = TRIM_HEIGHT
+        dynamics.fly(self._state, self._command, wind, self._vehicle, self._rotation,
+                     dynamics.STEP_NS * 1e-9, steps)
+        self._state[0:3] = self.scene.start[0:3]
 
     def command(self, velocity: np.ndarray, yaw_rate: float) -> None:
         """
@@ -135,6 +185,7 @@ class Simulator:
         if not np.isfinite(new).all():
             raise ValueError(f'velocity command is not finite: {new}')
         self._command[:] = new
+        self._command[:3] *= self.shift.command_gain
 
     def advance(self, duration_ns: int) -> None:
         """Fly on for `duration_ns` nanoseconds under the held command."""
@@ -145,23 +196,35 @@ class Simulator:
         dynamics.fly(self._state, self._command, self._wind.advance(dt), self._vehicle,
                      self._rotation, dt / steps, steps)
         self.time_ns += int(duration_ns)
+        if self._delay is not None:
+            self._delay.note(self.time_ns, self._state)
+
+    def dropped(self) -> bool:
+        """Tell whether this tick's picture gets lost; ask once per tick."""
+        return self.shift.drop > 0 and bool(self._losses.random() < self.shift.drop)
 
     def frame(self) -> Frame:
-        """Take a picture now: uint8 [height, width, 3] RGB."""
+        """Return the picture that arrives now: uint8 [height, width, 3] RGB."""
+        stamp, position, rotation = self.time_ns, self._state[0:3], self._rotation
+        if self._delay is not None:
+            stamp, position, rotation = self._delay.pose(stamp)
+        if self._lens.mount is not None:
+            rotation = rotation @ self._lens.mount
         image = np.empty((self.camera.height, self.camera.width, 3), np.uint8)
-        render(image, self._no_ids, self._no_depth, self._rows, self._count, self._state[0:3],
-               self._rotation, self._tan_half, self.scene.light)
-        return Frame(self.time_ns, image)
+        render(image, self._no_ids, self._no_depth, self._rows, self._count, position, rotation,
+               self._lens.tan_half, self.scene.light)
+        self._lens.spoil(image)
+        return Frame(stamp, image)
 
-    def motion(self) -> Motion:
-        """Measure the motion now."""
+    def motion(self) -> Motion | None:
+        """Measure the motion now; None only under a shift with outages of the odometry."""
         s, r = self._state, self._rotation
         cy, sy = math.cos(self.yaw), math.sin(self.yaw)
         velocity = np.array([cy * s[3] + sy * s[4], -sy * s[3] + cy * s[4], s[5]])
         roll, pitch = math.atan2(r[2, 1], r[2, 2]), -math.asin(max(-1., min(1., r[2, 0])))
         # Euler yaw rate: what a gyro measures, turned to the vertical
         rate = (math.sin(roll) * s[11] + math.cos(roll) * s[12]) / max(math.cos(pitch), .1)
-        return Motion(self.time_ns, velocity, rate, roll, pitch)
+        return self._odometry.measure(Motion(self.time_ns, velocity, rate, roll, pitch))
 
     @property
     def state(self) -> np.ndarray:

@@ -17,6 +17,8 @@
 from dataclasses import dataclass
 
 TASKS = ('go', 'orbit_left', 'orbit_right', 'search')
+# two steps, an object told by a relation, a colour and shape not trained together: sim.missions
+MISSIONS = ('two_step', 'relation', 'unseen')
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,11 @@ class Success:
     orbit_turn: float = 6.2831853  # rad, one full circle
     touch: float = 0.2  # m, body radius: closer to any surface is a collision
     floor: float = 0.12  # m, lower is a crash
+    touchdown: float = 0.25  # m, lower is landed where landing was asked for
+    touchdown_speed: float = 0.7  # m/s, faster is a crash
     ceiling: float = 6.0  # m
     border: float = 25.0  # m from the start
 
 
-TIMEOUT_S = {'go': 30.0, 'orbit_left': 45.0, 'orbit_right': 45.0, 'search': 40.0, 'hover': 10.0}
+TIMEOUT_S = {'go': 30.0, 'orbit_left': 45.0, 'orbit_right': 45.0, 'search': 40.0, 'hover': 10.0,
+             'land': 15.0, 'unknown': 10.0}

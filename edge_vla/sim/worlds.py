@@ -14,6 +14,7 @@
 
 """Many worlds flown at once, for training: arrays instead of objects, own clock per world."""
 
+from collections.abc import Collection
 import math
 
 import cv2
@@ -26,6 +27,9 @@ from edge_vla.sim.simulator import Wind
 from edge_vla.sim.tasks import TASKS
 from edge_vla.vision import layout
 import numpy as np
+
+LONGEST_LAG = 7  # frames
+MOST_LOST = 5  # frames in a row
 
 
 class Worlds:
@@ -43,19 +47,26 @@ class Worlds:
         Largest mean wind, m/s.
     jitter : float
         Relative spread of thrust, drag and velocity gain.
+    shifted : float
+        Share of flights with a vehicle, a camera and a stream of frames far from nominal: see
+        `_shift`.
     rate : tuple of float
         Lowest and highest camera rate, Hz; drawn per flight, log-uniform.
     chain : float
         Probability that a success is followed by a new instruction in the same scene.
     restart : bool
         False stops every world after its first flight.
+    without : collection of (colour, shape)
+        Pairs that never occur.
 
     """
 
     def __init__(self, count: int, seed: int, styles: tuple[str, ...] = ('meadow',),
-                 wind: float = 2.0, jitter: float = .1, rate: tuple[float, float] = (10., 30.),
-                 chain: float = .4, restart: bool = True) -> None:
+                 wind: float = 2.0, jitter: float = .1, shifted: float = 0.,
+                 rate: tuple[float, float] = (10., 30.), chain: float = .4, restart: bool = True,
+                 without: Collection[tuple[str, str]] = ()) -> None:
         self.count, self.styles, self.max_wind, self.jitter = count, styles, wind, jitter
+        self.shifted, self.without = shifted, without
         self.rate_range, self.chain, self.restart = rate, chain, restart
         self.rng = np.random.default_rng(seed)
         b = count
@@ -70,6 +81,10 @@ class Worlds:
         self.rates = np.zeros(b)
         self.live = np.ones(b, bool)
         self.zoom = np.ones(b, np.int64)
+        self.mounts = np.tile(np.eye(3), (b, 1, 1))  # camera to body
+        self.gains = np.ones((b, 4))  # of the command
+        self.drops = np.zeros(b)  # share of frames that are lost
+        self.lags = np.zeros(b, np.int64)  # frames by which pictures come late
         self.scenes: list[Scene] = [None] * b  # type: ignore[list-item]
         self.plans: list[Plan] = [None] * b  # type: ignore[list-item]
         self.winds: list[Wind] = [None] * b  # type: ignore[list-item]
@@ -82,7 +97,7 @@ class Worlds:
         rng = self.rng
         task = str(rng.choice(TASKS))
         style = self.styles[int(rng.integers(len(self.styles)))]
-        scene = sample_scene(rng, task, style)
+        scene = sample_scene(rng, task, style, count=(2, 6), without=self.without)
         self.scenes[i], self.lights[i] = scene, scene.light
         self.counts[i] = len(scene.objects)
         dynamics.hover_state(self.states[i], *scene.start)
@@ -91,8 +106,25 @@ class Worlds:
                                                * (.5, 1, 1, 1, 1))
         self.winds[i] = Wind(rng, rng.uniform(0, self.max_wind))
         self.rates[i] = math.exp(rng.uniform(*np.log(self.rate_range)))
-        self.zoom[i] = rng.integers(1, 3)
+        self.zoom[i] = 1 + (rng.random() < .35)
+        self.mounts[i], self.gains[i], self.drops[i], self.lags[i] = np.eye(3), 1., .04, 0
+        if rng.random() < self.shifted:
+            self._shift(i)
         self._instruct(i, 0, 'hover' if rng.random() < .03 else task)
+
+    def _shift(self, i: int) -> None:
+        """Draw wind, vehicle, camera mount, latency and losses from wide ranges."""
+        rng = self.rng
+        self.winds[i] = Wind(rng, rng.uniform(0, 2.5 * self.max_wind))
+        self.vehicles[i] = dynamics.VEHICLE * (
+            rng.uniform(.8, 1.05), rng.uniform(.6, 1.6), rng.uniform(.6, 1.6),
+            rng.uniform(.6, 1.6), rng.uniform(.55, 1.2))
+        self.gains[i] = rng.uniform(.65, 1.15, 4)
+        pitch = rng.normal(0, .09)
+        c, s = math.cos(pitch), math.sin(pitch)
+        self.mounts[i] = ((c, 0, s), (0, 1, 0), (-s, 0, c))
+        self.drops[i] = rng.uniform(0, .4)
+        self.lags[i] = min(LONGEST_LAG, int(rng.uniform(0, .13) * self.rates[i]))
 
     def _instruct(self, i: int, target: int, verb: str) -> None:
         s = self.scenes[i]
@@ -123,7 +155,8 @@ class Worlds:
             big = np.empty((n, layout.HEIGHT * zoom, layout.WIDTH * zoom, 3), np.uint8)
             render_batch(big, np.zeros((n, 0, 0), np.int8), np.zeros((n, 0, 0), np.float32),
                          self.objects[which], self.counts[which],
-                         self.states[which, 0:3].copy(), self.rotations[which], 1.0,
+                         self.states[which, 0:3].copy(),
+                         self.rotations[which] @ self.mounts[which], 1.0,
                          self.lights[which])
             for j, i in enumerate(which):
                 out[i] = big[j] if zoom == 1 else cv2.resize(
@@ -165,10 +198,11 @@ class Worlds:
 
         """
         dt = self.rng.uniform(.85, 1.15, self.count) / self.rates
-        dt = np.where(self.rng.random(self.count) < .04, 2 * dt, dt)  # a dropped frame
+        lost = np.minimum(self.rng.geometric(1 - self.drops) - 1, MOST_LOST)
+        dt = dt * (1 + lost)
         steps = np.ceil(dt / (dynamics.STEP_NS * 1e-9)).astype(np.int64)
         wind = np.stack([w.advance(t) for w, t in zip(self.winds, dt, strict=True)])
-        dynamics.fly_batch(self.states, np.ascontiguousarray(commands), wind, self.vehicles,
+        dynamics.fly_batch(self.states, commands * self.gains, wind, self.vehicles,
                            self.rotations, dt / steps, steps, self.live)
         reset = np.zeros(self.count, bool)
         for i in range(self.count):
