@@ -16,13 +16,15 @@
 
 from pathlib import Path
 
+from edge_vla.adaptation.composite import Adaptation
 from edge_vla.checkpoints.safetensors import read_safetensors
-from edge_vla.config import PipelineConfig
-from edge_vla.datatypes import Action, Context, Frame, Motion, Observation
+from edge_vla.config import AdaptationConfig, PipelineConfig
+from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.head import LanguageHead
 from edge_vla.language.plan import CONTEXT_SIZE, VERBS
 from edge_vla.policy.liquid import Grounding, LiquidPolicy
+from edge_vla.policy.mission import Mission
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
@@ -47,23 +49,34 @@ class Pipeline:
     synchronous : bool
         True reads a new instruction inside `step`; False leaves that to the caller, who hands
         the result to `set_context` from any thread (the slow loop of a node).
+    kind : str
+        Which policy the weights are of.
+    adaptation : AdaptationConfig, optional
+        How commands adapt to the measured velocity; by default they do not, as in a replay,
+        where the vehicle does not do what is commanded.
 
     Attributes
     ----------
+    adaptation : Adaptation
     language : LanguageHead
     context : Context or None
-        What the policy is flying by.
+        The instruction in force, as it was read.
+    mission : Mission or None
+        Its steps and how far they have come; None without one that is understood.
 
     """
 
     def __init__(self, tensors: dict[str, np.ndarray], language: LanguageHead,
-                 config: PipelineConfig | None = None, synchronous: bool = True) -> None:
+                 config: PipelineConfig | None = None, synchronous: bool = True,
+                 kind: str = 'cfc', adaptation: AdaptationConfig | None = None) -> None:
         self.config = config or PipelineConfig()
         self.language = language
+        self.adaptation = Adaptation(adaptation or AdaptationConfig(enabled=False))
         self.context: Context | None = None
+        self.mission: Mission | None = None
+        self._begun: Context | None = None
         self._synchronous = synchronous
-        self._encoder, self._grounding = PatchEncoder(tensors), Grounding(tensors)
-        self._policy = LiquidPolicy(tensors)
+        self._encoder, self._grounding, self._policy = self._pilot(tensors, kind)
         self._attended: np.ndarray | None = None
         self._refused = ''
         self._last: Action | None = None
@@ -71,7 +84,8 @@ class Pipeline:
         self._hover[VERBS.index('hover')] = 1
 
     @classmethod
-    def load(cls, config: PipelineConfig | None = None, synchronous: bool = True) -> 'Pipeline':
+    def load(cls, config: PipelineConfig | None = None, synchronous: bool = True,
+             adaptation: AdaptationConfig | None = None) -> 'Pipeline':
         """
         Load the checkpoint, allocate, compile and warm up.
 
@@ -86,10 +100,20 @@ class Pipeline:
         if not (folder / 'policy.safetensors').is_file():
             raise CheckpointError(f'{folder} is not a pilot: it has no policy.safetensors; set '
                                   'pipeline.model to a folder that has one, or leave it empty')
-        tensors, _ = read_safetensors(folder / 'policy.safetensors')
-        pipeline = cls(tensors, LanguageHead.load(folder / 'language'), config, synchronous)
+        tensors, metadata = read_safetensors(folder / 'policy.safetensors')
+        language = folder / 'language'
+        head = LanguageHead.load(language if language.is_dir() else SHIPPED_MODEL / 'language')
+        pipeline = cls(tensors, head, config, synchronous, metadata.get('kind', 'cfc'), adaptation)
         pipeline.warm_up()
         return pipeline
+
+    @staticmethod
+    def _pilot(tensors: dict[str, np.ndarray],
+               kind: str) -> tuple[PatchEncoder, Grounding, LiquidPolicy]:
+        if kind != 'cfc':
+            raise CheckpointError(f'this pilot has a policy of kind {kind!r}, a baseline; only '
+                                  'the torch backend flies it (--backend torch)')
+        return PatchEncoder(tensors), Grounding(tensors), LiquidPolicy(tensors)
 
     def warm_up(self) -> None:
         """Run every kernel once so that the first real frame finds them compiled."""
@@ -99,11 +123,21 @@ class Pipeline:
         for k in (1, 2):
             image = np.zeros((layout.HEIGHT, layout.WIDTH, 3), np.uint8)
             self._fly(Frame(k, image), motion, context, FIRST_DT_S)
+        adaptation = Adaptation()  # compiles even where this pilot's is off
+        for k in (1, 2):
+            adaptation.step(np.zeros(4), Motion(k, np.zeros(3), 0.0, 0.0, 0.0), FIRST_DT_S)
+        self._grounding.recognise()
+        self._grounding.place(0)
         self.context = self._attended = None
         self.reset()
 
     def reset(self) -> None:
-        """Forget the flight so far; the instruction stays."""
+        """Forget the flight so far; the instruction stays and begins again."""
+        self._restart()
+        self.adaptation.reset()
+        self.mission = self._begun = None
+
+    def _restart(self) -> None:
         self._policy.reset()
         self._last = None
 
@@ -112,8 +146,20 @@ class Pipeline:
         self.context = context
 
     def understands(self, context: Context) -> bool:
-        """Tell whether a context is sure enough to fly by."""
-        return context.confidence >= self.config.min_confidence
+        """Tell whether a context is sure enough to fly by, and an instruction at all."""
+        return context.confidence >= self.config.min_confidence and all(
+            step.plan.verb != 'unknown' for step in context.steps)
+
+    def sent(self, command: Command) -> None:
+        """Hear what the safety gate made of the last action, so that adaptation knows."""
+        self.adaptation.sent(np.array([*command.velocity, command.yaw_rate]))
+
+    def narration(self, context: Context) -> str:
+        """Say in words what is being done about an instruction."""
+        if not self.understands(context):
+            return f'I do not understand "{context.instruction}"; hovering'
+        mission = self.mission
+        return context.text if mission is None or context is not self._begun else mission.text()
 
     def step(self, observation: Observation) -> Action:
         """
@@ -138,7 +184,7 @@ class Pipeline:
         if self._last is not None:
             dt = (frame.stamp_ns - self._last.stamp_ns) * 1e-9
             if not 0 < dt <= self.config.max_gap:
-                self.reset()
+                self._restart()
                 dt = FIRST_DT_S
         motion = observation.motion
         self._last = self._fly(frame, motion, self.context, dt)
@@ -158,17 +204,30 @@ class Pipeline:
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
         tokens = self._encoder.encode(frame.image)
+        if context is not self._begun:
+            self._begun = context
+            self.mission = None
         understood = context is not None and self.understands(context)
-        vector = context.vector if understood else self._hover
+        if not understood:
+            self.mission = None
+        elif self.mission is None:
+            self.mission = Mission(context)
+        mission = self.mission
+        vector = self._hover if mission is None else mission.vector
         if vector is not self._attended:
             self._grounding.attend(vector)
             self._attended = vector
         features = self._grounding.look(tokens)
         command = self._policy.step(features, motion, vector, dt)
-        if not understood:
-            command = np.zeros(4)
+        command = np.zeros(4) if mission is None else mission.direct(
+            self._grounding, command, motion, dt)
+        if mission is not None and mission.flying:
+            command = self.adaptation.step(command, motion, dt)
         bearing, _, gap = self._grounding.located()
         grid = self._grounding.probability.reshape(layout.ROWS, layout.COLUMNS)
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
-            'target_bearing': bearing, 'target_distance': gap, 'tokens': layout.TOKENS})
+            'target_bearing': bearing, 'target_distance': gap, 'tokens': layout.TOKENS,
+            'step': 0 if mission is None else mission.index + 1,
+            'doing': 'hover' if mission is None else mission.say,
+            'adaptation': self.adaptation.state()})

@@ -14,6 +14,9 @@
 
 """Vision and policy kernels against plain NumPy, and the numba pilot against torch."""
 
+from pathlib import Path
+
+from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.datatypes import Motion
 from edge_vla.exceptions import CheckpointError, ImageError
 from edge_vla.kernels import reference
@@ -127,13 +130,19 @@ def test_any_size_fits(size: tuple[int, int]) -> None:
     assert (out == 77).all()
 
 
-def test_numba_pilot_equals_torch() -> None:
+@pytest.mark.parametrize('ternary', [True, False])
+def test_numba_pilot_equals_torch(ternary: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip('torch')
+    from edge_vla.training.export import export_pilot
     from edge_vla.training.pilot_torch import PilotNet
+    from edge_vla.training.policy import Recipe
+    from edge_vla.training.torch_pipeline import TorchPilot
     torch.manual_seed(1)
     torch.set_num_threads(1)
     net = PilotNet()
-    tensors = {k: v.numpy() for k, v in net.state_dict().items()}
+    net.encoder.quantise(ternary)
+    tensors, _ = read_safetensors(export_pilot(net, Recipe(), tmp_path))
+    loaded = TorchPilot(tensors)
     encoder, grounding, policy = PatchEncoder(tensors), Grounding(tensors), LiquidPolicy(tensors)
     rng, h = np.random.default_rng(0), None
     for _ in range(5):
@@ -149,6 +158,10 @@ def test_numba_pilot_equals_torch() -> None:
         np.testing.assert_allclose(features, seen[0].detach(), atol=2e-5)
         np.testing.assert_allclose(grounding.probability, torch.sigmoid(score[0]).detach(),
                                    atol=1e-5)
+        loaded.attend(context)
+        np.testing.assert_allclose(loaded.look(loaded.encode(image)), features, atol=2e-5)
+        np.testing.assert_allclose(loaded.recognise(), grounding.recognise(), atol=1e-5)
+        np.testing.assert_allclose(loaded.place(7), grounding.place(7), atol=1e-3)
         m = Motion(0, rng.normal(0, 1, 3), .1, .02, -.03)
         x = np.concatenate([features, m.velocity, [.1, .02, -.03, 1], context])
         y, h = net.policy(torch.as_tensor(x.astype(np.float32))[None, None],

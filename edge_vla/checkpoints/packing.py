@@ -154,3 +154,24 @@ def check_finite(values: np.ndarray, name: str) -> None:
     if not np.isfinite(values).all():
         raise CheckpointError(f'tensor {name!r} holds values that are not finite: the file is '
                               'corrupt')
+
+
+def pack_channels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Ternarise a weight with one absmean scale per output channel and pack it.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray
+        float32 [out, ...].
+
+    Returns
+    -------
+    tuple
+        uint8 [ceil(out / 4), inputs] and the scales, float32 [out].
+
+    """
+    flat = weight.reshape(len(weight), -1).astype(np.float32)
+    scale = np.maximum(np.abs(flat).mean(1, keepdims=True, dtype=np.float32), np.float32(1e-5))
+    trits = np.clip(np.rint(flat / scale), -1, 1).astype(np.int8)
+    return pack(trits), scale[:, 0]

@@ -26,7 +26,7 @@ from pathlib import Path
 import struct
 from typing import Any
 
-from edge_vla.checkpoints.packing import check_shape
+from edge_vla.checkpoints.packing import check_packed, check_scale, check_shape, unpack
 from edge_vla.exceptions import CheckpointError
 import numpy as np
 
@@ -156,6 +156,27 @@ def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -
         raise CheckpointError(f'the checkpoint has no tensor {name!r}')
     check_shape(tensors[name].shape, shape, name)
     return np.ascontiguousarray(tensors[name], np.float32)
+
+
+def take_weight(tensors: Mapping[str, np.ndarray], name: str,
+                shape: tuple[int, ...]) -> np.ndarray:
+    """
+    Return a weight as contiguous float32; a packed ternary one is expanded by its scales.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing, of another shape, or its packing or scales are damaged.
+
+    """
+    if name not in tensors or tensors[name].dtype != np.uint8:
+        return take(tensors, name, shape)
+    out, columns = shape[0], math.prod(shape[1:])
+    check_packed(tensors[name], out, columns, name)
+    scale = take(tensors, name + '_scale', (out,))
+    for value in scale:
+        check_scale(float(value), name)
+    return (unpack(tensors[name], out) * scale[:, None]).reshape(shape)
 
 
 def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],

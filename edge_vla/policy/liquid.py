@@ -18,10 +18,11 @@ import math
 
 from edge_vla.checkpoints.safetensors import take
 from edge_vla.datatypes import Motion
-from edge_vla.kernels.cfc import cfc_step
 from edge_vla.kernels.dense import dense
-from edge_vla.kernels.grounding import ground
-from edge_vla.language.plan import CONTEXT_SIZE
+from edge_vla.kernels.grounding import ground, score_queries
+from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES
+from edge_vla.policy.cell_tensors import take_linear
+from edge_vla.policy.cfc import CfC
 from edge_vla.vision import layout
 import numpy as np
 
@@ -56,6 +57,13 @@ class Grounding:
         self._nearness = np.zeros((n, 1), np.float32)
         self._locate_hidden = np.zeros((1, 32), np.float32)
         self._located = np.zeros((1, layout.LOCATED), np.float32)
+        pairs = np.stack([Plan('go', c, s).vector() for c in COLOURS for s in SHAPES])
+        self._pairs = np.zeros((len(pairs), 2 * g), np.float32)
+        dense(pairs, *self._film, False, self._pairs)
+        self._recognised = np.zeros((len(pairs), n), np.float32)
+        self._pair_p = np.zeros(n, np.float32)
+        self._pair_features = np.zeros(layout.VISION_FEATURES, np.float32)
+        self._pair_located = np.zeros((1, layout.LOCATED), np.float32)
         self.probability = np.zeros(n, np.float32)
         self.features = np.zeros(layout.VISION_FEATURES, np.float32)
 
@@ -77,10 +85,53 @@ class Grounding:
         f[pooled:pooled + layout.LOCATED] = self._located[0] * f[0]
         return f
 
+    def recognise(self) -> np.ndarray:
+        """
+        Tell which colour and shape every token of the last `look` shows.
+
+        Returns
+        -------
+        numpy.ndarray
+            Probabilities float32 [COLOURS x SHAPES, TOKENS], shapes varying fastest; valid
+            until the next call.
+
+        """
+        score_queries(self._hidden, self._pairs, self._score, self._score_bias, self._recognised)
+        return self._recognised
+
+    def place(self, pair: int) -> tuple[float, float, float]:
+        """
+        Tell where in the last `look` an object is, whatever the context.
+
+        Parameters
+        ----------
+        pair : int
+            Row of `recognise`.
+
+        Returns
+        -------
+        tuple of float
+            Bearing (rad, left positive), elevation (m) and gap (m).
+
+        """
+        g, pooled = layout.GROUND_CHANNELS, layout.POOLED
+        m = self._pairs[pair]
+        ground(self._hidden, m[:g], m[g:], self._score, self._score_bias, self._values,
+               self._nearness[:, 0], self._centres, layout.ROWS, layout.BAND, self._pair_p,
+               self._pair_features)
+        dense(self._pair_features[None, :pooled], *self._locate[:2], True, self._locate_hidden)
+        dense(self._locate_hidden, *self._locate[2:], False, self._pair_located)
+        return place_of(self._pair_located[0])
+
     def located(self) -> tuple[float, float, float]:
         """Return bearing (rad, left positive), elevation (m) and gap (m) of the target."""
-        b, e, g = (float(x) for x in self._located[0])
-        return b, e, max(0.0, math.exp(min(g, 4.0)) - layout.LOG_GAP_OFFSET)
+        return place_of(self._located[0])
+
+
+def place_of(located: np.ndarray) -> tuple[float, float, float]:
+    """Turn what the locating layers say into bearing (rad), elevation (m) and gap (m)."""
+    bearing, elevation, gap = (float(x) for x in located)
+    return bearing, elevation, max(0.0, math.exp(min(gap, 4.0)) - layout.LOG_GAP_OFFSET)
 
 
 class LiquidPolicy:
@@ -95,20 +146,16 @@ class LiquidPolicy:
     """
 
     def __init__(self, tensors: dict[str, np.ndarray]) -> None:
-        def linear(name: str, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-            w = take(tensors, f'policy.{name}.weight', (n_out, n_in))
-            return np.ascontiguousarray(w.T), take(tensors, f'policy.{name}.bias', (n_out,))
-
-        self._backbone = linear('cell.backbone', INPUTS + UNITS, BACKBONE)
-        heads = [linear(f'cell.{n}', BACKBONE, UNITS) for n in ('ff1', 'ff2', 'time_a', 'time_b')]
-        self._heads = (np.ascontiguousarray(np.concatenate([w for w, _ in heads], 1)),
-                       np.concatenate([b for _, b in heads]))
-        self._head = linear('head', UNITS, 4)
-        self._joined = np.zeros(INPUTS + UNITS, np.float32)
-        self._z = np.zeros(BACKBONE, np.float32)
-        self._pre = np.zeros(4 * UNITS, np.float32)
+        # a cell takes its sizes from the checkpoint, the pilot's are fixed
+        take(tensors, 'policy.cell.backbone.weight', (BACKBONE, INPUTS + UNITS))
+        take(tensors, 'policy.cell.ff1.weight', (UNITS, BACKBONE))
+        self._cell = CfC.from_tensors(tensors, 'policy.cell.')
+        self._head = take_linear(tensors, 'policy.head', UNITS, 4)
+        self._x = np.zeros((1, INPUTS), np.float32)
+        self._dt = np.zeros(1, np.float32)
+        self._h = self._cell.initial()
         self._out = np.zeros((1, 4), np.float32)
-        self.state = np.zeros(UNITS, np.float32)
+        self.state = self._h[0]
 
     def reset(self) -> None:
         """Forget everything."""
@@ -131,7 +178,7 @@ class LiquidPolicy:
             Seconds since the last step.
 
         """
-        x, n = self._joined, layout.VISION_FEATURES
+        x, n = self._x[0], layout.VISION_FEATURES
         x[:n] = features
         x[n:n + layout.MOTION_FEATURES] = 0
         if motion is not None:
@@ -140,6 +187,7 @@ class LiquidPolicy:
                 x[n:n + 6] = m
                 x[n + 6] = 1
         x[n + layout.MOTION_FEATURES:INPUTS] = context
-        cfc_step(x, dt / TIME_UNIT, *self._backbone, *self._heads, self._z, self._pre, self.state)
-        dense(self.state[None], *self._head, False, self._out)
+        self._dt[0] = dt / TIME_UNIT
+        self._cell.advance(self._x, self._dt, self._h)
+        dense(self._h, *self._head, False, self._out)
         return np.clip(self._out[0].astype(np.float64), -1, 1) * ACTION_SCALE

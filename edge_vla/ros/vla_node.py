@@ -68,6 +68,7 @@ class VlaNode(LifecycleNode):
         self._entities: list[tuple[Any, Any]] = []
         self._active = False
         self._enabled = self.config.node.enabled
+        self._doing: dict[str, Any] = {}  # read-outs of the last action
         self._instruction = self.config.pipeline.instruction
         self._clear()
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -89,7 +90,8 @@ class VlaNode(LifecycleNode):
         began = time.monotonic()
         self._clear()
         try:
-            self._pipeline = Pipeline.load(self.config.pipeline, synchronous=False)
+            self._pipeline = Pipeline.load(self.config.pipeline, synchronous=False,
+                                           adaptation=self.config.adaptation)
             self._connect()
         except Exception as error:  # noqa: B902  rclpy would swallow it without a word
             self._release()
@@ -247,6 +249,8 @@ class VlaNode(LifecycleNode):
             self._state = command.state
         else:
             self._send(command)
+        self._pipeline.sent(command)
+        self._doing = action.info
         now = time.monotonic()
         self._last_good = now
         self._frames += 1
@@ -327,8 +331,7 @@ class VlaNode(LifecycleNode):
         context, pipeline = self._reading, self._pipeline
         if not self._active or context is None or pipeline is None:
             return
-        self._narration.publish(String(data=context.text if pipeline.understands(context) else (
-            f'I do not understand "{context.instruction}"; hovering')))
+        self._narration.publish(String(data=pipeline.narration(context)))
 
     # --- services, parameters, diagnostics ---
 
@@ -354,6 +357,7 @@ class VlaNode(LifecycleNode):
         self._gate.config = config.safety
         if self._pipeline is not None:
             self._pipeline.config = config.pipeline
+            self._pipeline.adaptation.config = config.adaptation
         names = {p.name for p in changed}
         if 'node.enabled' in names:
             self._on_enable(SetBool.Request(data=config.node.enabled), SetBool.Response())
@@ -396,6 +400,9 @@ class VlaNode(LifecycleNode):
                 'instruction': self._instruction,
                 'plan': 'none' if context is None else context.text,
                 'confidence': 'none' if context is None else f'{context.confidence:.3f}',
+                'step': self._doing.get('step', 0), 'doing': self._doing.get('doing', 'nothing'),
+                **{f'adaptation {k}': f'{v:.3f}' if isinstance(v, float) else v
+                   for k, v in self._doing.get('adaptation', {}).items()},
                 'last error': self._error or 'none'}))
 
 

@@ -20,8 +20,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_vla.checkpoints.packing import pack_channels
 from edge_vla.checkpoints.safetensors import write_safetensors
-from edge_vla.training.pilot_torch import PilotNet
+from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d
 
 if TYPE_CHECKING:
     from edge_vla.training.policy import Recipe
@@ -30,11 +31,16 @@ SHIPPED = ('encoder.', 'grounding.', 'policy.')
 
 
 def export_pilot(net: PilotNet, recipe: 'Recipe', out: Path) -> Path:
-    """Write ``policy.safetensors`` (float32) to `out`, print its sha256, return its path."""
+    """Write ``policy.safetensors`` to `out`, print its sha256, return its path."""
     tensors = {k: v.detach().numpy() for k, v in net.state_dict().items()
                if k.startswith(SHIPPED) and k != 'grounding.centres'}
+    for name, module in net.named_modules():
+        if isinstance(module, TernaryConv2d) and module.quantised:
+            weight = f'{name}.weight'
+            tensors[weight], tensors[f'{weight}_scale'] = pack_channels(tensors[weight])
     path = out / 'policy.safetensors'
-    write_safetensors(path, tensors, {'format': 'edge_vla pilot', 'version': '1',
-                                      'recipe': json.dumps(asdict(recipe), sort_keys=True)})
+    write_safetensors(path, tensors, {
+        'format': 'edge_vla pilot', 'version': '2', 'kind': net.kind,
+        'recipe': json.dumps(asdict(recipe), sort_keys=True)})
     print(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}')
     return path

@@ -19,10 +19,11 @@ Random scenes from random poses, every patch labelled by the ray-caster. The lab
 policy loss could only hint at, so the encoder is good before the first flight.
 """
 
+from functools import lru_cache
 import math
 
 import cv2
-from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, VERBS
+from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, UNSEEN_PAIRS, VERBS
 from edge_vla.sim.raycast import A, FAR, OBJECT_COLUMNS, render_batch, surface_distance
 from edge_vla.sim.scene import MAX_OBJECTS, sample_scene, Scene
 from edge_vla.sim.tasks import TASKS
@@ -33,7 +34,6 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F  # noqa: N812
 
-TAN_HALF = 1.0  # 90 degrees
 TRAIN_STYLES = ('meadow', 'random')  # the named seasons stay unseen, for the shift suite
 
 
@@ -111,7 +111,7 @@ class FrameSampler:
         yaw = angle + math.pi + rng.uniform(-.8, .8)
         if rng.random() < .2:
             yaw = rng.uniform(-math.pi, math.pi)
-        roll, pitch = rng.normal(0, .08, 2)
+        roll, pitch = rng.normal(0, .08), rng.normal(0, .12)  # cameras are mounted askew
         cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
         cy, sy = math.cos(yaw), math.sin(yaw)
         r = np.array([[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
@@ -130,6 +130,8 @@ class FrameSampler:
                 u = rng.random()  # near misses: one property right
                 plan = Plan(verb, o.colour if u < .4 else COLOURS[rng.integers(8)],
                             o.shape if u > .6 else SHAPES[rng.integers(4)])
+                if (plan.colour, plan.shape) in UNSEEN_PAIRS:
+                    plan = Plan(verb, o.colour, o.shape)
             k = -1
         return k, soften(rng, plan.vector())
 
@@ -143,7 +145,7 @@ class FrameSampler:
                                                                       np.float32)
         for i in range(self.scenes):
             scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
-                                 count=(2, 7))
+                                 count=(2, 7), without=UNSEEN_PAIRS)
             r = scene.rows()
             for j in range(i * self.poses, (i + 1) * self.poses):
                 rows[j], counts[j] = r, len(scene.objects)
@@ -151,11 +153,12 @@ class FrameSampler:
                 target[j], context[j] = self._query(scene)
                 scenes.append(scene)
         lights = np.stack([s.light for s in scenes])
-        zoom = 2 if rng.random() < .5 else 1  # half of the batches are smoothed like a real lens
+        zoom = 2 if rng.random() < .4 else 1  # some of the batches are smoothed like a real lens
         h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
         images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
         depth = np.empty((n, h, w), np.float32)
-        render_batch(images, ids, depth, rows, counts, positions, rotations, TAN_HALF, lights)
+        render_batch(images, ids, depth, rows, counts, positions, rotations, layout.TAN_HALF,
+                     lights)
         if zoom > 1:
             images = np.stack([cv2.resize(im, (layout.WIDTH, layout.HEIGHT),
                                           interpolation=cv2.INTER_AREA) for im in images])
@@ -184,36 +187,74 @@ def locate(row: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> np.nd
 
 
 def augment(generator: torch.Generator, images: Tensor) -> Tensor:
-    """Vary exposure, colour cast, contrast, noise, blur and cover parts of uint8 frames."""
-    n = len(images)
+    """Vary light, exposure, colour cast, noise, blur and cover parts of uint8 frames."""
+    n, h, w = images.shape[:3]
 
     def rand(*size: int) -> Tensor:
         return torch.rand(*size, generator=generator)
 
     x = images.float()
-    gain, cast = rand(n, 1, 1, 1) * .7 + .65, 1 + (rand(n, 1, 1, 3) - .5) * .16
-    offset = (rand(n, 1, 1, 1) - .5) * 50
+    gain, cast = rand(n, 1, 1, 1) * .9 + .55, 1 + (rand(n, 1, 1, 3) - .5) * .2
+    offset = (rand(n, 1, 1, 1) - .5) * 60
     x = (x - 110) * gain * cast + 110 + offset
-    blurred = rand(n) < .25
-    if blurred.any():
-        part = x[blurred].permute(0, 3, 1, 2)
-        x[blurred] = F.avg_pool2d(F.pad(part, (1, 1, 1, 1), 'replicate'), 3, 1).permute(0, 2, 3, 1)
-    noise = torch.randn(x.shape, generator=generator) * (rand(n, 1, 1, 1) ** 2 * 16)
+    ramp = torch.linspace(-.5, .5, w) * (rand(n, 1, 1, 1) - .5)
+    x = x * (1 + (ramp.transpose(2, 3) + torch.linspace(-.5, .5, h).view(1, h, 1, 1)
+                  * (rand(n, 1, 1, 1) - .5)) * (rand(n, 1, 1, 1) < .4))
+    kind = rand(n)
+    for low, size in ((0., (3, 3)), (.12, (5, 5)), (.18, (1, 5)), (.24, (5, 1))):
+        which = (kind >= low) & (kind < low + (.12 if low == 0 else .06))
+        if which.any():
+            v, u = size[0] // 2, size[1] // 2
+            part = F.pad(x[which].permute(0, 3, 1, 2), (u, u, v, v), 'replicate')
+            x[which] = F.avg_pool2d(part, size, 1).permute(0, 2, 3, 1)
+    noise = torch.randn(x.shape, generator=generator) * (rand(n, 1, 1, 1) ** 2 * 24)
     x = x + noise
-    covered = torch.nonzero(rand(n) < .1)[:, 0].tolist()
-    for i in covered:
-        v, u = int(rand(1) * 60), int(rand(1) * 84)
-        x[i, v:v + 4 + int(rand(1) * 12), u:u + 4 + int(rand(1) * 12)] = float(rand(1) * 255)
+    for i in torch.nonzero(rand(n) < .2)[:, 0].tolist():
+        for _ in range(1 + int(rand(1) * 3)):
+            v, u = int(rand(1) * (h - 8)), int(rand(1) * (w - 8))
+            x[i, v:v + 4 + int(rand(1) * 16), u:u + 4 + int(rand(1) * 16)] = float(rand(1) * 255)
     return x.clamp_(0, 255).to(torch.uint8)
 
 
-def grounding_loss(net: PilotNet, batch: dict[str, np.ndarray],
-                   generator: torch.Generator | None) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of one batch and its readings; no augmentation without a generator."""
-    images = torch.as_tensor(batch['images'])
-    if generator is not None:
-        images = augment(generator, images)
-    tokens = net.encoder(images)
+class Frames(torch.utils.data.Dataset):
+    """
+    Training batches, each a pure function of (seed, step).
+
+    Every rendered batch is used twice, `DELAY` steps apart and augmented anew, because
+    rendering costs as much as learning.
+
+    Parameters
+    ----------
+    seed, steps : int
+        Seed of everything and number of batches.
+
+    """
+
+    DELAY = 64
+
+    def __init__(self, seed: int, steps: int) -> None:
+        self.seed, self.steps = seed, steps
+        self._rendered = lru_cache(self.DELAY // 2 + 2)(self._render)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def _render(self, k: int) -> dict[str, np.ndarray]:
+        return FrameSampler(np.random.default_rng([self.seed, k])).batch()
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        k = (step - self.DELAY if step % 2 and step >= self.DELAY else step) // 2
+        batch = {name: torch.as_tensor(v) for name, v in self._rendered(k).items()}
+        generator = torch.Generator().manual_seed((self.seed << 32) + step)
+        return batch | {'images': augment(generator, batch['images'])}
+
+
+def grounding_loss(net: PilotNet, batch: dict[str, Tensor],
+                   half: bool = False) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of one batch and its readings; `half` encodes in bfloat16."""
+    with torch.autocast('cpu', torch.bfloat16, enabled=half):
+        tokens = net.encoder(torch.as_tensor(batch['images']))
+    tokens = tokens.float()
     features, score, near = net.grounding(tokens, torch.as_tensor(batch['context']))
     coverage = torch.as_tensor(batch['coverage'])
     label = (coverage / .25).clamp(max=1)

@@ -13,24 +13,30 @@
 # limitations under the License.
 
 """
-Stage 2, imitation: the liquid policy learns to fly from the expert, by DAgger.
+Stage 2, imitation: the policy learns to fly from the expert, by DAgger.
 
 The policy flies (Ross et al. 2011), the expert says at every step what it would have done, and
 the policy is fitted to all flights so far. The encoder is frozen, so a flight is stored as a
-few numbers per frame. Every world has its own camera rate, so elapsed time is learned.
+few numbers per frame. Every world has its own camera rate, losses, latency, mount, wind and
+vehicle, so elapsed time is learned and nothing of them can be relied on. A second process
+flies with the policy of one iteration ago while this one learns.
 """
 
+from concurrent.futures import Future, ProcessPoolExecutor
 import json
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_vla.language.plan import CONTEXT_SIZE
-from edge_vla.policy.liquid import ACTION_SCALE, UNITS
+from edge_vla.exceptions import ConfigError
+from edge_vla.language.plan import CONTEXT_SIZE, UNSEEN_PAIRS
+from edge_vla.policy.liquid import ACTION_SCALE
 from edge_vla.sim import judge
 from edge_vla.sim.tasks import TASKS
-from edge_vla.sim.worlds import Worlds
+from edge_vla.sim.worlds import LONGEST_LAG, Worlds
 from edge_vla.training.grounding import augment, soften, TRAIN_STYLES
 from edge_vla.training.pilot_torch import PilotNet
+from edge_vla.vision import layout
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,24 +52,26 @@ BLIND = .15  # share of flights without odometry
 
 
 class Fleet:
-    """Worlds, the pilot that flies them, and what has to be remembered between steps."""
+    """Worlds, and what has to be remembered of their flights between steps."""
 
-    def __init__(self, worlds: Worlds, net: PilotNet, seed: int) -> None:
-        self.worlds, self.net = worlds, net
+    def __init__(self, worlds: Worlds, seed: int) -> None:
+        self.worlds = worlds
         self.rng = np.random.default_rng(seed)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.augmenting = np.random.default_rng(seed + 1)
         b = worlds.count
-        self.h = torch.zeros(b, UNITS)
+        self.h: Tensor | None = None
         self.dt = np.full(b, .05, np.float32)
         self.reset = np.ones(b, bool)
         self.context = np.zeros((b, CONTEXT_SIZE), np.float32)
         self._plans: list = [None] * b
+        self._late = np.zeros((LONGEST_LAG + 1, b, layout.VISION_FEATURES), np.float32)
+        self._tick = 0
         self.pilots = np.zeros(b, bool)
         self.blind = np.zeros(b, bool)
         self.vary = np.zeros(b, bool)
         self.burst, self.noise = np.zeros(b, int), np.zeros((b, 4))
 
-    def features(self, varied: bool) -> np.ndarray:
+    def features(self, net: PilotNet, varied: bool) -> np.ndarray:
         """Return vision features, motion and context of the current frames [B, INPUTS]."""
         for i, plan in enumerate(self.worlds.plans):
             if plan is not self._plans[i]:
@@ -72,8 +80,13 @@ class Fleet:
         images = torch.as_tensor(self.worlds.images())
         if varied and self.vary.any():
             which = torch.as_tensor(self.vary)
-            images[which] = augment(self.generator, images[which])
-        seen = self.net.see(images, torch.as_tensor(self.context)).numpy()
+            generator = torch.Generator().manual_seed(int(self.augmenting.integers(2**40)))
+            images[which] = augment(generator, images[which])
+        self._late[self._tick % len(self._late)] = net.see(images, torch.as_tensor(self.context))
+        self._late[:, self.reset] = self._late[self._tick % len(self._late), self.reset]
+        seen = self._late[(self._tick - self.worlds.lags) % len(self._late),
+                          np.arange(self.worlds.count)]
+        self._tick += 1
         motion = self.worlds.motion()
         if varied:
             motion[:, :4] += self.rng.normal(0, .03, (len(motion), 4))
@@ -81,25 +94,25 @@ class Fleet:
         return np.concatenate([seen, motion, self.context], 1).astype(np.float32)
 
     @torch.no_grad()
-    def act(self, x: np.ndarray) -> np.ndarray:
+    def act(self, net: PilotNet, x: np.ndarray) -> np.ndarray:
         """Return the pilot's commands [B, 4] and keep its state."""
-        y, self.h = self.net.policy(
+        y, self.h = net.policy(
             torch.as_tensor(x)[None], torch.as_tensor(self.dt)[None],
             torch.as_tensor(self.reset.astype(np.float32))[None], self.h)
         return np.clip(y[0].numpy(), -1, 1) * SCALE
 
-    def collect(self, steps: int, share: float) -> dict[str, np.ndarray]:
-        """Fly `steps` frames; a `share` of the flights is flown by the pilot."""
+    def collect(self, net: PilotNet, steps: int, share: float) -> dict[str, np.ndarray]:
+        """Fly `steps` frames; of the flights that begin a `share` is flown by the pilot."""
         rng, w = self.rng, self.worlds
         rows: dict[str, list] = {'x': [], 'dt': [], 'reset': [], 'y': []}
         for _ in range(steps):
             new = self.reset
             self.pilots = np.where(new, rng.random(w.count) < share, self.pilots)
             self.blind = np.where(new, rng.random(w.count) < BLIND, self.blind)
-            self.vary = np.where(new, rng.random(w.count) < .4, self.vary)
-            x = self.features(True)
+            self.vary = np.where(new, rng.random(w.count) < .5, self.vary)
+            x = self.features(net, True)
             wanted = w.expert()
-            command = np.where(self.pilots[:, None], self.act(x), wanted)
+            command = np.where(self.pilots[:, None], self.act(net, x), wanted)
             # bursts of disturbance (DART, Laskey et al. 2017): how to come back is shown too
             start = (self.burst == 0) & (rng.random(w.count) < .02)
             self.burst[start] = rng.integers(4, 16, start.sum())
@@ -116,9 +129,9 @@ class Fleet:
 def evaluate(net: PilotNet, seed: int, count: int = 96) -> dict[str, float]:
     """Fly one flight per world and return success and collision rates."""
     worlds = Worlds(count, seed, ('meadow',), wind=1.0, rate=(20., 20.), restart=False)
-    fleet = Fleet(worlds, net, seed)
+    fleet = Fleet(worlds, seed)
     while worlds.live.any():
-        fleet.dt, _ = worlds.step(fleet.act(fleet.features(False)))
+        fleet.dt, _ = worlds.step(fleet.act(net, fleet.features(net, False)))
         fleet.reset = np.zeros(count, bool)
     verbs = np.array([p.verb for p in worlds.plans])
     ok = worlds.status == judge.SUCCESS
@@ -148,52 +161,166 @@ def imitation_loss(net: PilotNet, batch: tuple[Tensor, ...]) -> Tensor:
     return (loss * settled).sum() / settled.sum()
 
 
-def train_imitation(recipe: 'Recipe', out: Path, net: PilotNet | None) -> PilotNet:
-    """Run stage 2, from its checkpoint if there is one; exports the shipped format."""
+_net: PilotNet | None = None  # of the process that flies
+
+
+def _start_flying(kind: str, state: dict[str, Tensor]) -> None:
+    global _net
+    torch.set_num_threads(1)
+    _net = PilotNet(kind).eval()
+    _net.load_state_dict(state)
+
+
+def _fly(fleet: Fleet, policy: dict[str, Tensor], steps: int,
+         share: float) -> tuple[Fleet, dict[str, np.ndarray]]:
+    if _net is None:
+        raise RuntimeError('the process was not started')
+    _net.policy.load_state_dict(policy)
+    return fleet, fleet.collect(_net, steps, share)
+
+
+def _evaluate(policy: dict[str, Tensor], seed: int, count: int) -> dict[str, float]:
+    if _net is None:
+        raise RuntimeError('the process was not started')
+    _net.policy.load_state_dict(policy)
+    return evaluate(_net, seed, count)
+
+
+def learn(net: PilotNet, optimiser: torch.optim.Optimizer, blocks: list[dict[str, np.ndarray]],
+          rng: np.random.Generator, first: int, updates: int, total: int, rate: float) -> float:
+    """Take `updates` steps, number `first` and on of `total`; return the mean loss."""
+    from edge_vla.training.policy import schedule
+    losses = []
+    for step in range(first, first + updates):
+        for group in optimiser.param_groups:
+            group['lr'] = schedule(step, total, rate)
+        loss = imitation_loss(net, _sample(blocks, rng))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.policy.parameters(), 1.0)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
+    """
+    Run stage 2, from its checkpoint if there is one; exports the shipped format.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Sizes, seed and rates.
+    out : Path
+        Folder of the run.
+    grounded : Path
+        ``grounding.pt`` of stage 1.
+
+    """
     from edge_vla.training.export import export_pilot
-    from edge_vla.training.policy import save, schedule
+    from edge_vla.training.policy import save
     torch.manual_seed(recipe.seed + 1)
-    if net is None:
-        net = PilotNet()
-        net.load_state_dict(torch.load(out / 'grounding.pt', weights_only=False)['net'])
-    net.requires_grad_(False)
-    net.policy.requires_grad_(True)
+    net = _grounded(recipe.policy, grounded)
     path, start, blocks = out / 'imitation.pt', 0, []
     optimiser = torch.optim.AdamW(net.policy.parameters(), recipe.imitation_rate,
                                   weight_decay=1e-3)
+    worlds = Worlds(recipe.worlds, recipe.seed, TRAIN_STYLES, wind=2.5, jitter=.15, shifted=.5,
+                    rate=(10., 60.), without=UNSEEN_PAIRS)
+    fleet, flying = Fleet(worlds, recipe.seed), _policy_state(net)
     if path.exists():
         state = torch.load(path, weights_only=False)
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
-        start = state['iteration']
+        start, fleet, flying = state['iteration'], state['fleet'], state['flying']
         blocks = [dict(np.load(out / f'flights_{k:04d}.npz')) for k in range(start)]
+
+    def share(k: int) -> float:
+        return 0. if k < recipe.expert_iterations else .8
+
+    total = recipe.iterations * recipe.updates
+    frozen = {k: v.clone() for k, v in net.state_dict().items()}
     bar = tqdm(range(start, recipe.iterations), 'imitation', initial=start,
                total=recipe.iterations, mininterval=5)
+    with ProcessPoolExecutor(1, get_context('spawn'), _start_flying,
+                             (recipe.policy, frozen)) as pool:
+        flight: Future = pool.submit(_fly, fleet, flying, recipe.horizon, share(start))
+        for k in bar:
+            fleet, rows = flight.result()
+            blocks.append(rows)
+            np.savez(out / f'flights_{k:04d}.npz', **rows)
+            flying = _policy_state(net)
+            if k + 1 < recipe.iterations:
+                flight = pool.submit(_fly, fleet, flying, recipe.horizon, share(k + 1))
+            rng = np.random.default_rng([recipe.seed, k])
+            loss = learn(net, optimiser, blocks, rng, k * recipe.updates, recipe.updates, total,
+                         recipe.imitation_rate)
+            readings = {'iteration': k + 1, 'loss': round(loss, 5)}
+            if (k + 1) % recipe.evaluate_every == 0 or k + 1 == recipe.iterations:
+                readings |= pool.submit(_evaluate, _policy_state(net), 77,
+                                        recipe.evaluated).result()
+            with (out / 'imitation.jsonl').open('a') as log:
+                log.write(json.dumps(readings) + '\n')
+            bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
+            save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
+                 fleet=fleet, flying=flying)
+    export_pilot(net, recipe, out)
+    return net
+
+
+def _grounded(kind: str, path: Path) -> PilotNet:
+    """Return a net that sees as stage 1 learned, with a new policy, the only part to learn."""
+    net = PilotNet(kind)
+    seen = torch.load(path, weights_only=False)['net']
+    net.load_state_dict({k: v for k, v in seen.items() if not k.startswith('policy.')},
+                        strict=False)
+    net.requires_grad_(False)
+    net.policy.requires_grad_(True)
+    return net
+
+
+def _policy_state(net: PilotNet) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in net.policy.state_dict().items()}
+
+
+def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path) -> PilotNet:
+    """
+    Fit a policy to the flights of another run, with as many steps: same data, same budget.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Sizes, seed and rates.
+    out : Path
+        Folder of the run.
+    grounded : Path
+        ``grounding.pt`` of stage 1.
+    flights : Path
+        Folder of the run whose ``flights_*.npz`` to learn from.
+
+    Raises
+    ------
+    ConfigError
+        `flights` holds none.
+
+    """
+    from edge_vla.training.export import export_pilot
+    files = sorted(flights.glob('flights_*.npz'))
+    if not files:
+        raise ConfigError(f'{flights} holds no flights_*.npz: run the imitation stage there first')
+    torch.manual_seed(recipe.seed + 1)
+    net = _grounded(recipe.policy, grounded)
+    optimiser = torch.optim.AdamW(net.policy.parameters(), recipe.imitation_rate,
+                                  weight_decay=1e-3)
+    blocks = [dict(np.load(f)) for f in files]
+    total = recipe.iterations * recipe.updates
+    bar = tqdm(range(recipe.iterations), f'{recipe.policy} on flights', mininterval=5)
     for k in bar:
-        # worlds and noise of an iteration follow from its number, so a resumed run is the same
-        seed = recipe.seed * 10_000 + k
-        worlds = Worlds(recipe.worlds, seed, TRAIN_STYLES, wind=3.0, jitter=.15)
-        share = 0. if k < recipe.expert_iterations else .8
-        blocks.append(Fleet(worlds, net, seed).collect(recipe.horizon, share))
-        np.savez(out / f'flights_{k:04d}.npz', **blocks[-1])
-        rng, losses = np.random.default_rng(seed + 1), []
-        for step in range(recipe.updates):
-            done = (k * recipe.updates + step)
-            for group in optimiser.param_groups:
-                group['lr'] = schedule(done, recipe.iterations * recipe.updates,
-                                       recipe.imitation_rate)
-            loss = imitation_loss(net, _sample(blocks, rng))
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.policy.parameters(), 1.0)
-            optimiser.step()
-            losses.append(float(loss.detach()))
-        readings = {'iteration': k + 1, 'loss': round(float(np.mean(losses)), 5)}
-        if (k + 1) % 5 == 0 or k + 1 == recipe.iterations:
-            readings |= evaluate(net, 77, recipe.evaluated)
+        loss = learn(net, optimiser, blocks, np.random.default_rng([recipe.seed, k]),
+                     k * recipe.updates, recipe.updates, total, recipe.imitation_rate)
+        bar.set_postfix({'loss': f'{loss:.4f}'})
         with (out / 'imitation.jsonl').open('a') as log:
-            log.write(json.dumps(readings) + '\n')
-        bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
-        save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1)
+            log.write(json.dumps({'iteration': k + 1, 'loss': round(loss, 5)}) + '\n')
+    with (out / 'imitation.jsonl').open('a') as log:
+        log.write(json.dumps(evaluate(net, 77, recipe.evaluated)) + '\n')
     export_pilot(net, recipe, out)
     return net

@@ -29,17 +29,45 @@ from torch import nn, Tensor
 import torch.nn.functional as F  # noqa: N812
 
 
+class TernaryConv2d(nn.Conv2d):
+    """
+    A convolution whose weights are {-1, 0, +1} times one scale per output channel.
+
+    Absmean rounding as in BitNet b1.58 (Ma et al. 2024, eq. 1-3), but by channel; gradients
+    pass straight through it.
+    """
+
+    quantised = True
+
+    def weights(self) -> Tensor:
+        """Return the weights in use, [out, in, k, k]."""
+        w = self.weight
+        if not self.quantised:
+            return w
+        scale = w.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-5)
+        return w + ((w / scale).round().clamp(-1, 1) * scale - w).detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weights(), self.bias, self.stride, self.padding)
+
+
 class PatchEncoder(nn.Module):
-    """uint8 frames [N, 72, 96, 3] -> tokens [N, 108, 64]."""
+    """uint8 frames [N, 72, 96, 3] -> tokens [N, 108, 64]; all but the stem is ternary."""
 
     def __init__(self) -> None:
         super().__init__()
         c, d = layout.STEM_CHANNELS, layout.CHANNELS
         self.stem = nn.Conv2d(3, c, layout.STEM, layout.STEM)
-        self.merge = nn.Conv2d(c, d, 3, 2, 1)
-        self.mix = nn.ModuleList([nn.Conv2d(d, d, 3, 1, 1), nn.Conv2d(d, d, 3, 1, 1)])
+        self.merge = TernaryConv2d(c, d, 3, 2, 1)
+        self.mix = nn.ModuleList(TernaryConv2d(d, d, 3, 1, 1) for _ in range(layout.MIXES))
         self.position = nn.Parameter(torch.randn(layout.TOKENS, d) * .02)
         self.to(memory_format=torch.channels_last)
+
+    def quantise(self, on: bool) -> None:
+        """Use ternary weights, or the float ones behind them."""
+        for module in self.modules():
+            if isinstance(module, TernaryConv2d):
+                module.quantised = on
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1
@@ -104,30 +132,55 @@ class CfCCell(nn.Module):
 
 
 class LiquidPolicy(nn.Module):
-    """Features, motion and context -> heading-frame velocity and yaw rate, scaled to ±1."""
+    """
+    Features, motion and context -> heading-frame velocity and yaw rate, scaled to ±1.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    timed : bool
+        False ignores elapsed time: every step counts as `TIME_UNIT` (the ablation).
+
+    """
+
+    def __init__(self, timed: bool = True) -> None:
         super().__init__()
+        self.timed = timed
         self.cell = CfCCell(INPUTS, UNITS, BACKBONE)
         self.head = nn.Linear(UNITS, 4)
+
+    def initial(self, count: int) -> Tensor:
+        """Return the state of `count` flights that begin."""
+        return torch.zeros(count, UNITS)
 
     def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
                 h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """X [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last h."""
-        h = x.new_zeros(x.shape[1], UNITS) if h is None else h
+        h = self.initial(x.shape[1]) if h is None else h
+        keep = (1 - reset)[..., None]
+        t = (dt / TIME_UNIT if self.timed else torch.ones_like(dt))[..., None]
         out = []
-        for t in range(x.shape[0]):
-            h = self.cell(x[t], h * (1 - reset[t])[:, None], (dt[t] / TIME_UNIT)[:, None])
+        for k in range(x.shape[0]):
+            h = self.cell(x[k], h * keep[k], t[k])
             out.append(h)
         return self.head(torch.stack(out)), h
 
 
 class PilotNet(nn.Module):
-    """Encoder, grounding and policy together."""
+    """
+    Encoder, grounding and policy together.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    kind : str
+        Which policy, a key of ``training.baselines.POLICIES``.
+
+    """
+
+    def __init__(self, kind: str = 'cfc') -> None:
         super().__init__()
-        self.encoder, self.grounding, self.policy = PatchEncoder(), Grounding(), LiquidPolicy()
+        from edge_vla.training.baselines import POLICIES
+        self.kind = kind
+        self.encoder, self.grounding, self.policy = PatchEncoder(), Grounding(), POLICIES[kind]()
         d = layout.CHANNELS  # read-outs that only shape the features during training
         self.colour, self.shape = nn.Linear(d, 8), nn.Linear(d, 4)
 

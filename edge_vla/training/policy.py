@@ -20,7 +20,6 @@ and, at the end, the shipped format ``policy.safetensors``.
 """
 
 import argparse
-from collections import deque
 from dataclasses import asdict, dataclass
 import json
 import math
@@ -28,9 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_vla.config import add_arguments, from_arguments, setting
-from edge_vla.training.grounding import FrameSampler, grounding_loss
+from edge_vla.training.grounding import Frames, grounding_loss
 from edge_vla.training.pilot_torch import PilotNet
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -41,15 +39,20 @@ class Recipe:
 
     seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
     threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
-    grounding_steps: int = setting(9000, 'optimiser steps of stage 1', '', 1, 10**7)
+    grounding_steps: int = setting(7500, 'optimiser steps of stage 1', '', 1, 10**7)
+    float_share: float = setting(.65, 'part of stage 1 before the encoder is ternary', '', 0, 1)
     grounding_rate: float = setting(2e-3, 'peak learning rate of stage 1', '', 1e-6, 1.0)
-    pool: int = setting(64, 'batches of frames kept for a second use', '', 1, 10**5)
+    workers: int = setting(1, 'processes that render for stage 1, 0 for none', '', 0, 64)
+    half: bool = setting(True, 'encode in bfloat16 while stage 1 learns')
+    policy: str = setting('cfc', 'which policy stage 2 trains; all but cfc are baselines',
+                          choices=('cfc', 'cfc_no_dt', 'lstm', 'gru', 'tcn'))
     iterations: int = setting(45, 'DAgger iterations of stage 2', '', 1, 10**6)
     worlds: int = setting(96, 'worlds flown at once', '', 1, 10**4)
     horizon: int = setting(128, 'steps flown in an iteration', '', 8, 10**5)
     updates: int = setting(150, 'optimiser steps in an iteration', '', 1, 10**5)
     imitation_rate: float = setting(2e-3, 'peak learning rate of stage 2', '', 1e-6, 1.0)
-    evaluated: int = setting(96, 'flights of an evaluation, every fifth iteration', '', 1, 10**4)
+    evaluated: int = setting(96, 'flights of an evaluation', '', 1, 10**4)
+    evaluate_every: int = setting(10, 'iterations between evaluations', '', 1, 10**6)
     expert_iterations: int = setting(3, 'iterations flown by the expert', '', 0, 10**6)
     save_every: int = setting(300, 'steps between checkpoints of stage 1', '', 1, 10**6)
 
@@ -67,36 +70,48 @@ def save(path: Path, **state: Any) -> None:
     temporary.replace(path)
 
 
-def train_grounding(recipe: Recipe, out: Path) -> PilotNet:
-    """Run stage 1, from its checkpoint if there is one."""
+def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> PilotNet:
+    """
+    Run stage 1, from its checkpoint if there is one.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Sizes, seed and rates.
+    out : Path
+        Folder of the run.
+    initial : Path, optional
+        ``grounding.pt`` of another run to go on from; layers it lacks begin small.
+
+    """
     torch.manual_seed(recipe.seed)
     net = PilotNet()
+    if initial is not None:
+        known = torch.load(initial, weights_only=False)['net']
+        with torch.no_grad():
+            for name, p in net.encoder.named_parameters():
+                if f'encoder.{name}' not in known:
+                    p.mul_(.05)
+        net.load_state_dict(known, strict=False)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.grounding_rate, weight_decay=1e-3)
-    rng = np.random.default_rng(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
     path, start = out / 'grounding.pt', 0
-    pool: deque = deque(maxlen=recipe.pool)
     if path.exists():
         state = torch.load(path, weights_only=False)
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
-        rng.bit_generator.state, start = state['rng'], state['step']
-        generator.set_state(state['generator'])
-        pool.extend(state['pool'])
-    sampler = FrameSampler(rng)
+        start = state['step']
+    frames = torch.utils.data.Subset(Frames(recipe.seed, recipe.grounding_steps),
+                                     range(start, recipe.grounding_steps))
+    loader = torch.utils.data.DataLoader(frames, batch_size=None, num_workers=recipe.workers,
+                                         prefetch_factor=8 if recipe.workers else None)
     log = (out / 'grounding.jsonl').open('a')
     means: dict[str, float] = {}
-    bar = tqdm(range(start, recipe.grounding_steps), 'grounding', initial=start,
-               total=recipe.grounding_steps, mininterval=5)
-    for step in bar:
-        if step % 2 == 0:  # every second batch is one seen before, augmented anew
-            batch = sampler.batch()
-            pool.append(batch)
-        else:
-            batch = pool[int(rng.integers(len(pool)))]
+    bar = tqdm(loader, 'grounding', initial=start, total=recipe.grounding_steps, mininterval=5)
+    for step, batch in enumerate(bar, start):
         for group in optimiser.param_groups:
             group['lr'] = schedule(step, recipe.grounding_steps, recipe.grounding_rate)
-        loss, readings = grounding_loss(net, batch, generator)
+        net.encoder.quantise(step >= recipe.float_share * recipe.grounding_steps)
+        loss, readings = grounding_loss(net, batch, recipe.half)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -110,9 +125,8 @@ def train_grounding(recipe: Recipe, out: Path) -> PilotNet:
             log.flush()
             bar.set_postfix({k: f'{v:.3f}' for k, v in means.items()})
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.grounding_steps:
-            save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
-                 rng=rng.bit_generator.state, step=step + 1, generator=generator.get_state(),
-                 pool=list(pool), recipe=asdict(recipe))
+            save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), step=step + 1,
+                 recipe=asdict(recipe))
     return net
 
 
@@ -121,18 +135,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser('edge-vla train policy', description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/pilot'), help='folder of the run')
     parser.add_argument('--stage', choices=('grounding', 'imitation', 'all'), default='all')
+    parser.add_argument('--config', type=Path, help='YAML file with the recipe; flags override it')
+    parser.add_argument('--grounding', type=Path, metavar='FILE',
+                        help='grounding.pt of another run, for stage 2')
+    parser.add_argument('--initial', type=Path, metavar='FILE',
+                        help='grounding.pt of another run, for stage 1 to go on from')
+    parser.add_argument('--flights', type=Path, metavar='FOLDER',
+                        help='learn from the flights of this run instead of flying')
     add_arguments(parser, Recipe)
     args = parser.parse_args(argv)
-    recipe = from_arguments(Recipe, args)
+    recipe = from_arguments(Recipe, args, args.config)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     torch.use_deterministic_algorithms(True)
-    net = None
-    if args.stage in ('grounding', 'all'):
-        net = train_grounding(recipe, args.out)
+    if args.stage in ('grounding', 'all') and args.grounding is None:
+        train_grounding(recipe, args.out, args.initial)
     if args.stage in ('imitation', 'all'):
-        from edge_vla.training.imitation import train_imitation
-        train_imitation(recipe, args.out, net)
+        from edge_vla.training.imitation import train_imitation, train_on_flights
+        grounded = args.grounding or args.out / 'grounding.pt'
+        if args.flights is None:
+            train_imitation(recipe, args.out, grounded)
+        else:
+            train_on_flights(recipe, args.out, grounded, args.flights)
     return 0
 
 

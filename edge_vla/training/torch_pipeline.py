@@ -15,13 +15,13 @@
 
 """The float torch pilot behind the pipeline's interface: the baseline of the numba pilot."""
 
-import math
+from typing import Any
 
-from edge_vla.config import PipelineConfig
+from edge_vla.checkpoints.safetensors import take_weight
 from edge_vla.datatypes import Motion
-from edge_vla.language.head import LanguageHead
+from edge_vla.language.plan import COLOURS, Plan, SHAPES
 from edge_vla.pipeline import Pipeline
-from edge_vla.policy.liquid import ACTION_SCALE
+from edge_vla.policy.liquid import ACTION_SCALE, place_of
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import fit_image
@@ -32,10 +32,16 @@ import torch
 class TorchPilot:
     """Encoder, grounding and policy in one, with the methods of the three numba classes."""
 
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
-        self._net = PilotNet().eval()
-        known = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items()}
+    def __init__(self, tensors: dict[str, np.ndarray], kind: str = 'cfc') -> None:
+        self._net = PilotNet(kind).eval()
+        self._net.encoder.quantise(False)  # the weights are what they are
+        known = {k: torch.from_numpy(take_weight(tensors, k, tuple(v.shape)).copy())
+                 for k, v in self._net.state_dict().items() if k in tensors}
         self._net.load_state_dict(known, strict=False)
+        self._pairs = torch.as_tensor(np.stack(
+            [Plan('go', c, s).vector() for c in COLOURS for s in SHAPES]))
+        self._tokens = torch.zeros(1, layout.TOKENS, layout.CHANNELS)
+        self.features = np.zeros(layout.VISION_FEATURES, np.float32)
         self._image = np.zeros((layout.HEIGHT, layout.WIDTH, 3), np.uint8)
         self._located = np.zeros(layout.LOCATED)
         self._context = torch.zeros(1, 1)
@@ -59,16 +65,28 @@ class TorchPilot:
     @torch.no_grad()
     def look(self, tokens: torch.Tensor) -> np.ndarray:
         """Return vision features float32 [VISION_FEATURES]."""
+        self._tokens = tokens
         features, score, _ = self._net.grounding(tokens, self._context)
         self.probability = torch.sigmoid(score)[0].numpy()
-        out = features[0].numpy()
+        self.features = out = features[0].numpy()
         self._located = out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6)
         return out
 
+    @torch.no_grad()
+    def recognise(self) -> np.ndarray:
+        """Return what every token shows; see ``policy.liquid.Grounding.recognise``."""
+        tokens = self._tokens.expand(len(self._pairs), -1, -1)
+        return torch.sigmoid(self._net.grounding(tokens, self._pairs)[1]).numpy()
+
+    @torch.no_grad()
+    def place(self, pair: int) -> tuple[float, float, float]:
+        """Return bearing, elevation and gap of a pair; see ``policy.liquid.Grounding.place``."""
+        out = self._net.grounding(self._tokens, self._pairs[pair:pair + 1])[0][0].numpy()
+        return place_of(out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6))
+
     def located(self) -> tuple[float, float, float]:
         """Return bearing (rad, left positive), elevation (m) and gap (m) of the target."""
-        bearing, elevation, gap = (float(v) for v in self._located)
-        return bearing, elevation, max(0.0, math.exp(min(gap, 4.0)) - layout.LOG_GAP_OFFSET)
+        return place_of(self._located)
 
     @torch.no_grad()
     def step(self, features: np.ndarray, motion: Motion | None, context: np.ndarray,
@@ -86,10 +104,10 @@ class TorchPilot:
 
 
 class TorchPipeline(Pipeline):
-    """`Pipeline` with the pilot in torch; one thread, float32."""
+    """`Pipeline` with the pilot in torch; one thread, float32; flies baselines too."""
 
-    def __init__(self, tensors: dict[str, np.ndarray], language: LanguageHead,
-                 config: PipelineConfig | None = None, synchronous: bool = True) -> None:
-        super().__init__(tensors, language, config, synchronous)
+    @staticmethod
+    def _pilot(tensors: dict[str, np.ndarray], kind: str) -> Any:
         torch.set_num_threads(1)
-        self._encoder = self._grounding = self._policy = TorchPilot(tensors)
+        pilot = TorchPilot(tensors, kind)
+        return pilot, pilot, pilot

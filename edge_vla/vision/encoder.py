@@ -15,7 +15,7 @@
 """Images of any size become patch tokens."""
 
 import cv2
-from edge_vla.checkpoints.safetensors import take
+from edge_vla.checkpoints.safetensors import take, take_weight
 from edge_vla.exceptions import ImageError
 from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
 from edge_vla.vision import layout
@@ -63,7 +63,7 @@ class PatchEncoder:
     Parameters
     ----------
     tensors : dict of str to numpy.ndarray
-        Checkpoint tensors named as in ``training.pilot_torch``.
+        Checkpoint tensors named as in ``training.pilot_torch``; weights may be ternary, packed.
 
     """
 
@@ -71,23 +71,23 @@ class PatchEncoder:
         c, d, s = layout.STEM_CHANNELS, layout.CHANNELS, layout.STEM
 
         def conv(name: str, n_in: int, n_out: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-            w = take(tensors, f'encoder.{name}.weight', (n_out, n_in, k, k))
+            w = take_weight(tensors, f'encoder.{name}.weight', (n_out, n_in, k, k))
             return (np.ascontiguousarray(w.transpose(2, 3, 1, 0)),
                     take(tensors, f'encoder.{name}.bias', (n_out,)))
 
         stem, self._stem_b = conv('stem', 3, c, s)
         self._stem = stem.reshape(s * s * 3, c)
         self._merge = conv('merge', c, d, 3)
-        self._mix = [conv(f'mix.{i}', d, d, 3) for i in range(2)]
+        self._mix = [conv(f'mix.{i}', d, d, 3) for i in range(layout.MIXES)]
         self._position = take(tensors, 'encoder.position', (layout.TOKENS, d))
         h, w = layout.HEIGHT // s, layout.WIDTH // s
         self.image = np.zeros((layout.HEIGHT, layout.WIDTH, 3), np.uint8)
         self._patches = np.zeros((h * w, s * s * 3), np.float32)
         self._stemmed = np.zeros((h * w, c), np.float32)
         self._grid = self._stemmed.reshape(h, w, c)
-        self._a = np.zeros((layout.ROWS, layout.COLUMNS, d), np.float32)
-        self._b = np.zeros_like(self._a)
-        self.tokens = self._a.reshape(layout.TOKENS, d)
+        # the layers write to two grids in turn
+        self._grids = np.zeros((2, layout.ROWS, layout.COLUMNS, d), np.float32)
+        self.tokens = self._grids[layout.MIXES % 2].reshape(layout.TOKENS, d)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """
@@ -102,8 +102,8 @@ class PatchEncoder:
         fit_image(image, self.image)
         normalise_patches(self.image, layout.STEM, self._patches)
         dense(self._patches, self._stem, self._stem_b, True, self._stemmed)
-        convolve3x3(self._grid, *self._merge, 2, False, self._a)
-        convolve3x3(self._a, *self._mix[0], 1, True, self._b)
-        convolve3x3(self._b, *self._mix[1], 1, True, self._a)
+        convolve3x3(self._grid, *self._merge, 2, False, self._grids[0])
+        for k, layer in enumerate(self._mix):
+            convolve3x3(self._grids[k % 2], *layer, 1, True, self._grids[1 - k % 2])
         self.tokens += self._position
         return self.tokens

@@ -18,10 +18,12 @@ import numpy as np
 
 HEIGHT, WIDTH = 72, 96  # px, every camera image is brought to this size
 PATCH = 8  # px
+TAN_HALF = 1.0  # tangent of half the horizontal field of view that was trained on
 ROWS, COLUMNS = HEIGHT // PATCH, WIDTH // PATCH
 TOKENS = ROWS * COLUMNS
 STEM = 4  # px, side of the linear patch embedding below the tokens
 STEM_CHANNELS, CHANNELS = 32, 64
+MIXES = 3  # residual 3x3 convolutions over the tokens
 GROUND_CHANNELS, VALUE_CHANNELS = 48, 16
 BAND = 5  # token rows 0..BAND-1 are the upper obstacle band, the rest the lower one
 POOLED = 5 + VALUE_CHANNELS  # presence, x, y, spread, area, values
