@@ -153,6 +153,8 @@ def test_a_resolved_relation_is_flown_by_name() -> None:
     for _ in range(20):
         m.direct(sight, np.ones(4), moving(), DT)
     assert m.vector.tolist() == Plan('go', 'red', 'cone').vector().tolist()
+    assert m.direct(sight, np.ones(4), moving(), DT).tolist() == [1, 1, 0, 1]  # not in view
+    sight.features[0] = 1
     assert m.direct(sight, np.ones(4), moving(), DT).tolist() == [1, 1, 1, 1]
 
 

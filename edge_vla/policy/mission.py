@@ -28,12 +28,14 @@ from edge_vla.policy.resolver import AMBIGUOUS, CHOSEN, MISSING, Resolver, Sight
 import numpy as np
 
 VISIBLE = 0.5  # presence of a target that counts as seen
-ARRIVED_GAP, ARRIVED_BEARING, ARRIVED_SPEED = 1.9, 0.4, 0.3  # m, rad, m/s
-HOLD_S = 1.4  # s of hovering there
-CIRCLE_GAP = 2.8  # m, turning counts as circling only this close
+# the policy knows where to stop: that it has is told by its rest, the seen gap only bounds it
+ARRIVED_GAP, ARRIVED_BEARING, ARRIVED_SPEED = 4.0, 0.4, 0.25  # m, rad, m/s
+HOLD_S = 1.6  # s of hovering there
+CIRCLE_GAP = 4.0  # m, turning counts as circling only this close
 CIRCLE = 2 * math.pi * 1.06  # rad
 PAUSE_S = 3.0  # s of a hover between two other steps
 LAND_SPEED = 0.4  # m/s
+LEVEL = np.array([1.0, 1.0, 0.0, 1.0])
 LANDED_S, LANDED_SPEED = 1.0, 0.08  # s, m/s: sinking was asked for, and it does not sink
 
 
@@ -111,6 +113,8 @@ class Mission:
             return self._land(motion, dt)
         if self.index + 1 < len(self._steps) and self._done(sight, command, motion, dt):
             self._begin(self.index + 1)
+        if sight.features[0] < VISIBLE:  # no camera tells the height of empty ground: keep it
+            command = command * LEVEL
         return command
 
     def _resolve(self, resolver: Resolver, sight: Sight, dt: float) -> np.ndarray:

@@ -43,7 +43,7 @@ class Unreliable:
         self.fault: object = None
         self.resets = 0
 
-    def load(self, config: object, synchronous: bool) -> 'Unreliable':
+    def load(self, config: object, synchronous: bool, adaptation: object) -> 'Unreliable':
         if isinstance(self.fault, CheckpointError | MemoryError):
             raise self.fault
         return self
