@@ -18,7 +18,8 @@ from collections.abc import Iterator
 import math
 import time
 
-from edge_vla.datatypes import Action, Observation
+from edge_vla.adaptation.composite import Adaptation
+from edge_vla.datatypes import Action, Command, Observation
 from edge_vla.exceptions import CheckpointError
 from edge_vla.pipeline import Pipeline
 import numpy as np
@@ -40,6 +41,7 @@ class Unreliable:
 
     def __init__(self, language: object) -> None:
         self.language, self.context = language, None
+        self.adaptation = Adaptation()
         self.fault: object = None
         self.resets = 0
 
@@ -53,6 +55,10 @@ class Unreliable:
             raise self.fault
         velocity = np.array([1., 0., 0.]) if self.fault is None else self.fault
         return Action(observation.frame.stamp_ns, velocity, 0.0)
+
+    def sent(self, command: Command) -> None:
+        """Hear what the gate let out."""
+        assert np.isfinite([*command.velocity, command.yaw_rate]).all()
 
     def set_context(self, context: object) -> None:
         self.context = context
