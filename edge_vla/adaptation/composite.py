@@ -142,7 +142,7 @@ class Adaptation:
         if not np.isfinite(out).all():
             out[:] = 0.0
         if not self.config.enabled:
-            self._state = 'off'
+            self._state, self._started = 'off', False  # switched on again, it begins anew
             return out
         if not (math.isfinite(dt) and dt > 0):
             dt = 0.0
