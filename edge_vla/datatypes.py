@@ -138,7 +138,8 @@ class Action:
     info : dict
         Read-outs for display: ``attention`` float32 [rows, cols] in [0, 1],
         ``target_visible`` float in [0, 1], ``target_bearing`` rad (left positive),
-        ``target_distance`` m, ``tokens`` int.
+        ``target_distance`` m, ``tokens`` int, ``step`` of the mission being flown (from 1, 0
+        without one) and ``doing``, what that is in words.
 
     """
 

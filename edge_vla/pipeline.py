@@ -74,7 +74,6 @@ class Pipeline:
         self.adaptation = Adaptation(adaptation or AdaptationConfig(enabled=False))
         self.context: Context | None = None
         self.mission: Mission | None = None
-        self._begun: Context | None = None
         self._synchronous = synchronous
         self._encoder, self._grounding, self._policy = self._pilot(tensors, kind)
         self._attended: np.ndarray | None = None
@@ -135,7 +134,7 @@ class Pipeline:
         """Forget the flight so far; the instruction stays and begins again."""
         self._restart()
         self.adaptation.reset()
-        self.mission = self._begun = None
+        self.mission = None
 
     def _restart(self) -> None:
         self._policy.reset()
@@ -159,7 +158,7 @@ class Pipeline:
         if not self.understands(context):
             return f'I do not understand "{context.instruction}"; hovering'
         mission = self.mission
-        return context.text if mission is None or context is not self._begun else mission.text()
+        return mission.text() if mission and mission.context is context else context.text
 
     def step(self, observation: Observation) -> Action:
         """
@@ -204,15 +203,12 @@ class Pipeline:
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
         tokens = self._encoder.encode(frame.image)
-        if context is not self._begun:
-            self._begun = context
-            self.mission = None
-        understood = context is not None and self.understands(context)
-        if not understood:
-            self.mission = None
-        elif self.mission is None:
-            self.mission = Mission(context)
         mission = self.mission
+        if context is None or not self.understands(context):
+            mission = None
+        elif mission is None or mission.context is not context:
+            mission = Mission(context)
+        self.mission = mission
         vector = self._hover if mission is None else mission.vector
         if vector is not self._attended:
             self._grounding.attend(vector)
@@ -229,5 +225,4 @@ class Pipeline:
             'attention': grid.copy(), 'target_visible': float(features[0]),
             'target_bearing': bearing, 'target_distance': gap, 'tokens': layout.TOKENS,
             'step': 0 if mission is None else mission.index + 1,
-            'doing': 'hover' if mission is None else mission.say,
-            'adaptation': self.adaptation.state()})
+            'doing': 'hover' if mission is None else mission.say})

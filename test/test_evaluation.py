@@ -73,10 +73,10 @@ def test_spread() -> None:
 
 def test_episodes_do_not_depend_on_their_number_or_processes(pilot: Pipeline) -> None:
     alone = Flyer(pilot, Setting(camera=SMALL)).fly(5, 2)
-    few = evaluate(Pipeline.load, 3, 5, camera=SMALL)
+    few = evaluate(Pipeline.load, 3, 5, setting=Setting(camera=SMALL))
     assert [e.index for e in few] == [0, 1, 2]
     assert few[2] == alone
-    assert evaluate(Pipeline.load, 3, 5, jobs=2, camera=SMALL) == few
+    assert evaluate(Pipeline.load, 3, 5, jobs=2, setting=Setting(camera=SMALL)) == few
     assert Flyer(pilot, Setting(camera=SMALL)).fly(6, 2) != alone
 
 
@@ -89,7 +89,7 @@ def die_in_a_worker() -> Pipeline:
 
 def test_a_dead_process_is_said_and_not_waited_for() -> None:
     with pytest.raises(EdgeVlaError, match='a process of the evaluation died'):
-        evaluate(die_in_a_worker, 2, 5, jobs=2, camera=SMALL)
+        evaluate(die_in_a_worker, 2, 5, jobs=2, setting=Setting(camera=SMALL))
 
 
 def test_a_task_can_be_chosen(pilot: Pipeline) -> None:

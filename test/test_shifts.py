@@ -248,9 +248,9 @@ def test_a_camera_without_frames_does_not_fly_on() -> None:
 
 def test_flights_do_not_depend_on_processes() -> None:
     shift = Effect(drop=.2, latency=.05, noise=6.0, wind_dryden=6.0, odometry_noise=.1)
-    alone = evaluate(climber, 4, 5, camera=SMALL, shift=shift)
-    assert evaluate(climber, 4, 5, jobs=2, camera=SMALL, shift=shift) == alone
-    assert evaluate(climber, 4, 5, camera=SMALL) != alone
+    alone = evaluate(climber, 4, 5, setting=Setting(camera=SMALL, shift=shift))
+    assert evaluate(climber, 4, 5, jobs=2, setting=Setting(camera=SMALL, shift=shift)) == alone
+    assert evaluate(climber, 4, 5, setting=Setting(camera=SMALL)) != alone
 
 
 def speed_after(effect: Effect, seconds: float) -> float:

@@ -32,7 +32,7 @@ import pytest
 torch = pytest.importorskip('torch', reason="torch is not installed: extra 'train'")
 
 from edge_vla.checkpoints.safetensors import read_safetensors, take_weight  # noqa: E402, I100
-from edge_vla.training import grounding, imitation, policy  # noqa: E402
+from edge_vla.training import grounding, imitation, optimise, policy  # noqa: E402
 from edge_vla.training.baselines import POLICIES  # noqa: E402
 from edge_vla.training.export import export_pilot  # noqa: E402
 from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d  # noqa: E402
@@ -65,20 +65,21 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypat
     broken.mkdir()
     policy.train_grounding(TINY, whole)
     imitation.train_imitation(TINY, whole, whole / 'grounding.pt')
-    save = policy.save
+    save = optimise.save
 
     def save_and_stop(path: Path, **content) -> None:  # noqa: ANN003
         save(path, **content)
         raise Interrupted
 
-    monkeypatch.setattr(policy, 'save', save_and_stop)
+    for stage in (policy, imitation):
+        monkeypatch.setattr(stage, 'save', save_and_stop)
     with pytest.raises(Interrupted):
         policy.train_grounding(TINY, broken)
     with pytest.raises(Interrupted):
         policy.train_grounding(TINY, broken)  # ends with the second half's checkpoint
     with pytest.raises(Interrupted):
         imitation.train_imitation(TINY, broken, broken / 'grounding.pt')
-    monkeypatch.setattr(policy, 'save', save)
+    monkeypatch.setattr(imitation, 'save', save)
     imitation.train_imitation(TINY, broken, broken / 'grounding.pt')
     for name in ('grounding.pt', 'imitation.pt'):
         assert same(state(whole / name), state(broken / name)), name

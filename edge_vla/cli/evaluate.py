@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--jobs', type=int, default=len(os.sched_getaffinity(0)),
                         help='processes; the result does not depend on it (default: all cores)')
     parser.add_argument('--backend', choices=('numba', 'torch'), default='numba',
-                        help='torch flies the float model it was trained as, for comparison')
+                        help='torch flies the same weights as trained, for comparison')
     parser.add_argument('--model', default='', help='folder of a pilot (default: the shipped one)')
     parser.add_argument('--adaptation', choices=('on', 'off', 'both'), default='on',
                         help='adapt to the vehicle in flight; both only in a suite (default on)')
@@ -102,13 +102,13 @@ def _run_one(args: argparse.Namespace, camera: Any) -> int:
     """Fly one pilot under one condition."""
     from edge_vla.cli.progress import bar
     from edge_vla.config import SimConfig
-    from edge_vla.evaluation.closed_loop import evaluate, summarise
+    from edge_vla.evaluation.closed_loop import evaluate, Setting, summarise
     from edge_vla.sim.shifts import find
 
     shift = find(args.shift)
     shift = replace(shift, drop=max(shift.drop, args.drop))
     load = _loader(args.model, args.backend, args.adaptation == 'on')
-    sim = SimConfig()
+    setting = Setting(SimConfig(), camera, shift, args.world)
     started = time.monotonic()
     with bar('evaluate', 'episode') as show:
         def watched(episodes: Any) -> Any:
@@ -116,9 +116,9 @@ def _run_one(args: argparse.Namespace, camera: Any) -> int:
                 show(done, args.episodes)
                 yield episode
         flights = evaluate(load, args.episodes, args.seed, args.task,
-                           min(args.jobs, args.episodes), sim, camera, watched, shift, args.world)
+                           min(args.jobs, args.episodes), setting, watched)
     report = summarise(flights, args.seed, backend=args.backend, task=args.task or 'all',
-                       style=sim.style, wind=sim.wind, camera_rate=camera.rate,
+                       style=setting.sim.style, wind=setting.sim.wind, camera_rate=camera.rate,
                        camera=f'{camera.width}x{camera.height}', drop=args.drop,
                        shift=args.shift, adaptation=args.adaptation, world=args.world)
     _show(report)

@@ -304,9 +304,9 @@ def fly_all(loads: Sequence[Callable[[], Pipeline]], work: Sequence[Job],
 
 
 def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str | None = None,
-             jobs: int = 1, sim: SimConfig | None = None, camera: CameraConfig | None = None,
+             jobs: int = 1, setting: Setting | None = None,
              progress: Callable[[Iterable[Episode]], Iterable[Episode]] = iter,
-             shift: Effect | None = None, world: str = 'builtin') -> list[Episode]:
+             ) -> list[Episode]:
     """
     Fly episodes 0 to `episodes` - 1.
 
@@ -320,16 +320,10 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
         One of ``TASKS`` or ``MISSIONS``; by default each episode draws its own.
     jobs : int
         Processes; the result does not depend on it.
-    sim : SimConfig, optional
-        Wind and style.
-    camera : CameraConfig, optional
-        Camera.
+    setting : Setting, optional
+        Where.
     progress : callable, optional
         Wraps the stream of finished episodes, as tqdm does.
-    shift : Effect, optional
-        What is unlike the training.
-    world : str, optional
-        One of ``WORLDS``.
 
     Returns
     -------
@@ -337,7 +331,7 @@ def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str |
         In order.
 
     """
-    setting = Setting(sim or SimConfig(), camera or CameraConfig(), shift or Effect(), world)
+    setting = setting or Setting()
     work = [Job(0, setting, seed, i, task) for i in range(episodes)]
     with closing(fly_all([load], work, jobs)) as flights:
         done = list(progress(episode for _, episode in flights))

@@ -24,7 +24,7 @@ import math
 
 from edge_vla.datatypes import Context, Motion
 from edge_vla.language.plan import Plan, Step
-from edge_vla.policy.resolver import AMBIGUOUS, CHOSEN, MISSING, Resolver, Sight, sightings
+from edge_vla.policy.resolver import CHOSEN, Resolver, Sight, sightings
 import numpy as np
 
 VISIBLE = 0.5  # presence of a target that counts as seen
@@ -36,6 +36,7 @@ CIRCLE = 2 * math.pi * 1.06  # rad
 PAUSE_S = 3.0  # s of a hover between two other steps
 LAND_SPEED = 0.4  # m/s
 LEVEL = np.array([1.0, 1.0, 0.0, 1.0])
+PICK_UP_S = 1.5  # s a vehicle may need to start sinking
 LANDED_S, LANDED_SPEED = 1.0, 0.08  # s, m/s: sinking was asked for, and it does not sink
 
 
@@ -50,6 +51,7 @@ class Mission:
 
     Attributes
     ----------
+    context : Context
     vector : numpy.ndarray
         float32 [CONTEXT_SIZE] the policy flies by now.
     index : int
@@ -60,6 +62,7 @@ class Mission:
     """
 
     def __init__(self, context: Context) -> None:
+        self.context = context
         self._steps = context.steps or (Step(Plan('hover'), context.vector, context.confidence),)
         self._text = context.text
         self._plain = not context.steps  # a bare vector: fly it, whatever it is
@@ -83,7 +86,7 @@ class Mission:
         step = self._steps[index]
         self.vector, self.plan = step.vector, step.plan
         self.say = self._text if self._plain else step.plan.text()
-        self._held = self._turned = 0.0
+        self._held = self._turned = self._sinking = 0.0
         self._resolver = None if self._plain or step.plan.resolved else Resolver(step.plan)
         if self._resolver is not None:  # nothing to fly to yet
             self.vector, self.say = Plan('hover').vector(), self._resolver.say
@@ -123,16 +126,14 @@ class Mission:
         if status == CHOSEN:
             self.plan, self.vector = resolver.plan, resolver.plan.vector()
             self.say, self._resolver = resolver.plan.text(), None
-        elif status not in (AMBIGUOUS, MISSING):
-            return np.array([0.0, 0.0, 0.0, resolver.turn])
-        return np.zeros(4)
+        return np.array([0.0, 0.0, 0.0, resolver.turn])
 
     def _land(self, motion: Motion | None, dt: float) -> np.ndarray:
         if self._held >= LANDED_S:
             self.say = 'landed'
             return np.zeros(4)
-        self._turned += dt  # since sinking began: a vehicle needs time to pick up speed
-        still = (motion is not None and self._turned > 1.5
+        self._sinking += dt
+        still = (motion is not None and self._sinking > PICK_UP_S
                  and abs(motion.velocity[2]) < LANDED_SPEED)
         self._held = self._held + dt if still else 0.0
         return np.array([0.0, 0.0, -LAND_SPEED, 0.0])

@@ -65,6 +65,10 @@ class Sighting:
     distance: float
     presence: float
 
+    def fits(self, colour: str, shape: str) -> bool:
+        """Tell whether it may be called this; ``ANY`` stands for every colour or shape."""
+        return colour in (ANY, self.colour) and shape in (ANY, self.shape)
+
     def to(self, other: 'Sighting') -> float:
         """Return the horizontal distance to another sighting, m."""
         return abs(self.distance * complex(math.cos(self.bearing), math.sin(self.bearing))
@@ -109,10 +113,6 @@ def sightings(sight: Sight) -> list[Sighting]:
     return found
 
 
-def _fits(s: Sighting, colour: str, shape: str) -> bool:
-    return colour in (ANY, s.colour) and shape in (ANY, s.shape)
-
-
 def candidates(plan: Plan, seen: Sequence[Sighting]) -> list[Sighting]:
     """
     Return the sightings a plan may mean, the likeliest first.
@@ -120,10 +120,10 @@ def candidates(plan: Plan, seen: Sequence[Sighting]) -> list[Sighting]:
     Without a relation these are all that fit; with one, those that stand so, nearest to the
     anchor first. An anchor that fits several sightings may be any of them.
     """
-    fit = [s for s in seen if _fits(s, plan.colour, plan.shape)]
+    fit = [s for s in seen if s.fits(plan.colour, plan.shape)]
     if plan.relation in ANCHORED:
         pairs = [(s.to(a), s) for a in seen
-                 if _fits(a, plan.anchor_colour, plan.anchor_shape)
+                 if a.fits(plan.anchor_colour, plan.anchor_shape)
                  for s in fit if s is not a and _stands(plan.relation, s, a)]
         return list(dict.fromkeys(s for _, s in sorted(pairs, key=lambda p: p[0])))
     key = {'nearest': lambda s: s.distance, 'farthest': lambda s: -s.distance,
@@ -189,7 +189,8 @@ class Resolver:
             return self.status
         options = candidates(self.plan, seen)
         if not options:
-            return self._look_around(dt)
+            # the question which one was meant stands, whatever leaves the view meanwhile
+            return self.status if self.status == AMBIGUOUS else self._look_around(dt)
         self.turn = 0.0
         self._looked += dt
         several = self.plan.relation == 'none' and len(options) > 1

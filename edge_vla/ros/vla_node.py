@@ -188,7 +188,6 @@ class VlaNode(LifecycleNode):
         self._error = ''
         self._error_at = -math.inf
         self._state = 'disabled'
-        self._tokens = 0
         self._frames = self._dropped = self._refused = self._lost = 0
         self._number: int | None = None
         self._sender: object = None
@@ -257,7 +256,6 @@ class VlaNode(LifecycleNode):
         if self._received is not None:
             self._interval.add(received - self._received)
         self._received, self._stamp_ns = received, frame.stamp_ns
-        self._tokens = int(action.info.get('tokens', 0))
         self._busy.add((now - received) * 1e3)
         self._delay.add((self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-6)
         if self._debug.get_subscription_count():
@@ -371,6 +369,7 @@ class VlaNode(LifecycleNode):
 
     def _report(self) -> None:
         now, context = time.monotonic(), self._reading
+        adaptation = {} if self._pipeline is None else self._pipeline.adaptation.state()
         age = None if self._last_good is None else now - self._last_good
         level, message = diagnostics.OK, 'flying'
         if self._pipeline is None and self._error:
@@ -394,7 +393,7 @@ class VlaNode(LifecycleNode):
                 'frame age [s]': 'none' if age is None else f'{age:.3f}',
                 'frames': self._frames, 'frames dropped': self._dropped,
                 'frames refused': self._refused,
-                'times without images': self._lost, 'tokens': self._tokens,
+                'times without images': self._lost, 'tokens': self._doing.get('tokens', 0),
                 'memory [MB]': f'{diagnostics.resident_megabytes():.0f}',
                 'safety': self._state, 'enabled': self._enabled,
                 'instruction': self._instruction,
@@ -402,7 +401,7 @@ class VlaNode(LifecycleNode):
                 'confidence': 'none' if context is None else f'{context.confidence:.3f}',
                 'step': self._doing.get('step', 0), 'doing': self._doing.get('doing', 'nothing'),
                 **{f'adaptation {k}': f'{v:.3f}' if isinstance(v, float) else v
-                   for k, v in self._doing.get('adaptation', {}).items()},
+                   for k, v in adaptation.items()},
                 'last error': self._error or 'none'}))
 
 

@@ -23,7 +23,6 @@ flies with the policy of one iteration ago while this one learns.
 """
 
 from concurrent.futures import Future, ProcessPoolExecutor
-import json
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from edge_vla.sim import judge
 from edge_vla.sim.tasks import TASKS
 from edge_vla.sim.worlds import LONGEST_LAG, Worlds
 from edge_vla.training.grounding import augment, soften, TRAIN_STYLES
+from edge_vla.training.optimise import descend, record, save, schedule
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
 import numpy as np
@@ -171,36 +171,28 @@ def _start_flying(kind: str, state: dict[str, Tensor]) -> None:
     _net.load_state_dict(state)
 
 
-def _fly(fleet: Fleet, policy: dict[str, Tensor], steps: int,
-         share: float) -> tuple[Fleet, dict[str, np.ndarray]]:
+def _pilot(policy: dict[str, Tensor]) -> PilotNet:
     if _net is None:
         raise RuntimeError('the process was not started')
     _net.policy.load_state_dict(policy)
-    return fleet, fleet.collect(_net, steps, share)
+    return _net
+
+
+def _fly(fleet: Fleet, policy: dict[str, Tensor], steps: int,
+         share: float) -> tuple[Fleet, dict[str, np.ndarray]]:
+    return fleet, fleet.collect(_pilot(policy), steps, share)
 
 
 def _evaluate(policy: dict[str, Tensor], seed: int, count: int) -> dict[str, float]:
-    if _net is None:
-        raise RuntimeError('the process was not started')
-    _net.policy.load_state_dict(policy)
-    return evaluate(_net, seed, count)
+    return evaluate(_pilot(policy), seed, count)
 
 
 def learn(net: PilotNet, optimiser: torch.optim.Optimizer, blocks: list[dict[str, np.ndarray]],
           rng: np.random.Generator, first: int, updates: int, total: int, rate: float) -> float:
     """Take `updates` steps, number `first` and on of `total`; return the mean loss."""
-    from edge_vla.training.policy import schedule
-    losses = []
-    for step in range(first, first + updates):
-        for group in optimiser.param_groups:
-            group['lr'] = schedule(step, total, rate)
-        loss = imitation_loss(net, _sample(blocks, rng))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.policy.parameters(), 1.0)
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    return float(np.mean(losses))
+    return float(np.mean([descend(optimiser, imitation_loss(net, _sample(blocks, rng)),
+                                  schedule(step, total, rate))
+                          for step in range(first, first + updates)]))
 
 
 def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
@@ -218,12 +210,8 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
 
     """
     from edge_vla.training.export import export_pilot
-    from edge_vla.training.policy import save
-    torch.manual_seed(recipe.seed + 1)
-    net = _grounded(recipe.policy, grounded)
+    net, optimiser = _grounded(recipe, grounded)
     path, start, blocks = out / 'imitation.pt', 0, []
-    optimiser = torch.optim.AdamW(net.policy.parameters(), recipe.imitation_rate,
-                                  weight_decay=1e-3)
     worlds = Worlds(recipe.worlds, recipe.seed, TRAIN_STYLES, wind=2.5, jitter=.15, shifted=.5,
                     rate=(10., 60.), without=UNSEEN_PAIRS)
     fleet, flying = Fleet(worlds, recipe.seed), _policy_state(net)
@@ -258,8 +246,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
             if (k + 1) % recipe.evaluate_every == 0 or k + 1 == recipe.iterations:
                 readings |= pool.submit(_evaluate, _policy_state(net), 77,
                                         recipe.evaluated).result()
-            with (out / 'imitation.jsonl').open('a') as log:
-                log.write(json.dumps(readings) + '\n')
+            record(out / 'imitation.jsonl', readings)
             bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
                  fleet=fleet, flying=flying)
@@ -267,15 +254,17 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
     return net
 
 
-def _grounded(kind: str, path: Path) -> PilotNet:
-    """Return a net that sees as stage 1 learned, with a new policy, the only part to learn."""
-    net = PilotNet(kind)
+def _grounded(recipe: 'Recipe', path: Path) -> tuple[PilotNet, torch.optim.Optimizer]:
+    """Return a net that sees as stage 1 learned; a new policy is the only part to learn."""
+    torch.manual_seed(recipe.seed + 1)
+    net = PilotNet(recipe.policy)
     seen = torch.load(path, weights_only=False)['net']
     net.load_state_dict({k: v for k, v in seen.items() if not k.startswith('policy.')},
                         strict=False)
     net.requires_grad_(False)
     net.policy.requires_grad_(True)
-    return net
+    return net, torch.optim.AdamW(net.policy.parameters(), recipe.imitation_rate,
+                                  weight_decay=1e-3)
 
 
 def _policy_state(net: PilotNet) -> dict[str, Tensor]:
@@ -307,10 +296,7 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     files = sorted(flights.glob('flights_*.npz'))
     if not files:
         raise ConfigError(f'{flights} holds no flights_*.npz: run the imitation stage there first')
-    torch.manual_seed(recipe.seed + 1)
-    net = _grounded(recipe.policy, grounded)
-    optimiser = torch.optim.AdamW(net.policy.parameters(), recipe.imitation_rate,
-                                  weight_decay=1e-3)
+    net, optimiser = _grounded(recipe, grounded)
     blocks = [dict(np.load(f)) for f in files]
     total = recipe.iterations * recipe.updates
     bar = tqdm(range(recipe.iterations), f'{recipe.policy} on flights', mininterval=5)
@@ -318,9 +304,7 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
         loss = learn(net, optimiser, blocks, np.random.default_rng([recipe.seed, k]),
                      k * recipe.updates, recipe.updates, total, recipe.imitation_rate)
         bar.set_postfix({'loss': f'{loss:.4f}'})
-        with (out / 'imitation.jsonl').open('a') as log:
-            log.write(json.dumps({'iteration': k + 1, 'loss': round(loss, 5)}) + '\n')
-    with (out / 'imitation.jsonl').open('a') as log:
-        log.write(json.dumps(evaluate(net, 77, recipe.evaluated)) + '\n')
+        record(out / 'imitation.jsonl', {'iteration': k + 1, 'loss': round(loss, 5)})
+    record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated))
     export_pilot(net, recipe, out)
     return net

@@ -49,7 +49,7 @@ from edge_vla.language.plan import (
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.sim.instructions import sample_instruction, sample_mission
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
-from edge_vla.training.policy import save, schedule
+from edge_vla.training.optimise import descend, record, save, schedule
 import numpy as np
 import torch
 from torch import Tensor
@@ -337,28 +337,22 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
     bar = tqdm(range(start, recipe.steps), 'language', initial=start, total=recipe.steps,
                mininterval=5)
     for step in bar:
-        for group in optimiser.param_groups:
-            group['lr'] = schedule(step, recipe.steps, recipe.rate)
         ids, weight, _, _ = batches.draw(recipe.batch, 'train')
         weight = torch.where(weight < 0, recipe.language_weight, weight)[:, 1:]
         loss = F.cross_entropy(net(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(),
                                reduction='none').view_as(weight)
         loss = (loss * weight).sum() / weight.sum()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        value = descend(optimiser, loss, schedule(step, recipe.steps, recipe.rate))
         done = step + 1
         if done % recipe.save_every == 0 or done == recipe.steps:
-            readings = {'step': done, 'loss': round(float(loss.detach()), 4)}
+            readings = {'step': done, 'loss': round(value, 4)}
             last = done == recipe.steps
             for split in ('train', 'held_out'):
                 for kind in KINDS if last or split == 'held_out' else ():
                     readings[f'{split} {kind}'] = round(accuracy(
                         net, tokenizer, split, kind, 4000 if last else 300), 4)
             bar.set_postfix(readings)
-            with (out / 'language.jsonl').open('a') as log:
-                log.write(json.dumps(readings) + '\n')
+            record(out / 'language.jsonl', readings)
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
                  rng=rng.bit_generator.state, step=done, pending=batches.pending)
     if not recipe.unquantised:

@@ -21,13 +21,12 @@ and, at the end, the shipped format ``policy.safetensors``.
 
 import argparse
 from dataclasses import asdict, dataclass
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.training.grounding import Frames, grounding_loss
+from edge_vla.training.optimise import descend, record, save, schedule
 from edge_vla.training.pilot_torch import PilotNet
 import torch
 from tqdm import tqdm
@@ -55,19 +54,6 @@ class Recipe:
     evaluate_every: int = setting(10, 'iterations between evaluations', '', 1, 10**6)
     expert_iterations: int = setting(3, 'iterations flown by the expert', '', 0, 10**6)
     save_every: int = setting(300, 'steps between checkpoints of stage 1', '', 1, 10**6)
-
-
-def schedule(step: int, total: int, peak: float) -> float:
-    """Linear warm-up over 3 %, then cosine to 2 % of the peak."""
-    warm = max(1, int(.03 * total))
-    return peak * min(1, (step + 1) / warm) * (.51 + .49 * math.cos(math.pi * step / total))
-
-
-def save(path: Path, **state: Any) -> None:
-    """Write a checkpoint so that an interruption never leaves half of one."""
-    temporary = path.with_suffix('.tmp')
-    torch.save(state, temporary)
-    temporary.replace(path)
 
 
 def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> PilotNet:
@@ -104,25 +90,19 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
                                      range(start, recipe.grounding_steps))
     loader = torch.utils.data.DataLoader(frames, batch_size=None, num_workers=recipe.workers,
                                          prefetch_factor=8 if recipe.workers else None)
-    log = (out / 'grounding.jsonl').open('a')
     means: dict[str, float] = {}
     bar = tqdm(loader, 'grounding', initial=start, total=recipe.grounding_steps, mininterval=5)
     for step, batch in enumerate(bar, start):
-        for group in optimiser.param_groups:
-            group['lr'] = schedule(step, recipe.grounding_steps, recipe.grounding_rate)
         net.encoder.quantise(step >= recipe.float_share * recipe.grounding_steps)
         loss, readings = grounding_loss(net, batch, recipe.half)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        for k, v in (readings | {'loss': float(loss.detach())}).items():
+        readings['loss'] = descend(optimiser, loss, schedule(
+            step, recipe.grounding_steps, recipe.grounding_rate))
+        for k, v in readings.items():
             if math.isfinite(v):
                 means[k] = .98 * means.get(k, v) + .02 * v
         if (step + 1) % 100 == 0:
             rounded = {k: round(v, 4) for k, v in means.items()}
-            log.write(json.dumps({'step': step + 1} | rounded) + '\n')
-            log.flush()
+            record(out / 'grounding.jsonl', {'step': step + 1} | rounded)
             bar.set_postfix({k: f'{v:.3f}' for k, v in means.items()})
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.grounding_steps:
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), step=step + 1,
