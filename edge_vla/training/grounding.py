@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F  # noqa: N812
 
+RECOGNITION = 4.0  # weight of the loss that asks for every pair
 TRAIN_STYLES = ('meadow', 'random')  # the named seasons stay unseen, for the shift suite
 
 
@@ -186,30 +187,48 @@ def locate(row: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> np.nd
                     np.float32)
 
 
-def augment(generator: torch.Generator, images: Tensor) -> Tensor:
-    """Vary light, exposure, colour cast, noise, blur and cover parts of uint8 frames."""
+def augment(generator: torch.Generator, images: Tensor, strength: float = 1.0) -> Tensor:
+    """
+    Vary light, exposure, colour cast, noise, blur and cover parts of frames.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of all chance.
+    images : Tensor
+        uint8 [N, H, W, 3].
+    strength : float
+        0 leaves the frames nearly as they are, 1 is what the pilot has to bear.
+
+    Returns
+    -------
+    Tensor
+        uint8 [N, H, W, 3].
+
+    """
     n, h, w = images.shape[:3]
 
     def rand(*size: int) -> Tensor:
         return torch.rand(*size, generator=generator)
 
     x = images.float()
-    gain, cast = rand(n, 1, 1, 1) * .9 + .55, 1 + (rand(n, 1, 1, 3) - .5) * .2
-    offset = (rand(n, 1, 1, 1) - .5) * 60
+    gain = 1 + (rand(n, 1, 1, 1) * .9 - .45) * strength
+    cast = 1 + (rand(n, 1, 1, 3) - .5) * .2 * strength
+    offset = (rand(n, 1, 1, 1) - .5) * 60 * strength
     x = (x - 110) * gain * cast + 110 + offset
     ramp = torch.linspace(-.5, .5, w) * (rand(n, 1, 1, 1) - .5)
     x = x * (1 + (ramp.transpose(2, 3) + torch.linspace(-.5, .5, h).view(1, h, 1, 1)
-                  * (rand(n, 1, 1, 1) - .5)) * (rand(n, 1, 1, 1) < .4))
-    kind = rand(n)
+                  * (rand(n, 1, 1, 1) - .5)) * (rand(n, 1, 1, 1) < .4 * strength))
+    kind = rand(n) / max(strength, 1e-3)
     for low, size in ((0., (3, 3)), (.12, (5, 5)), (.18, (1, 5)), (.24, (5, 1))):
         which = (kind >= low) & (kind < low + (.12 if low == 0 else .06))
         if which.any():
             v, u = size[0] // 2, size[1] // 2
             part = F.pad(x[which].permute(0, 3, 1, 2), (u, u, v, v), 'replicate')
             x[which] = F.avg_pool2d(part, size, 1).permute(0, 2, 3, 1)
-    noise = torch.randn(x.shape, generator=generator) * (rand(n, 1, 1, 1) ** 2 * 24)
+    noise = torch.randn(x.shape, generator=generator) * (rand(n, 1, 1, 1) ** 2 * 24 * strength)
     x = x + noise
-    for i in torch.nonzero(rand(n) < .2)[:, 0].tolist():
+    for i in torch.nonzero(rand(n) < .2 * strength)[:, 0].tolist():
         for _ in range(1 + int(rand(1) * 3)):
             v, u = int(rand(1) * (h - 8)), int(rand(1) * (w - 8))
             x[i, v:v + 4 + int(rand(1) * 16), u:u + 4 + int(rand(1) * 16)] = float(rand(1) * 255)
@@ -221,7 +240,9 @@ class Frames(torch.utils.data.Dataset):
     Training batches, each a pure function of (seed, step).
 
     Every rendered batch is used twice, `DELAY` steps apart and augmented anew, because
-    rendering costs as much as learning.
+    rendering costs as much as learning. Augmentation grows over the first `RAMP` of the steps:
+    that an object needs the right colour *and* the right shape is learned first on clear
+    pictures, and then kept.
 
     Parameters
     ----------
@@ -231,6 +252,7 @@ class Frames(torch.utils.data.Dataset):
     """
 
     DELAY = 64
+    RAMP = .4
 
     def __init__(self, seed: int, steps: int) -> None:
         self.seed, self.steps = seed, steps
@@ -246,7 +268,54 @@ class Frames(torch.utils.data.Dataset):
         k = (step - self.DELAY if step % 2 and step >= self.DELAY else step) // 2
         batch = {name: torch.as_tensor(v) for name, v in self._rendered(k).items()}
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
-        return batch | {'images': augment(generator, batch['images'])}
+        strength = min(1.0, .25 + .75 * step / (self.RAMP * self.steps))
+        return batch | {'images': augment(generator, batch['images'], strength)}
+
+
+@lru_cache(1)
+def known_pairs() -> tuple[Tensor, Tensor]:
+    """Return contexts [P, CONTEXT_SIZE] of the pairs in training, and each pair's row or -1."""
+    pairs = [(c, s) for c in COLOURS for s in SHAPES]
+    rows, known = torch.full((len(pairs),), -1), []
+    for k, pair in enumerate(pairs):
+        if pair not in UNSEEN_PAIRS:
+            rows[k] = len(known)
+            known.append(Plan('go', *pair).vector())
+    return torch.as_tensor(np.stack(known)), rows
+
+
+def recognition_loss(net: PilotNet, tokens: Tensor, colour: Tensor, shape: Tensor) -> Tensor:
+    """
+    Ask every pair of colour and shape of every token on an object, and of as many others.
+
+    One instruction a frame shows the network few objects that have one property right and one
+    wrong; asking for all of them teaches the conjunction many times sooner.
+
+    Parameters
+    ----------
+    net : PilotNet
+        Its grounding head answers.
+    tokens : Tensor
+        float32 [N, TOKENS, CHANNELS].
+    colour, shape : Tensor
+        int64 [N, TOKENS], what covers a token, -1 for the background.
+
+    Returns
+    -------
+    Tensor
+        Mean binary cross-entropy, a scalar.
+
+    """
+    contexts, rows = known_pairs()
+    colour, shape, flat = colour.flatten(), shape.flatten(), tokens.flatten(0, 1)
+    objects = torch.nonzero(colour >= 0)[:, 0]
+    empty = torch.nonzero(colour < 0)[:, 0]
+    empty = empty[::max(1, len(empty) // max(1, len(objects)))]
+    score = net.grounding.recognise(torch.cat([flat[objects], flat[empty]]), contexts)
+    label = torch.zeros_like(score)
+    label[torch.arange(len(objects)), rows[colour[objects] * len(SHAPES) + shape[objects]]] = 1
+    return F.binary_cross_entropy_with_logits(score, label,
+                                              pos_weight=torch.tensor(4.)) * RECOGNITION
 
 
 def grounding_loss(net: PilotNet, batch: dict[str, Tensor],
@@ -265,10 +334,11 @@ def grounding_loss(net: PilotNet, batch: dict[str, Tensor],
     error = features[:, layout.POOLED:layout.POOLED + 3] - torch.as_tensor(batch['located'])
     loss_located = (F.smooth_l1_loss(error, torch.zeros_like(error), beta=.2, reduction='none')
                     .sum(1) * visible).sum() / visible.sum().clamp(min=1)
-    loss = loss_score + loss_near + loss_located
-    for head, name in ((net.colour, 'colour'), (net.shape, 'shape')):
-        loss = loss + .25 * F.cross_entropy(
-            head(tokens).flatten(0, 1), torch.as_tensor(batch[name]).flatten(), ignore_index=-1)
+    colour, shape = torch.as_tensor(batch['colour']), torch.as_tensor(batch['shape'])
+    loss = loss_score + loss_near + loss_located + recognition_loss(net, tokens, colour, shape)
+    for head, known in ((net.colour, colour), (net.shape, shape)):
+        loss = loss + .25 * F.cross_entropy(head(tokens).flatten(0, 1), known.flatten(),
+                                            ignore_index=-1)
     with torch.no_grad():
         hit = coverage.gather(1, score.argmax(1, keepdim=True))[:, 0] > 0
         seen, none = visible > 0, coverage.amax(1) == 0

@@ -93,6 +93,12 @@ class Grounding(nn.Module):
                                     nn.Linear(32, layout.LOCATED))
         self.register_buffer('centres', torch.as_tensor(layout.token_centres()))
 
+    def recognise(self, tokens: Tensor, contexts: Tensor) -> Tensor:
+        """Tokens [M, CHANNELS], contexts [P, CONTEXT_SIZE] -> score of each by each [M, P]."""
+        scale, shift = self.film(contexts).chunk(2, -1)
+        hidden = self.hidden(tokens)[:, None]
+        return self.score(F.relu(hidden * (1 + scale) + shift))[..., 0]
+
     def forward(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return features [N, VISION_FEATURES], scores [N, TOKENS], nearness [N, TOKENS]."""
         scale, shift = self.film(context)[:, None].chunk(2, -1)
