@@ -5,7 +5,7 @@ VENV ?= .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint oracles clean
+.PHONY: help install demo test lint docs oracles clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +25,15 @@ test: $(STAMP)  ## Run every test: unit, property, golden, live ROS on loopback,
 lint: $(STAMP)  ## Check style alone
 	@$(BIN)/ruff check . && echo 'style: clean'
 
+docs: $(STAMP)  ## Write the documentation to doc/_build/index.html
+	@$(BIN)/python -m sphinx -W -q -b html doc doc/_build
+	@echo "open doc/_build/index.html"
+
 oracles: $(STAMP)  ## Add PyTorch and transformers, so that tests against them no longer skip
 	@echo 'Installing PyTorch and transformers (several GB where pip brings the CUDA build)'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[oracle]'
 
 clean:  ## Remove what was built (not .venv, not out/)
-	@rm -rf build dist install log *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist install log doc/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find edge_vla test -name __pycache__ -type d -exec rm -rf {} +
 	@echo 'clean'

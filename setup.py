@@ -34,6 +34,7 @@ EXTRAS = {
     'bag': ['rosbags>=0.11', 'tqdm'],
     'viz': ['matplotlib>=3.5'],
     'language': ['tokenizers>=0.20', 'jinja2>=3.1.6'],
+    'docs': ['sphinx>=7', 'myst-parser>=2', 'furo'],
     'train': ['torch>=2.2', 'tokenizers', 'tqdm'],
     # wheel: an older setuptools needs it to build one, which a test does
     'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6', 'wheel', 'gguf>=0.17',
@@ -43,7 +44,7 @@ EXTRAS = {
                'ncps'],
 }
 # Everything but what brings torch.
-EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'test')
+EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'docs', 'test')
                  for r in EXTRAS[extra]]
 
 setup(

@@ -52,6 +52,7 @@ JUMP, JUMP_RATE = 1.0, 20.0  # m/s and m/s^2, more between two samples is no mot
 JUMPS = 5  # so many in a row: the source itself has changed, start over
 MONITOR_S = 1.0  # filter of the error norms that the fault detection compares
 HARM, GROWTH = 0.3, 0.2  # m/s
+WORTH = 0.7  # an error this much smaller than without adaptation is no reason to give up
 PATIENCE_S = 1.5
 LOST, LOST_S = 1.0, 4.0  # m/s, s: an error this large for so long is not what it can mend
 LONGEST_OFF_S = 60.0
@@ -236,8 +237,8 @@ class Adaptation:
         self._slow_error += .25 * share * (error - self._slow_error)
         self._bare += share * (float(np.linalg.norm(x[BARE] - x[REF])) - self._bare)
         full = np.linalg.norm(x[COMPENSATION]) > .95 * self.config.max_compensation
-        bad = self._error > self._bare + HARM or (
-            full and self._error > self._slow_error + GROWTH)
+        growing = full and self._error > max(self._slow_error + GROWTH, WORTH * self._bare)
+        bad = self._error > self._bare + HARM or growing
         self._bad_for = self._bad_for + dt if bad else 0.0
         self._lost_for = self._lost_for + dt if self._error > LOST else 0.0
         if self._bad_for > PATIENCE_S or self._lost_for > LOST_S:
