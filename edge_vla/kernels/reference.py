@@ -172,3 +172,37 @@ def ground(hidden: np.ndarray, scale: np.ndarray, shift: np.ndarray, score: np.n
     return p, np.concatenate([
         [p.max()], centre * p.max(), [spread, p.mean()], weight @ values * p.max(), np.zeros(3),
         grid[:band].max(0), grid[band:].max(0)])
+
+
+def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the cosine of every row of [N, C] with every row of [M, C], [N, M]."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    return (x @ y.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(y, axis=1)
+
+
+def thin_window(frames: np.ndarray, keep: int) -> list[np.ndarray]:
+    """Return the positions that DyCoke keeps of each of up to four frames [F, N, C]."""
+    kept = [np.arange(frames.shape[1])]
+    for frame, reference in zip(frames[1:], (0, 0, 2), strict=False):
+        similar = np.diag(cosines(frame, frames[reference]))
+        kept.append(np.sort(np.argsort(similar, kind='stable')[:keep]))
+    return kept
+
+
+def box_counts(mask: np.ndarray, reach: int) -> np.ndarray:
+    """Return how many cells of a mask [H, W] lie within `reach` of each cell."""
+    h, w = mask.shape
+    padded = np.pad(mask.astype(np.int64), reach)
+    return sum(padded[y:y + h, x:x + w] for y in range(2 * reach + 1)
+               for x in range(2 * reach + 1))
+
+
+def soft_merge(anchors: np.ndarray, others: np.ndarray, eps: float
+               ) -> tuple[np.ndarray, np.ndarray]:
+    """Merge [T, C] into [S, C] after TEAM-VLA; return the anchors and how much each got, [S]."""
+    s, t = (x / np.sqrt((x.astype(np.float64) ** 2).mean(1, keepdims=True) + eps)
+            for x in (anchors, others))
+    weight = np.exp(t @ s.T / np.sqrt(s.shape[1]))
+    weight /= weight.sum(1, keepdims=True)
+    got = weight.sum(0)
+    return (anchors + weight.T @ others) / (1 + got[:, None]), got
