@@ -164,11 +164,18 @@ def imitation_loss(net: PilotNet, batch: tuple[Tensor, ...]) -> Tensor:
 _net: PilotNet | None = None  # of the process that flies
 
 
-def _start_flying(kind: str, state: dict[str, Tensor]) -> None:
+def _start_flying(recipe: 'Recipe', state: dict[str, Tensor]) -> None:
     global _net
     torch.set_num_threads(1)
-    _net = PilotNet(kind).eval()
+    _net = _make_net(recipe).eval()
     _net.load_state_dict(state)
+
+
+def _make_net(recipe: 'Recipe') -> PilotNet:
+    """Return a new net; a recipe that never makes the encoder ternary keeps it float."""
+    net = PilotNet(recipe.policy)
+    net.encoder.quantise(recipe.float_share < 1)
+    return net
 
 
 def _pilot(policy: dict[str, Tensor]) -> PilotNet:
@@ -230,7 +237,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
     bar = tqdm(range(start, recipe.iterations), 'imitation', initial=start,
                total=recipe.iterations, mininterval=5)
     with ProcessPoolExecutor(1, get_context('spawn'), _start_flying,
-                             (recipe.policy, frozen)) as pool:
+                             (recipe, frozen)) as pool:
         flight: Future = pool.submit(_fly, fleet, flying, recipe.horizon, share(start))
         for k in bar:
             fleet, rows = flight.result()
@@ -257,7 +264,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
 def _grounded(recipe: 'Recipe', path: Path) -> tuple[PilotNet, torch.optim.Optimizer]:
     """Return a net that sees as stage 1 learned; a new policy is the only part to learn."""
     torch.manual_seed(recipe.seed + 1)
-    net = PilotNet(recipe.policy)
+    net = _make_net(recipe)
     seen = torch.load(path, weights_only=False)['net']
     net.load_state_dict({k: v for k, v in seen.items() if not k.startswith('policy.')},
                         strict=False)
