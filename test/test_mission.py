@@ -186,6 +186,23 @@ def test_an_orbit_is_done_after_one_turn_the_right_way(verb: str, sign: int) -> 
     assert m.index == 1
 
 
+def test_turning_towards_a_target_is_not_circling() -> None:
+    m, sight = mission(Plan('orbit_right', 'red', 'box'), Plan('land')), FakeSight()
+    sight.features[0] = 1
+    for _ in range(20):  # the nose swings to and fro and the target stays where it is
+        for k in range(30):
+            turned = 0.7 * math.sin(2 * math.pi * k / 30)
+            sight.target = (-turned, 0.0, 1.2)
+            rate = 0.7 * 2 * math.pi / 30 / DT * math.cos(2 * math.pi * (k - .5) / 30)
+            m.direct(sight, np.ones(4), moving(yaw_rate=rate), DT)
+    assert m.index == 0 and abs(m._swept) < 0.2
+    sight.target = (0.0, 0.0, 1.2)  # a turn out of sight of it counts when it is seen again
+    for k in range(math.ceil((CIRCLE + 0.2) / 0.5 / DT) + 8):
+        sight.features[0] = k % 8 == 0
+        m.direct(sight, np.ones(4), moving(yaw_rate=0.5), DT)
+    assert m.index == 1
+
+
 def test_landing_sinks_until_it_stands() -> None:
     m, sight = mission(Plan('land')), FakeSight()
     for _ in range(90):

@@ -16,7 +16,7 @@
 Several steps, one after the other: when is a step done, and what comes next.
 
 A step ends by what the pilot itself sees and measures: it hovers in front of its target, or it
-has turned once around it. Nothing here knows the simulator. The last step is flown until the
+has flown once around it. Nothing here knows the simulator. The last step is flown until the
 next instruction.
 """
 
@@ -31,8 +31,8 @@ VISIBLE = 0.5  # presence of a target that counts as seen
 # the policy knows where to stop: that it has is told by its rest, the seen gap only bounds it
 ARRIVED_GAP, ARRIVED_BEARING, ARRIVED_SPEED = 4.0, 0.4, 0.25  # m, rad, m/s
 HOLD_S = 1.6  # s of hovering there
-CIRCLE_GAP = 4.0  # m, turning counts as circling only this close
-CIRCLE = 2 * math.pi * 1.06  # rad
+CIRCLE_GAP, CIRCLE_BEARING = 2.8, 0.8  # m, rad: circling counts only this close, and facing it
+CIRCLE = 2 * math.pi * 1.05  # rad
 PAUSE_S = 3.0  # s of a hover between two other steps
 LAND_SPEED = 0.4  # m/s
 LEVEL = np.array([1.0, 1.0, 0.0, 1.0])
@@ -86,7 +86,8 @@ class Mission:
         step = self._steps[index]
         self.vector, self.plan = step.vector, step.plan
         self.say = self._text if self._plain else step.plan.text()
-        self._held = self._turned = self._sinking = 0.0
+        self._held = self._swept = self._heading = self._sinking = 0.0
+        self._direction: float | None = None
         self._resolver = None if self._plain or step.plan.resolved else Resolver(step.plan)
         if self._resolver is not None:  # nothing to fly to yet
             self.vector, self.say = Plan('hover').vector(), self._resolver.say
@@ -149,10 +150,19 @@ class Mission:
         if motion is not None and np.isfinite((*motion.velocity, motion.yaw_rate)).all():
             velocity, yaw_rate = motion.velocity, motion.yaw_rate
         if self.plan.verb in ('orbit_left', 'orbit_right'):
-            if visible and gap < CIRCLE_GAP:  # circling to the left turns the nose right
-                self._turned += yaw_rate * dt * (-1 if self.plan.verb == 'orbit_left' else 1)
-            return self._turned >= CIRCLE
+            self._sweep(yaw_rate * dt, bearing if visible else None, gap)
+            return self._swept * (-1 if self.plan.verb == 'orbit_left' else 1) >= CIRCLE
         arrived = (visible and gap < ARRIVED_GAP and abs(bearing) < ARRIVED_BEARING
                    and float(np.linalg.norm(velocity)) < ARRIVED_SPEED)
         self._held = self._held + dt if arrived else 0.0
         return self._held >= HOLD_S
+
+    def _sweep(self, turned: float, bearing: float | None, gap: float) -> None:
+        """Add up how far it came around its target: the change of the direction it lies in."""
+        self._heading += turned
+        if bearing is None:
+            return
+        direction = self._heading + bearing
+        if self._direction is not None and gap < CIRCLE_GAP and abs(bearing) < CIRCLE_BEARING:
+            self._swept += math.remainder(direction - self._direction, 2 * math.pi)
+        self._direction = direction

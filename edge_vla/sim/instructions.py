@@ -25,6 +25,7 @@ import re
 
 from edge_vla.language.plan import ANCHORED, ANY, COLOURS, MAX_STEPS, MOVING, Plan
 from edge_vla.sim import wording as w, wording_steps as ws
+from edge_vla.sim.phrasing import finish, gerund, noise_word, pick
 from edge_vla.sim.reference import mentioned_objects, reference_plan
 import numpy as np
 
@@ -35,22 +36,8 @@ _VERB_PHRASES = {'go': w.GO, 'search': w.SEARCH, 'orbit': w.ORBIT}
 _STATEMENTS = {'go': w.GO_STATEMENTS, 'search': w.SEARCH_STATEMENTS, 'orbit': w.ORBIT_STATEMENTS}
 # an unknown word before these: they tell the verb
 _LINKS = ('to', 'towards', 'near', 'around', 'for', 'round', 'toward', 'at', 'out')
-_DOUBLED = ('stop', 'get', 'run', 'spin', 'sit', 'spot', 'nip', 'zip', 'let', 'set', 'put')
 # between two steps of which the second only names another object
 _BRIEF = (' and then ', ', then ', ' then ', ' and ', ', and then ', '. then ', ', ', ', and ')
-
-
-def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[int(rng.integers(len(options)))]
-
-
-def _gerund(phrase: str) -> str:
-    verb, _, rest = phrase.partition(' ')
-    if verb in _DOUBLED:
-        verb += verb[-1]
-    elif verb.endswith('e') and not verb.endswith('ee') and len(verb) > 2:
-        verb = verb[:-1]
-    return f'{verb}ing {rest}'.strip()
 
 
 def _family(verb: str) -> str:
@@ -65,20 +52,20 @@ def _partial(plan: Plan) -> bool:
 
 def _named(rng: np.random.Generator, colour: str, shape: str) -> str:
     """Name an object as far as it is known."""
-    words = {'c': '', 's': '', 'n': _pick(rng, w.NOTHING)}
+    words = {'c': '', 's': '', 'n': pick(rng, w.NOTHING)}
     if colour != ANY:
-        words['c'] = _pick(rng, w.COLOURS[colour])
+        words['c'] = pick(rng, w.COLOURS[colour])
     if shape != ANY:
-        words['s'] = _pick(rng, w.SHAPES[shape])
+        words['s'] = pick(rng, w.SHAPES[shape])
     if ANY not in (colour, shape):
-        return _pick(rng, w.OBJECTS).format(z=_pick(rng, w.SIZES), **words)
+        return pick(rng, w.OBJECTS).format(z=pick(rng, w.SIZES), **words)
     templates = ws.OPEN if colour == shape else ws.SHAPE_ONLY if colour == ANY else ws.COLOUR_ONLY
-    return _pick(rng, templates).format(z=_pick(rng, ws.SIZES), **words)
+    return pick(rng, templates).format(z=pick(rng, ws.SIZES), **words)
 
 
 def _relation(rng: np.random.Generator, relation: str, held: bool) -> str:
     phrases = (ws.ANCHORED_HELD if held else ws.ANCHORED)[relation]
-    return f'{_pick(rng, ws.RELATION_OPENERS)} {_pick(rng, phrases)}'.strip()
+    return f'{pick(rng, ws.RELATION_OPENERS)} {pick(rng, phrases)}'.strip()
 
 
 def _object(rng: np.random.Generator, plan: Plan, held: bool) -> str:
@@ -90,45 +77,38 @@ def _object(rng: np.random.Generator, plan: Plan, held: bool) -> str:
         return (f'{_named(rng, plan.colour, plan.shape)} {_relation(rng, plan.relation, held)} '
                 f'{anchor}')
     if plan.shape != ANY:
-        noun = _pick(rng, w.SHAPES[plan.shape])
+        noun = pick(rng, w.SHAPES[plan.shape])
     else:
-        noun = _pick(rng, w.NOTHING)
+        noun = pick(rng, w.NOTHING)
         if plan.colour != ANY:
-            noun = f'{_pick(rng, w.COLOURS[plan.colour])} {noun}'
+            noun = f'{pick(rng, w.COLOURS[plan.colour])} {noun}'
     phrases = (ws.SUPERLATIVE_HELD if held else ws.SUPERLATIVE)[plan.relation]
-    return _pick(rng, phrases).format(t=noun)
+    return pick(rng, phrases).format(t=noun)
 
 
 def _distractor(rng: np.random.Generator, other: Plan, plan: Plan) -> str:
     """Name another object, now and then by what tells it from the one meant alone."""
     if rng.random() < .2 and other.shape != plan.shape != ANY:
-        return f'the {_pick(rng, w.SHAPES[other.shape])}'
+        return f'the {pick(rng, w.SHAPES[other.shape])}'
     if rng.random() < .1 and other.colour != plan.colour != ANY:
-        return f'the {_pick(rng, w.COLOURS[other.colour])} one'
+        return f'the {pick(rng, w.COLOURS[other.colour])} one'
     return _named(rng, other.colour, other.shape)
-
-
-def _noise_word(rng: np.random.Generator) -> str:
-    if rng.random() < .5:
-        return _pick(rng, w.WORDS)
-    letters = 'aeioubcdfghjklmnprstvwxyz'
-    return ''.join(_pick(rng, letters) for _ in range(int(rng.integers(2, 9))))
 
 
 def _strange(rng: np.random.Generator, held: bool) -> str:
     """Name something the pilot does not know."""
-    kind, article = rng.random(), _pick(rng, ('the', 'the', 'a', 'my'))
+    kind, article = rng.random(), pick(rng, ('the', 'the', 'a', 'my'))
     if kind < .5:  # a known shape of an unknown colour
-        colour = (_pick(rng, w.HELD_OUT['strange'] if held else w.STRANGE) if rng.random() < .85
-                  else _noise_word(rng))
-        shape = (_pick(rng, w.SHAPES[_pick(rng, tuple(w.SHAPES))]) if rng.random() < .8
-                 else _pick(rng, w.NOTHING))
+        colour = (pick(rng, w.HELD_OUT['strange'] if held else w.STRANGE) if rng.random() < .75
+                  else noise_word(rng))
+        shape = (pick(rng, w.SHAPES[pick(rng, tuple(w.SHAPES))]) if rng.random() < .8
+                 else pick(rng, w.NOTHING))
         return f'{article} {colour} {shape}'
-    thing = _pick(rng, w.HELD_OUT['things'] if held else w.THINGS)
-    if not held and rng.random() < .3:
-        thing = _noise_word(rng)
+    thing = pick(rng, w.HELD_OUT['things'] if held else w.THINGS)
+    if not held and rng.random() < .4:
+        thing = noise_word(rng)
     if rng.random() < .4:
-        thing = f'{_pick(rng, w.COLOURS[_pick(rng, COLOURS)])} {thing}'
+        thing = f'{pick(rng, w.COLOURS[pick(rng, COLOURS)])} {thing}'
     return f'{article} {thing}'
 
 
@@ -140,15 +120,15 @@ def _direction(rng: np.random.Generator, verb: str, always: bool = False) -> str
     if verb == 'orbit_left' and kind < .1:
         return ''
     if kind < .5:
-        return _pick(rng, w.SIDEWAYS).format(w.SIDE[verb])
+        return pick(rng, w.SIDEWAYS).format(w.SIDE[verb])
     if kind < .93:
-        return _pick(rng, w.TURNWISE).format(_pick(rng, w.TURNING[verb]))
-    return _pick(rng, w.KEEPING).format(w.KEPT[verb])
+        return pick(rng, w.TURNWISE).format(pick(rng, w.TURNING[verb]))
+    return pick(rng, w.KEEPING).format(w.KEPT[verb])
 
 
 def _adjective(rng: np.random.Generator, verb: str) -> str:
     side = w.SIDE[verb]
-    return _pick(rng, (*w.TURNING[verb], side, side + 'ward', side + 'wards', side + '-handed'))
+    return pick(rng, (*w.TURNING[verb], side, side + 'ward', side + 'wards', side + '-handed'))
 
 
 def _unclear(rng: np.random.Generator, phrase: str) -> str:
@@ -157,22 +137,22 @@ def _unclear(rng: np.random.Generator, phrase: str) -> str:
     if not verb or link not in _LINKS:
         return phrase
     if len(verb) == 1 or rng.random() < .5:
-        verb[0] = _noise_word(rng)
+        verb[0] = noise_word(rng)
     else:
-        verb = [_noise_word(rng) for _ in range(int(rng.integers(1, 4)))]
+        verb = [noise_word(rng) for _ in range(int(rng.integers(1, 4)))]
     return ' '.join((*verb, link))
 
 
 def _polite(rng: np.random.Generator, phrase: str) -> str:
     kind = rng.random()
     if kind < .22:
-        phrase = f'{_pick(rng, w.ASKING)} {phrase}'
+        phrase = f'{pick(rng, w.ASKING)} {phrase}'
     elif kind < .30:
-        phrase = f'{_pick(rng, w.ASKING_ING)} {_gerund(phrase)}'
+        phrase = f'{pick(rng, w.ASKING_ING)} {gerund(phrase)}'
     if rng.random() < .25:
-        phrase = f'{_pick(rng, w.OPENERS)} {phrase}'
+        phrase = f'{pick(rng, w.OPENERS)} {phrase}'
     if rng.random() < .18:
-        closer = _pick(rng, w.CLOSERS) if rng.random() < .85 else _noise_word(rng)
+        closer = pick(rng, w.CLOSERS) if rng.random() < .85 else noise_word(rng)
         phrase += (', ' if rng.random() < .4 else ' ') + closer
     return phrase
 
@@ -182,36 +162,36 @@ def _beside(rng: np.random.Generator, plan: Plan, thing: str, other: str
     """Mention another object or a place: what to say before, the object, what to say after."""
     if _partial(plan):  # where it is would tell which one is meant
         if other:
-            return '', thing, ' ' + _pick(rng, ws.AFTER_OTHER).format(x=other)
+            return '', thing, ' ' + pick(rng, ws.AFTER_OTHER).format(x=other)
         if rng.random() < .08 and plan.relation == 'none':
-            thing += ' ' + _pick(rng, ws.PLACES)
+            thing += ' ' + pick(rng, ws.PLACES)
         return '', thing, ''
     sideless = plan.verb.startswith('orbit')
     if other:
         kind = rng.random()
         if kind < .3:
-            return _pick(rng, w.BEFORE_OTHER).format(x=other) + ' ', thing, ''
+            return pick(rng, w.BEFORE_OTHER).format(x=other) + ' ', thing, ''
         if kind < .6:
-            return '', thing, ' ' + _pick(rng, w.AFTER_OTHER).format(x=other)
+            return '', thing, ' ' + pick(rng, w.AFTER_OTHER).format(x=other)
         if kind < .8:
             options = [t for t in w.BESIDE_OTHER if not sideless or not re.search(
                 'left|right', t)]
-            return '', thing + ' ' + _pick(rng, options).format(x=other), ''
-        return '', _pick(rng, w.CORRECTIONS).format(x=other, o=thing), ''
+            return '', thing + ' ' + pick(rng, options).format(x=other), ''
+        return '', pick(rng, w.CORRECTIONS).format(x=other, o=thing), ''
     if rng.random() < .08:
         options = [t for t in w.PLACES if not sideless or not re.search('left|right', t)]
-        thing += ' ' + _pick(rng, options)
+        thing += ' ' + pick(rng, options)
     return '', thing, ''
 
 
 def _there(rng: np.random.Generator, plan: Plan, held: bool) -> str:
     """Say where it is before what to do with it."""
     family = _family(plan.verb)
-    text = _pick(rng, ws.THERE_HELD if held else ws.THERE).format(
-        r=_pick(rng, (ws.ANCHORED_HELD if held else ws.ANCHORED)[plan.relation]),
+    text = pick(rng, ws.THERE_HELD if held else ws.THERE).format(
+        r=pick(rng, (ws.ANCHORED_HELD if held else ws.ANCHORED)[plan.relation]),
         x=_named(rng, plan.anchor_colour, plan.anchor_shape),
         t=_named(rng, plan.colour, plan.shape),
-        v=_pick(rng, w.HELD_OUT[family] if held else _VERB_PHRASES[family]))
+        v=pick(rng, w.HELD_OUT[family] if held else _VERB_PHRASES[family]))
     return text + (f' {_direction(rng, plan.verb, True)}' if family == 'orbit' else '')
 
 
@@ -227,16 +207,16 @@ def _flight(rng: np.random.Generator, plan: Plan, split: str, other: str) -> str
     if rng.random() < .3:  # a statement
         where = _direction(rng, verb, told) if family == 'orbit' else ''
         if family == 'orbit' and not held and not told and rng.random() < .3:
-            text = _pick(rng, w.ORBIT_ADJECTIVES).format(o=thing, a=_adjective(rng, verb))
+            text = pick(rng, w.ORBIT_ADJECTIVES).format(o=thing, a=_adjective(rng, verb))
         else:
-            text = _pick(rng, statements).format(o=thing, d=where)
+            text = pick(rng, statements).format(o=thing, d=where)
         if rng.random() < .2:
-            text = f'{_pick(rng, w.OPENERS)} {text}'
+            text = f'{pick(rng, w.OPENERS)} {text}'
         text += after
         if rng.random() < .12:
-            text = f'{text}, {_pick(rng, w.CLOSERS)}'
+            text = f'{text}, {pick(rng, w.CLOSERS)}'
         return before + text
-    phrase = _pick(rng, phrases)
+    phrase = pick(rng, phrases)
     if not held and rng.random() < .12:
         phrase = _unclear(rng, phrase)
     phrase = f'{phrase} {thing}'
@@ -246,7 +226,7 @@ def _flight(rng: np.random.Generator, plan: Plan, split: str, other: str) -> str
             return before + f'{where}, {_polite(rng, phrase)}' + after
         phrase = f'{phrase} {where}'
     elif rng.random() < .35:
-        phrase += ' ' + _pick(rng, w.GO_TAILS if verb == 'go' else w.SEARCH_TAILS)
+        phrase += ' ' + pick(rng, w.GO_TAILS if verb == 'go' else w.SEARCH_TAILS)
     return before + _polite(rng, phrase + after)
 
 
@@ -255,55 +235,26 @@ def _no_flight(rng: np.random.Generator, plan: Plan, split: str) -> str:
     held, kind = split == 'held_out', rng.random()
     if plan.verb == 'land':
         if kind < .25:
-            return _pick(rng, ws.LAND_STATEMENTS_HELD if held else ws.LAND_STATEMENTS)
-        return _polite(rng, _pick(rng, ws.LAND_HELD if held else ws.LAND))
+            return pick(rng, ws.LAND_STATEMENTS_HELD if held else ws.LAND_STATEMENTS)
+        return _polite(rng, _still(rng, 'land', held))
     thing = _object(rng, plan, held)
     if plan.verb == 'hover':
         if kind < .55:
-            return _polite(rng, _pick(rng, w.HELD_OUT['stop'] if held else w.STOP))
+            return _polite(rng, pick(rng, w.HELD_OUT['stop'] if held else w.STOP))
         if kind < .72:
-            return _pick(rng, w.AWAY).format(o=thing)
-        phrase = _pick(rng, _VERB_PHRASES[_pick(rng, ('go', 'search', 'orbit'))])
-        return _pick(rng, w.NOT_DOING).format(v=phrase, g=_gerund(phrase), o=thing)
+            return pick(rng, w.AWAY).format(o=thing)
+        phrase = pick(rng, _VERB_PHRASES[pick(rng, ('go', 'search', 'orbit'))])
+        return pick(rng, w.NOT_DOING).format(v=phrase, g=gerund(phrase), o=thing)
     if kind < .35:
-        return _pick(rng, w.HELD_OUT['chat'] if held else w.CHAT)
+        return pick(rng, w.HELD_OUT['chat'] if held else w.CHAT)
     if kind < .47:
-        return ' '.join(_noise_word(rng) for _ in range(int(rng.integers(1, 8))))
+        return ' '.join(noise_word(rng) for _ in range(int(rng.integers(1, 8))))
     if kind < .9:
-        verb = _pick(rng, MOVING)
-        phrase = _pick(rng, _VERB_PHRASES[_family(verb)])
+        verb = pick(rng, MOVING)
+        phrase = pick(rng, _VERB_PHRASES[_family(verb)])
         where = _direction(rng, verb) if verb.startswith('orbit') else ''
         return _polite(rng, f'{phrase} {_strange(rng, held)} {where}')
-    return _pick(rng, w.ABOUT).format(o=thing)
-
-
-def _finish(rng: np.random.Generator, text: str, typos: float) -> str:
-    text = re.sub(r'\s+([,:;?.!])', r'\1', ' '.join(text.split()))
-    if rng.random() < typos:
-        words = text.split(' ')
-        long = [k for k, word in enumerate(words) if len(word) > 4 and word.isalpha()]
-        if long:
-            k = long[int(rng.integers(len(long)))]
-            words[k] = _typo(rng, words[k])
-        text = ' '.join(words)
-    if rng.random() < .2:
-        text = text.replace(',', _pick(rng, ('', '', '.', ' -', ';')))
-    if rng.random() < .6 and text[-1].isalnum():
-        text += _pick(rng, '...!?')
-    kind = rng.random()
-    return (text if kind < .45 else text[:1].upper() + text[1:] if kind < .9
-            else text.upper() if kind < .95 else text.title())
-
-
-def _typo(rng: np.random.Generator, word: str) -> str:
-    k, kind = int(rng.integers(1, len(word) - 1)), int(rng.integers(4))
-    if kind == 0:
-        return word[:k] + word[k + 1:]
-    if kind == 1:
-        return word[:k] + word[k + 1] + word[k] + word[k + 2:]
-    if kind == 2:
-        return word[:k] + word[k] + word[k:]
-    return word[:k] + _pick(rng, 'abcdefghijklmnopqrstuvwxyz') + word[k + 1:]
+    return pick(rng, w.ABOUT).format(o=thing)
 
 
 def _check(split: str) -> None:
@@ -344,44 +295,54 @@ def sample_instruction(rng: np.random.Generator, plan: Plan, split: str = 'train
     if not _partial(plan):
         plan = Plan(plan.verb, plan.colour, plan.shape)
     if plan.verb not in MOVING:
-        return _finish(rng, _no_flight(rng, plan, split), typos)
+        return finish(rng, _no_flight(rng, plan, split), typos)
     distractor = ''
     if other is not None and (other.colour, other.shape) != (plan.colour, plan.shape):
         distractor = _distractor(rng, other, plan) if rng.random() < 1 / 3 else ''
     text = _flight(rng, plan, split, distractor)
     kind = rng.random()
     if kind < .07:
-        aside = _pick(rng, w.ASIDES) if kind < .04 else ' '.join(
-            _noise_word(rng) for _ in range(int(rng.integers(1, 6))))
+        aside = pick(rng, w.ASIDES) if kind < .04 else ' '.join(
+            noise_word(rng) for _ in range(int(rng.integers(1, 6))))
         text = f'{aside}. {text}' if rng.random() < .5 else f'{text}. {aside}'
-    return _finish(rng, text, typos)
+    return finish(rng, text, typos)
 
 
 # --- missions --------------------------------------------------------------------------------
 
+def _still(rng: np.random.Generator, verb: str, held: bool) -> str:
+    """Ask to wait or to land, now and then by a word unknown."""
+    if not held and rng.random() < .15:
+        return f'{noise_word(rng)} {pick(rng, ws.WHILE if verb == "hover" else ws.GROUND)}'
+    if verb == 'hover':
+        return pick(rng, ws.WAIT_HELD if held else ws.WAIT)
+    return pick(rng, ws.LAND_HELD if held else ws.LAND)
+
+
 def _clause(rng: np.random.Generator, plan: Plan, held: bool, before: Plan | None) -> str:
     """Write one step as an imperative; `before` is the flight said before it."""
-    if plan.verb == 'hover':
-        return _pick(rng, ws.WAIT_HELD if held else ws.WAIT)
-    if plan.verb == 'land':
-        return _pick(rng, ws.LAND_HELD if held else ws.LAND)
+    if plan.verb in ('hover', 'land'):
+        return _still(rng, plan.verb, held)
     if plan.verb == 'unknown':
-        return f'{_pick(rng, _VERB_PHRASES[_pick(rng, ("go", "search", "orbit"))])} ' + _strange(
+        return f'{pick(rng, _VERB_PHRASES[pick(rng, ("go", "search", "orbit"))])} ' + _strange(
             rng, held)
     family = _family(plan.verb)
     phrases = w.HELD_OUT[family] if held and rng.random() < .5 else _VERB_PHRASES[family]
     same = before is not None and before.words()[1:] == plan.words()[1:]
-    thing = (_pick(rng, ws.PRONOUNS) if same and rng.random() < .75
+    thing = (pick(rng, ws.PRONOUNS) if same and rng.random() < .75
              else _object(rng, plan, held))
     where = f' {_direction(rng, plan.verb, plan.relation != "none")}' if family == 'orbit' else ''
-    return f'{_pick(rng, phrases)} {thing}{where}'
+    phrase = pick(rng, phrases)
+    if not held and rng.random() < .1:
+        phrase = _unclear(rng, phrase)
+    return f'{phrase} {thing}{where}'
 
 
 def _brief(rng: np.random.Generator, plan: Plan, held: bool) -> str:
     """Write a step as its object alone, after one of the same verb."""
     thing, kind = _object(rng, plan, held), rng.random()
     if plan.verb == 'go' and kind < .4:
-        return _pick(rng, ('to', 'to', 'over to', 'on to')) + ' ' + thing
+        return pick(rng, ('to', 'to', 'over to', 'on to')) + ' ' + thing
     return f'for {thing}' if plan.verb == 'search' and kind < .3 else thing
 
 
@@ -389,8 +350,8 @@ def _verbless(rng: np.random.Generator, plan: Plan) -> str:
     """Write a flight to or around an object without saying to fly."""
     thing = _object(rng, plan, False)
     if plan.verb == 'go':
-        return _pick(rng, ('{}', '{}', 'to {}', 'over to {}')).format(thing)
-    return _pick(rng, w.ORBIT_ADJECTIVES).format(o=thing, a=_adjective(rng, plan.verb))
+        return pick(rng, ('{}', '{}', 'to {}', 'over to {}')).format(thing)
+    return pick(rng, w.ORBIT_ADJECTIVES).format(o=thing, a=_adjective(rng, plan.verb))
 
 
 def _chain(rng: np.random.Generator, plans: Sequence[Plan], held: bool, text: str = '',
@@ -401,20 +362,22 @@ def _chain(rng: np.random.Generator, plans: Sequence[Plan], held: bool, text: st
         plan, join, clause = plans[k], '', ''
         follower = plans[k + 1] if k < last else None
         if plan.verb == 'go' and follower and follower.verb == 'land' and rng.random() < .25:
-            clause = _pick(rng, ws.LAND_AT_HELD if held else ws.LAND_AT).format(
+            clause = pick(rng, ws.LAND_AT_HELD if held else ws.LAND_AT).format(
                 o=_object(rng, plan, held))
             k += 1
         elif (before and plan.verb == before.verb and plan != before and k
               and plans[k - 1] is before and plan.relation == 'none' and rng.random() < .4):
-            join, clause = _pick(rng, _BRIEF), _brief(rng, plan, held)
+            join, clause = pick(rng, _BRIEF), _brief(rng, plan, held)
         elif (plan.verb in MOVING and plan.verb != 'search' and plan.relation == 'none'
               and not held and rng.random() < .1):
             clause = _verbless(rng, plan)
         clause = clause or _clause(rng, plan, held, before)
         if text:
-            join = join or _pick(rng, ws.JOIN_HELD if held and rng.random() < .7 else ws.JOIN)
+            if not join and not held and rng.random() < .08:
+                join = pick(rng, ws.JOIN_UNCLEAR).format(*(noise_word(rng) for _ in range(3)))
+            join = join or pick(rng, ws.JOIN_HELD if held and rng.random() < .7 else ws.JOIN)
             if k == last and rng.random() < .15:
-                join = _pick(rng, (', and ', ' and ', '. ', ', ', '; ')) + _pick(
+                join = pick(rng, (', and ', ' and ', '. ', ', ', '; ')) + pick(
                     rng, ws.LAST) + ' '
             text += join + clause
         else:
@@ -427,14 +390,14 @@ def _chain(rng: np.random.Generator, plans: Sequence[Plan], held: bool, text: st
 def _pair(rng: np.random.Generator, first: Plan, second: Plan, held: bool) -> str:
     """Say two steps by a sentence that holds both."""
     if rng.random() < .45:
-        text = _pick(rng, ws.PAIRS_REVERSED_HELD if held else ws.PAIRS_REVERSED)
+        text = pick(rng, ws.PAIRS_REVERSED_HELD if held else ws.PAIRS_REVERSED)
         b = _clause(rng, second, held, None)
         a = _clause(rng, first, held, second if second.verb in MOVING else None)
     else:
-        text = _pick(rng, ws.PAIRS_HELD if held else ws.PAIRS)
+        text = pick(rng, ws.PAIRS_HELD if held else ws.PAIRS)
         a = _clause(rng, first, held, None)
         b = _clause(rng, second, held, first if first.verb in MOVING else None)
-    return text.format(a=a, b=b, ga=_gerund(a), gb=_gerund(b))
+    return text.format(a=a, b=b, ga=gerund(a), gb=gerund(b))
 
 
 def sample_mission(rng: np.random.Generator, plans: Sequence[Plan], split: str = 'train',
@@ -478,17 +441,17 @@ def sample_mission(rng: np.random.Generator, plans: Sequence[Plan], split: str =
             moving = [p for p in plans[:2] if p.verb in MOVING]
             text = _chain(rng, plans[2:], held, text, moving[-1] if len(moving) == 1 else None)
     elif kind > .93:
-        mark, text, before = _pick(rng, ws.LISTED), '', None
+        mark, text, before = pick(rng, ws.LISTED), '', None
         for k, plan in enumerate(plans):
             text += mark.format(k=k + 1, w=ws.COUNTED[k]) + _clause(rng, plan, held, before)
-            text += _pick(rng, ('. ', ', ', ' ', '; ')) if k < len(plans) - 1 else ''
+            text += pick(rng, ('. ', ', ', ' ', '; ')) if k < len(plans) - 1 else ''
             before = plan if plan.verb in MOVING else before
     else:
         text = _chain(rng, plans, held)
         kind = rng.random()
-        text = f'{_pick(rng, ws.FIRST)} {text}' if kind < .3 else _polite(rng, text)
+        text = f'{pick(rng, ws.FIRST)} {text}' if kind < .3 else _polite(rng, text)
     if plans[-1].verb in ('go', 'search') and rng.random() < .08:
-        text += ' ' + _pick(rng, w.GO_TAILS)
+        text += ' ' + pick(rng, w.GO_TAILS)
     if other is not None and rng.random() < .1:
-        text += ' ' + _pick(rng, ws.AFTER_OTHER).format(x=_named(rng, other.colour, other.shape))
-    return _finish(rng, text, typos)
+        text += ' ' + pick(rng, ws.AFTER_OTHER).format(x=_named(rng, other.colour, other.shape))
+    return finish(rng, text, typos)

@@ -136,9 +136,18 @@ WAIT = (
     'hold position', 'stay there', 'pause', 'pause for a moment', 'stop', 'stop there',
     'stay there for a while', 'hold still', 'wait for a few seconds', 'hover for five seconds',
     'wait a second', 'stay put', 'remain there', 'take a break', 'wait for ten seconds',
-    'hold for a bit', 'halt', 'stop for a moment', 'hover in place', 'keep still for a while')
+    'hold for a bit', 'halt', 'stop for a moment', 'hover in place', 'keep still for a while',
+    'stay for a moment', 'hold still for a moment', 'pause for a second', 'wait a bit',
+    'hover a moment', 'rest a moment', 'wait a short while', 'stay a few seconds',
+    'pause for three seconds', 'hold there for a second', 'wait there for ten seconds')
 WAIT_HELD = ('stay for a few seconds', 'wait a little', 'pause there for five seconds',
              'hold still for a second', 'hover a little while')
+# after a word it does not know
+WHILE = ('for a moment', 'for a second', 'for a few seconds', 'for five seconds', 'for a while',
+         'for a bit', 'a moment', 'a while', 'a second', 'in place', 'for a minute')
+GROUND = ('on the ground', 'to the ground', 'down on the ground', 'onto the ground',
+          'on the grass', 'down to the grass', 'down to the ground', 'onto the grass',
+          'yourself down', 'yourself on the ground', 'on the meadow', 'a landing', 'and land')
 LAND = (
     'land', 'land', 'land', 'land', 'land', 'land now', 'touch down', 'touch down', 'set down',
     'put yourself on the ground', 'land on the ground', 'go down and land', 'descend and land',
@@ -151,7 +160,12 @@ LAND = (
     'land immediately', 'finish by landing', 'go and land', 'come down to the ground',
     'land on the grass', 'set the drone down', 'rest on the ground', 'get to the ground',
     'put down on the grass', 'come in to land', 'switch to landing', 'stop flying and land',
-    'finish the flight', 'put yourself down', 'reach the ground and stop', 'land gently')
+    'finish the flight', 'put yourself down', 'reach the ground and stop', 'land gently',
+    'make contact with the ground', 'rest on the grass', 'lie down on the grass', 'do a landing',
+    'land the vehicle', 'land the copter', 'do a gentle landing', 'park the drone on the grass',
+    'stand on the ground', 'get down', 'sink to the ground', 'commence landing',
+    'descend until you are on the ground', 'carry out a landing', 'complete a landing',
+    'place the drone on the ground', 'leave the air and land')
 LAND_HELD = (
     'get back on the ground', 'land the aircraft', 'do a soft landing', 'touch the ground',
     'park on the ground', 'place yourself on the ground', 'initiate the landing',
@@ -191,7 +205,15 @@ JOIN = (
     ' and right after that ', '. as soon as you are done, ', ', and ', ', and once done ',
     '. next up: ', ' and once you are there ', ', and in the end ', '. the next step: ',
     '. after doing that, ', ', after which ', ' -> ', ', and as soon as that is done, ',
-    '. having done that, ', '. continue: ', ', continue and ')
+    '. having done that, ', '. continue: ', ', continue and ',
+    '. the next thing: ', '. the last thing: ', ' and when that is finished ', ', thereupon ',
+    '; when that is finished, ', ', following which ', ', and following it, ', '. thirdly, ',
+    ' and only after that ', ' and subsequently ', ', subsequently ', '. your next task: ',
+    '. when you have done this, ', '. when this is over, ', ' and when you are through ',
+    ', right after that ', ', and after it ', '; and when finished ', ', whereafter ')
+# with words it does not know
+JOIN_UNCLEAR = (', {} ', '. {} ', ' {} ', '. {} {}: ', ', {} {} {} ', ', and {} ', '; {}, ',
+                '; {} ', '. {} {}, ', ' and, {} {}, ', ' and {} {} ', ', {}, ')
 JOIN_HELD = (
     ', following that ', '; when finished, ', ' and, when that is over, ',
     ', and right afterwards ', '. your next step: ', ' and once that is over ',
@@ -208,14 +230,23 @@ PAIRS = (
     'once you have finished {ga}, {b}', 'two steps: {a}, {b}', 'start with {ga} and then {b}',
     'i want you to {a} and after that to {b}', 'there are two tasks: {a} and then {b}',
     'when finished with {ga}, {b}', 'your mission: {a}, then {b}', 'continue with {gb} after {ga}',
-    'as a first step {a}, as a second step {b}', 'you should {a} and you should then {b}')
+    'as a first step {a}, as a second step {b}', 'you should {a} and you should then {b}',
+    'once {ga} is complete, {b}', 'after {ga} is done {b}', 'with {ga} finished, {b}',
+    'when {ga} is complete, {b}', 'after you {a}, {b}', 'once you {a}, {b}',
+    'as soon as you {a}, {b}', 'when {ga} is over {b}', 'one task: {a}, another task: {b}',
+    'your first job: {a}. your second job: {b}', 'the plan is {ga} and {gb} after it',
+    'begin with {ga} and end with {gb}', 'first comes {ga}, second comes {gb}')
 PAIRS_REVERSED = (  # what is done last is said first
     'before {gb}, {a}', 'before {gb} {a}', '{b} after {ga}', '{b}, but first {a}',
     '{b} once you are done {ga}', 'before you {b}, {a}', 'before you {b} you should {a}',
     '{b}, but before that {a}', '{b} when you are done {ga}', '{b}, after {ga}',
     '{b} as soon as you have finished {ga}', 'do not {b} before {ga}', '{b} only after {ga}',
     'you can {b}, but {a} first', '{b}. but first, {a}', 'prior to {gb}, {a}',
-    '{b}, but {a} before that')
+    '{b}, but {a} before that', '{b} as soon as {ga} is over', '{b} once {ga} is finished',
+    '{b} when you have completed {ga}', '{b} after you {a}', '{b}. before that {a}',
+    '{b}. before that, {a}', '{b}, though only once you are done {ga}', '{b} if {ga} is complete',
+    'before you begin {gb}, {a}', 'before starting {gb}, {a}', 'before you go and {b}, {a}',
+    'you may {b} only after {ga}', 'you should {b}, but only when {ga} is over')
 PAIRS_HELD = (
     'two tasks: first {a}, second {b}', 'when you have finished {ga}, go on and {b}',
     'as soon as {ga} is done, {b}', 'begin with {ga}, then go on with {gb}',

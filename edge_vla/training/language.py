@@ -69,7 +69,7 @@ class LanguageRecipe:
 
     seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
     threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
-    steps: int = setting(4200, 'optimiser steps', '', 1, 10**7)
+    steps: int = setting(5000, 'optimiser steps', '', 1, 10**7)
     batch: int = setting(80, 'instructions in a step', '', 1, 10**5)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(1024, 'tokens, special ones included', '', 300, 10**5)
@@ -79,11 +79,11 @@ class LanguageRecipe:
     heads: int = setting(4, 'attention heads', '', 1, 1000)
     kv_heads: int = setting(2, 'key and value heads', '', 1, 1000)
     relations: float = setting(.2, 'share of one step, object named in part', '', 0, 1)
-    missions: float = setting(.34, 'share of several steps', '', 0, 1)
+    missions: float = setting(.36, 'share of several steps', '', 0, 1)
     still: float = setting(.13, 'share of stop, land and what is no instruction', '', 0, 1)
-    language_weight: float = setting(.02, 'weight of the loss on the instruction itself', '', 0, 1)
+    language_weight: float = setting(.05, 'weight of the loss on the instruction itself', '', 0, 1)
     unquantised: bool = setting(False, 'train in plain float32 (baseline, not exported)')
-    save_every: int = setting(600, 'steps between checkpoints', '', 1, 10**6)
+    save_every: int = setting(500, 'steps between checkpoints', '', 1, 10**6)
 
 
 def draw_object(rng: np.random.Generator, unseen: bool = False) -> tuple[str, str]:
