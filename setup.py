@@ -58,6 +58,9 @@ setup(
         (f'share/{NAME}/launch', sorted(glob('launch/*.py'))),
         (f'share/{NAME}/config', sorted(glob('config/*.*'))),
         (f'share/{NAME}/config/train', sorted(glob('config/train/*'))),
+        (f'share/{NAME}/worlds', sorted(glob('worlds/*'))),
+        *((f'share/{NAME}/{folder}', sorted(glob(f'{folder}/*.*')))
+          for folder in sorted(glob('models/*') + glob('models/*/meshes'))),
         # pip knows nothing of ROS's folder for executables, so they are data
         (f'lib/{NAME}', sorted(glob('scripts/*'))),
     ],

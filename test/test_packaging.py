@@ -129,7 +129,7 @@ def test_configuration_files_are_yaml() -> None:
     files = [p for p in (ROOT / 'config').iterdir() if p.suffix == '.yaml']
     assert {'vla.yaml', 'sim.yaml'} <= {p.name for p in files}
     for path in files:
-        assert isinstance(yaml.safe_load(path.read_text()), dict), path
+        assert isinstance(yaml.safe_load(path.read_text()), dict | list), path
 
 
 def test_a_wheel_holds_the_pilot_and_what_ros_needs(tmp_path: Path) -> None:
@@ -148,6 +148,10 @@ def test_a_wheel_holds_the_pilot_and_what_ros_needs(tmp_path: Path) -> None:
                  'share/edge_vla/package.xml', 'share/edge_vla/config/vla.yaml',
                  'share/edge_vla/launch/vla_launch.py', 'share/edge_vla/launch/sim_launch.py'):
         assert data + name in modes
+    for folder in ('worlds', 'models', 'config', 'launch'):
+        for path in (ROOT / folder).rglob('*.*'):
+            if path.is_file() and '__pycache__' not in path.parts:
+                assert f'{data}share/edge_vla/{path.relative_to(ROOT).as_posix()}' in modes, path
     for name in ('vla_node', 'sim_node'):
         assert modes[f'{data}lib/edge_vla/{name}'] & 0o111
     pilot = 'edge_vla/checkpoints/pilot/'

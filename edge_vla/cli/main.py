@@ -26,11 +26,23 @@ import os
 import sys
 
 from edge_vla import __version__
-from edge_vla.cli import bag, bench, convert, demo, doctor, evaluate, generate, replay, train
+from edge_vla.cli import (
+    bag,
+    bench,
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    replay,
+    train,
+    world,
+)
 from edge_vla.exceptions import EdgeVlaError
 
 COMMANDS = {'demo': demo, 'evaluate': evaluate, 'replay': replay, 'bag': bag, 'bench': bench,
-            'convert': convert, 'generate': generate, 'train': train, 'doctor': doctor}
+            'convert': convert, 'generate': generate, 'train': train, 'world': world,
+            'doctor': doctor}
 
 
 def make_parser() -> argparse.ArgumentParser:
