@@ -49,7 +49,7 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-HELD_OUT_LIMIT = 60
+HELD_OUT_LIMIT = 60  # of 1000
 MISSION_LIMIT = 60  # of 300
 FOLDER = SHIPPED_MODEL / 'language'
 DATA = Path(__file__).parent / 'data'

@@ -42,6 +42,10 @@ BLOCKS = {
     TQ2_0: Block('TQ2_0', 256, 66), I2_S: Block('I2_S', 128, 32)}
 PLAIN = (F32, F16, BF16)
 TERNARY = (I2_S, TQ1_0, TQ2_0)
+_UNREAD = {3: 'Q4_1', 6: 'Q5_0', 7: 'Q5_1', 9: 'Q8_1', 10: 'Q2_K', 11: 'Q3_K', 13: 'Q5_K',
+           15: 'Q8_K', 16: 'IQ2_XXS', 17: 'IQ2_XS', 18: 'IQ3_XXS', 19: 'IQ1_S', 20: 'IQ4_NL',
+           21: 'IQ3_S', 22: 'IQ2_S', 23: 'IQ4_XS', 24: 'I8', 25: 'I16', 26: 'I32', 27: 'I64',
+           28: 'F64', 29: 'IQ1_M', 39: 'MXFP4'}
 _TAIL = 32  # bytes after an I2_S tensor: its scale, and padding
 
 
@@ -49,6 +53,40 @@ def byte_size(kind: int, count: int) -> int:
     """Return the bytes of `count` values, a whole number of blocks, of a type in BLOCKS."""
     block = BLOCKS[kind]
     return count // block.values * block.size + (_TAIL if kind == I2_S else 0)
+
+
+def codes(kind: int, data: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the codes and scales of blocks of 32 as they are.
+
+    Parameters
+    ----------
+    kind : int
+        ggml's number of the type: Q4_0 or Q8_0.
+    data : numpy.ndarray
+        uint8, whole blocks.
+    name : str
+        The tensor, for messages.
+
+    Returns
+    -------
+    tuple
+        Codes uint8 [blocks, 32], too large by 8 (Q4_0) or 128 (Q8_0), and scales float16 [blocks].
+
+    Raises
+    ------
+    CheckpointError
+        The type is another.
+
+    """
+    if kind not in (Q4_0, Q8_0):
+        raise CheckpointError(f'tensor {name!r} is of type {type_name(kind)}, expected '
+                              f'{BLOCKS[Q4_0].name} or {BLOCKS[Q8_0].name}')
+    blocks = data.reshape(-1, BLOCKS[kind].size)
+    scales = np.ascontiguousarray(blocks[:, :2]).view('<f2')[:, 0]
+    if kind == Q4_0:
+        return _shifted(blocks[:, 2:], (0, 4), 15).reshape(-1, 32), scales
+    return blocks[:, 2:] ^ np.uint8(128), scales
 
 
 def _shifted(codes: np.ndarray, shifts: tuple[int, ...], mask: int) -> np.ndarray:
@@ -188,4 +226,4 @@ def _one_scale(values: np.ndarray, d: np.ndarray, name: str) -> float:
 
 def type_name(kind: int) -> str:
     """Return how ggml calls a type, or its number."""
-    return BLOCKS[kind].name if kind in BLOCKS else f'number {kind}'
+    return BLOCKS[kind].name if kind in BLOCKS else _UNREAD.get(kind, f'number {kind}')

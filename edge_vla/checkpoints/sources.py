@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-BitNet b1.58 checkpoints of every kind behind one interface: see ``Source``.
+BitNet b1.58 and LFM2 checkpoints of every kind behind one interface: see ``Source``.
 
 Tensors go by the name of their module in Hugging Face's models ('model.layers.0.mlp.up_proj').
 """
@@ -97,6 +97,56 @@ class Source(Protocol):
 
         """
 
+    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
+        """
+        Return the bits of the blocks of 32 columns a matrix is stored in, 0 if it is not.
+
+        Raises
+        ------
+        CheckpointError
+            Missing or misshapen; names the tensor.
+
+        """
+
+    def blocks(self, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return a matrix of blocks as it is stored.
+
+        Returns
+        -------
+        tuple
+            Codes uint8 [out, columns], too large by 8 (4 bits) or 128 (8 bits), and scales
+            float16 [out, columns / 32].
+
+        Raises
+        ------
+        CheckpointError
+            Missing, misshapen or not finite; names the tensor.
+
+        """
+
+    def taps(self, name: str, channels: int, taps: int) -> np.ndarray:
+        """
+        Return the weights of a depthwise convolution, float32 [channels, taps], oldest first.
+
+        Raises
+        ------
+        CheckpointError
+            Missing, misshapen or not finite; names the tensor.
+
+        """
+
+    def bias(self, name: str, size: int) -> np.ndarray:
+        """
+        Return the bias of a module, float32 [size].
+
+        Raises
+        ------
+        CheckpointError
+            Missing, misshapen or not finite; names the tensor.
+
+        """
+
     def close(self) -> None:
         """Let go of the files; what was returned stays."""
 
@@ -155,7 +205,7 @@ class HuggingFaceSource:
     Raises
     ------
     CheckpointError
-        A file is missing or malformed, or the quantisation is not BitNet's.
+        A file is missing or malformed, or its quantisation is not supported.
 
     """
 
@@ -163,8 +213,13 @@ class HuggingFaceSource:
         where = folder / 'config.json'
         self.config = read_json(where)
         self._tensors = _safetensors(folder)
+        lfm2 = self.config.get('model_type') == 'lfm2'
+        if lfm2:  # transformers prefers the older name, and ties by default
+            tied = self.config.get('tie_word_embeddings', True)
+            self.config['tie_word_embeddings'] = self.config.pop('tie_embedding', tied)
         for name in self._tensors:
-            if name.endswith(('_proj.bias', '.rms_norm.weight')):
+            if name.endswith(('_proj.bias', '.conv.bias', '.rms_norm.weight')) and not (
+                    lfm2 and self.config.get('conv_bias')):
                 raise CheckpointError(f'tensor {name!r}: linears with a bias or with a norm of '
                                       'their own are not supported')
         self._how = _how(self.config, where, any(k.endswith('_scale') for k in self._tensors))
@@ -208,6 +263,23 @@ class HuggingFaceSource:
         """Return some rows of a float matrix (see Source)."""
         return self._floats(f'{name}.weight', shape, slice(start, stop))
 
+    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
+        """Return 0: safetensors hold no blocks (see Source)."""
+        packing.check_shape(self._tensor(f'{name}.weight').shape, shape, f'{name}.weight')
+        return 0
+
+    def blocks(self, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Refuse: there are none (see Source)."""
+        raise CheckpointError(f"tensor '{name}.weight' is not stored in blocks")
+
+    def taps(self, name: str, channels: int, taps: int) -> np.ndarray:
+        """Return the weights of a depthwise convolution (see Source)."""
+        return self._floats(f'{name}.weight', (channels, 1, taps))[:, 0]
+
+    def bias(self, name: str, size: int) -> np.ndarray:
+        """Return the bias of a module (see Source)."""
+        return self._floats(f'{name}.bias', (size,))
+
     def _tensor(self, key: str) -> np.ndarray:
         if key not in self._tensors:
             raise CheckpointError(f'the checkpoint has no tensor {key!r}')
@@ -240,8 +312,13 @@ class HuggingFaceSource:
 
 
 def _how(config: Mapping[str, Any], where: Path, packed: bool) -> str:
-    """Return how the weights are stored: 'multiply' or 'divide' (by the scale) or 'masters'."""
+    """Return how weights are stored: 'dense', 'multiply' or 'divide' (by the scale), 'masters'."""
     quantised = config.get('quantization_config')
+    if config.get('model_type') == 'lfm2':
+        if quantised is not None:
+            raise CheckpointError(f'{where}: a quantised LFM2 is read from GGUF only, take the '
+                                  'original in bfloat16')
+        return 'dense'
     if quantised is None:
         what, mode = ('packed trits', 'offline') if packed else ('unquantised masters', 'online')
         raise CheckpointError(f'{where}: has no quantization_config, so transformers would take '

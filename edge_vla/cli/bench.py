@@ -26,15 +26,17 @@ from edge_vla.exceptions import ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('what', choices=('language',), help='what to measure')
-    parser.add_argument('--shape', default='2b4t', help='2b4t (default), 0.7b or 0.1b: random '
-                        'ternary weights of this shape, nothing is downloaded')
+    parser.add_argument('--shape', default='2b4t', help='2b4t (default), 0.7b or 0.1b, '
+                        'lfm2-1.2b or lfm2-350m: random weights of this shape, nothing is '
+                        'downloaded')
     parser.add_argument('--model', type=Path, help='a checkpoint instead of random weights')
     parser.add_argument('--threads', default='', metavar='N[,N]',
                         help='thread counts (default: 1 and all)')
     parser.add_argument('--head', default='auto', help='float32, int8, int6 or int4 (default: '
-                        'int6 for random weights, else what suits the model)')
+                        'int6, int8 of LFM2; else what suits the model)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--packing', default='auto', help='5bit or 2bit (default: by CPU)')
+    parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8 or int4')
     parser.add_argument('--context', type=int, default=2048, help='cache size (default 2048)')
     parser.add_argument('--prompt', type=int, default=128, help='tokens to prefill (default 128)')
     parser.add_argument('--rounds', type=int, default=7, help='how often (default 7)')
@@ -51,13 +53,12 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.evaluation import language_speed as speed
     from edge_vla.kernels.isa import best_isa
     from edge_vla.language.decoder import DecoderSettings, read_model
-    from edge_vla.language.engine import random_model
 
     try:
         counts = [int(n) for n in args.threads.split(',') if n] or sorted(
             {1, len(os.sched_getaffinity(0))})
         settings = DecoderSettings(kv=args.kv, head=args.head, packing=args.packing,
-                                   capacity=args.context)
+                                   weights=args.weights, capacity=args.context)
         isa = best_isa(args.packing)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -68,9 +69,8 @@ def run(args: argparse.Namespace) -> int:
                           '--prompt are positive; the prompt fits into --context')
     before = speed.memory_mb()
     if args.model is None:
-        print(f'making random ternary weights of shape {args.shape}', file=sys.stderr)
-        head = 'int6' if args.head == 'auto' else args.head
-        model = random_model(speed.SHAPES[args.shape], isa.packing, head)
+        print(f'making random weights of shape {args.shape}', file=sys.stderr)
+        model = speed.random_weights(args.shape, isa, settings)
     else:
         model = read_model(args.model, settings, lambda line: print(line, file=sys.stderr))
     print('compiling kernels where they are not cached, then measuring', file=sys.stderr)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         rows = list(speed.measure(model, settings, counts, args.rounds, args.prompt))
     sizes = speed.bytes_per_token(model)
     report = {'shape': args.shape if args.model is None else str(args.model), 'isa': isa.name,
-              'packing': isa.packing, 'head': model.head, 'context': args.context,
+              'packing': model.packing, 'head': model.head, 'context': args.context,
               'prompt': args.prompt, 'rounds': args.rounds, 'busy': args.busy,
               'bytes_per_token': sizes,
               'memory_mb': {'before': before, 'resident': speed.memory_mb(),

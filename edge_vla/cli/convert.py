@@ -24,11 +24,16 @@ from edge_vla.exceptions import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('source', type=Path, help='Hugging Face folder (packed or masters) or '
-                        'GGUF file (I2_S, TQ1_0, TQ2_0)')
+    parser.add_argument('source', type=Path, help='Hugging Face folder or GGUF file of BitNet '
+                        '(packed or masters; I2_S, TQ1_0, TQ2_0) or LFM2 (Q4_0, Q8_0, F16)')
     parser.add_argument('out', type=Path, help='folder to write')
-    parser.add_argument('--head', default='int6', choices=('float32', 'int8', 'int6', 'int4'),
-                        help='what the embedding and head are kept in (default int6)')
+    parser.add_argument('--head', default='auto', choices=('auto', 'float32', 'int8', 'int6',
+                                                           'int4'),
+                        help='what the embedding and head are kept in (default int6; of LFM2 int8)'
+                        )
+    parser.add_argument('--weights', default='auto', choices=('auto', 'float32', 'int8', 'int4'),
+                        help='what the matrices of an LFM2 are kept in (default: as a GGUF file '
+                        'has them, else int4)')
     parser.add_argument('--packing', default='auto', help='5bit (smaller; fast with AVX-512 VBMI) '
                         'or 2bit (default: by this CPU; either can be loaded anywhere)')
 
@@ -39,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.language.store import save_model
 
     try:
-        settings = DecoderSettings(head=args.head, packing=args.packing)
+        settings = DecoderSettings(head=args.head, packing=args.packing, weights=args.weights)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     started = time.monotonic()

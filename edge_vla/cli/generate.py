@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Generate text with a BitNet model on this CPU."""
+"""Generate text with a BitNet or LFM2 model on this CPU."""
 
 import argparse
 from dataclasses import asdict
@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=int, default=0, help='0 is what suits (default)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--head', default='auto', help='embedding: float32, int8, int6 or int4')
+    parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8 or int4')
+    parser.add_argument('--draft', metavar='MODEL', help='a smaller model that proposes tokens, '
+                        'or ngram for what the text repeats: faster, the same law')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the report there')
 
 
@@ -63,14 +66,16 @@ def run(args: argparse.Namespace) -> int:
     sampling = SamplingConfig(**{n: getattr(args, n) for n in names if n in args})
     prompt = _prompt(args)
     try:
-        settings = DecoderSettings(threads=args.threads, kv=args.kv, head=args.head)
+        settings = DecoderSettings(threads=args.threads, kv=args.kv, head=args.head,
+                                   weights=args.weights)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     decoder = load_decoder(args.model, settings, lambda line: print(line, file=sys.stderr))
     show = args.ids is None
     if not show:
         decoder.tokenizer = None  # ids in, ids out
-    done = decoder.generate(prompt, max_tokens=args.max_tokens, sampling=sampling,
+    draft = None if args.draft is None else _draft(args, settings, decoder, sampling)
+    done = decoder.generate(prompt, draft=draft, max_tokens=args.max_tokens, sampling=sampling,
                             stop=args.stop, chat=args.chat, system=args.system,
                             on_text=_write if show else None)
     print('' if show else ' '.join(map(str, done.ids)))
@@ -82,11 +87,29 @@ def run(args: argparse.Namespace) -> int:
           f'token after {done.first_token_seconds:.2f} s, prompt of {done.prompt_tokens} tokens '
           f'at {done.prompt_tokens_per_second:.1f} tokens/s, peak memory '
           f'{report["peak_memory_mb"]:.0f} MB', file=sys.stderr)
+    if draft is not None:
+        print(f'{done.kept_tokens} of {done.drafted_tokens} proposed tokens kept', file=sys.stderr)
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=1) + '\n')
         print(f'wrote {args.json}', file=sys.stderr)
     return 0
+
+
+def _draft(args: argparse.Namespace, settings: Any, decoder: Any, sampling: Any) -> Any:
+    """Return what proposes tokens."""
+    from dataclasses import replace
+
+    from edge_vla.language.decoder import load_decoder
+    from edge_vla.language.drafts import draft_for, NGramDraft
+
+    if args.draft == 'ngram':
+        return NGramDraft()
+    other = load_decoder(args.draft, replace(settings, head='auto', weights='auto'),
+                         lambda line: print(line, file=sys.stderr))
+    if decoder.tokenizer is None:
+        other.tokenizer = None
+    return draft_for(decoder, other, sampling)
 
 
 def _write(piece: str) -> None:

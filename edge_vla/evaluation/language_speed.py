@@ -35,18 +35,23 @@ from typing import Any
 from edge_vla.kernels.bandwidth import read_all
 from edge_vla.kernels.isa import Isa
 from edge_vla.language.config import BitNetConfig
-from edge_vla.language.decoder import Decoder, DecoderSettings
-from edge_vla.language.engine import EngineModel
+from edge_vla.language.decoder import best_head, Decoder, DecoderSettings
+from edge_vla.language.engine import AnyConfig, random_model
+from edge_vla.language.lfm2_config import Lfm2Config
+from edge_vla.language.lfm2_engine import build_lfm2, RandomSource, WEIGHTS
+from edge_vla.language.programs import AnyModel
 from edge_vla.language.threads import Crew
 import numpy as np
 
-SHAPES = {
+SHAPES: dict[str, AnyConfig] = {
     '2b4t': BitNetConfig(),
     # BitNet b1.58 "large" (1bitLLM) and a head that a microcontroller-class board can hold
     '0.7b': BitNetConfig(hidden_size=1536, intermediate_size=4096, num_hidden_layers=24,
                          num_attention_heads=16, num_key_value_heads=16, vocab_size=32002),
     '0.1b': BitNetConfig(hidden_size=768, intermediate_size=2048, num_hidden_layers=12,
                          num_attention_heads=12, num_key_value_heads=4, vocab_size=32000),
+    'lfm2-1.2b': Lfm2Config(),
+    'lfm2-350m': Lfm2Config(hidden_size=1024, intermediate_size=4608, num_attention_heads=16),
 }
 CONTEXT = 64  # tokens in the cache when a step is timed
 FEW = 16  # tokens of the vocabulary a restricted head computes
@@ -86,7 +91,30 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def bytes_per_token(model: EngineModel) -> dict[str, int]:
+def random_weights(shape: str, isa: Isa, settings: DecoderSettings) -> AnyModel:
+    """
+    Return a model with random weights.
+
+    Parameters
+    ----------
+    shape : str
+        A key of SHAPES.
+    isa : Isa
+        For which ternary weights are packed.
+    settings : DecoderSettings
+        Its `head` and, for LFM2, `weights` (int4 for auto) count.
+
+    """
+    config = SHAPES[shape]
+    head = best_head(config) if settings.head == 'auto' else settings.head
+    if not isinstance(config, Lfm2Config):
+        return random_model(config, isa.packing, head)
+    weights = 'int4' if settings.weights == 'auto' else settings.weights
+    bits = 8 if weights == 'float32' else WEIGHTS[weights]
+    return build_lfm2(RandomSource(config, bits), config, weights, head)
+
+
+def bytes_per_token(model: AnyModel) -> dict[str, int]:
     """Return the bytes that decoding one token reads: body, head."""
     head = model.tensors['head'].nbytes
     if model.head != 'float32':
@@ -136,14 +164,14 @@ def _actions(decoder: Decoder, prompt: int) -> dict[str, Callable[[], Any]]:
             'eight': step(8), 'prefill': prefill}
 
 
-def measure(model: EngineModel, settings: DecoderSettings, threads: list[int], rounds: int = 7,
+def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], rounds: int = 7,
             prompt: int = 128) -> Iterator[dict[str, Any]]:
     """
     Measure a decoder at each thread count, in turn.
 
     Parameters
     ----------
-    model : EngineModel
+    model : EngineModel or Lfm2Model
         What to run.
     settings : DecoderSettings
         How; its `threads` is not looked at.

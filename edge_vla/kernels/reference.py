@@ -42,6 +42,28 @@ def gated_relu2(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     return np.maximum(gate.astype(np.float64), 0) ** 2 * up
 
 
+def gated_silu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """Return gate * sigmoid(gate) * up."""
+    gate = gate.astype(np.float64)
+    return gate * _sigmoid(gate) * up
+
+
+def short_convolution(y: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Convolve [T, D] over time with taps [K, D], oldest first; zeros come before."""
+    before = np.zeros((len(taps) - 1, y.shape[1]))
+    seen = np.concatenate([before, y.astype(np.float64)])
+    return sum(tap * seen[k:k + len(y)] for k, tap in enumerate(taps))
+
+
+def block_matmul(codes: np.ndarray, scales: np.ndarray, offset: int, x: np.ndarray,
+                 steps: np.ndarray) -> np.ndarray:
+    """Multiply codes [T, K] with steps [T, K / 32] by the transpose of codes [M, K] likewise."""
+    def values(q: np.ndarray, each: np.ndarray, less: int) -> np.ndarray:
+        blocks = q.astype(np.float64).reshape(len(q), -1, 32) - less
+        return (blocks * each.astype(np.float64)[..., None]).reshape(len(q), -1)
+    return values(x, steps, 0) @ values(codes, scales, offset).T
+
+
 def rope(x: np.ndarray, theta: float, start: int, heads: int) -> np.ndarray:
     """Rotate [T, heads * H] by position: the halves of a head are the two coordinates."""
     size = x.shape[1] // heads

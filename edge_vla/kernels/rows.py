@@ -25,6 +25,8 @@ from edge_vla.kernels.vectors import (
     LANES,
     vabs,
     vadd,
+    vdiv,
+    vexp,
     vfma,
     vload,
     vmax,
@@ -172,6 +174,75 @@ def quantise_groups_row(x, width, group, offset, codes, factors, totals):
         for k in range(4 * g, 4 * g + 4):
             factors[k] = step
             totals[k] = total * (offset // 4)
+
+
+@njit(cache=True, nogil=True)
+def quantise_blocks_row(x, width, codes, steps, sums):
+    """
+    Absmax int8 of every 32 columns: ``x = step * codes`` (ggml's Q8_0, but for float32 steps).
+
+    Parameters
+    ----------
+    x : float32 [>= width]
+        A row.
+    width : int
+        Its length, a multiple of 32.
+    codes : int8 [>= width], written
+        The quantised row.
+    steps : float32 [>= width / 32], written
+        What a code of each block is worth.
+    sums : int32 [>= width / 32], written
+        -8 times the sum of each block's codes: what unsigned 4-bit weights are too large by.
+
+    """
+    for j in range(0, width, 2 * LANES):
+        a, b = vload(x, j), vload(x, j + LANES)
+        step = max(vtop(vmax(vabs(a), vabs(b))), np.float32(1e-30)) / np.float32(127)
+        r = vsplat(np.float32(1) / step)
+        a, b = vround(vmul(a, r)), vround(vmul(b, r))
+        vstore(codes, j, a)
+        vstore(codes, j + LANES, b)
+        steps[j // (2 * LANES)] = step
+        sums[j // (2 * LANES)] = np.int32(np.float32(-8) * vsum(vadd(a, b)))
+
+
+@njit(cache=True, nogil=True)
+def silu_gate_row(gate, up, width, out):
+    """``out = gate / (1 + exp(-gate)) * up``; float32 [width], a multiple of 16."""
+    zero, one, minus = vsplat(np.float32(0)), vsplat(np.float32(1)), vsplat(np.float32(-1))
+    for j in range(0, width, LANES):
+        g = vload(gate, j)
+        # exp takes no positive number: above and below the line are times exp(min(gate, 0))
+        above = vexp(vmul(minus, vmax(vmul(minus, g), zero)))
+        below = vadd(one, vexp(vmul(minus, vabs(g))))
+        vstore(out, j, vmul(vdiv(vmul(g, above), below), vload(up, j)))
+
+
+@njit(cache=True, nogil=True)
+def norm_heads(x, heads, gain, eps):
+    """
+    Norm every head by itself, in place (RMSNorm).
+
+    Parameters
+    ----------
+    x : float32 [>= heads * H], written
+        Queries or keys of a token.
+    heads : int
+        How many.
+    gain : float32 [H]
+        Of every head.
+    eps : float
+        Added to the mean square.
+
+    """
+    size = gain.shape[0]
+    for h in range(heads):
+        total = np.float32(0)
+        for i in range(h * size, (h + 1) * size):
+            total += x[i] * x[i]
+        r = np.float32(1) / np.float32(math.sqrt(total / np.float32(size) + np.float32(eps)))
+        for i in range(size):
+            x[h * size + i] = gain[i] * (x[h * size + i] * r)
 
 
 @njit(cache=True, nogil=True)

@@ -217,6 +217,7 @@ def _binary(name: str, doc: str) -> Any:
 
 vadd = _binary('fadd', 'Add lane by lane.')
 vmul = _binary('fmul', 'Multiply lane by lane.')
+vdiv = _binary('fdiv', 'Divide lane by lane.')
 vmax = _binary('max', 'The larger of each lane.')
 
 

@@ -16,7 +16,7 @@
 Conversations as the tokens a model was tuned on.
 
 A checkpoint's own template is a Jinja program, run in a sandbox by the package jinja2, an extra.
-That of BitNet b1.58 2B4T is built in.
+Those of BitNet b1.58 2B4T and of LFM2 are built in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,10 @@ from edge_vla.language.text_tokenizer import (
 BITNET = ('{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '
           "message['role'] | capitalize + ': '+ message['content'] | trim + '<|eot_id|>' %}"
           "{{ content }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}")
+# what all templates of LFM2 come to without tools
+CHATML = ("{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' "
+          "+ message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}"
+          "{{ '<|im_start|>assistant\n' }}{% endif %}")
 # Microsoft's GGUF of 2B4T has a placeholder for a template, under which the model never stops.
 _PLACEHOLDER = 'BITNETAssistant'
 _ROLES = ('system', 'user', 'assistant')
@@ -66,8 +70,8 @@ class ChatTemplate:
 
     def __init__(self, source: str = BITNET, begin: str = BEGIN,
                  end: str = '<|end_of_text|>') -> None:
-        self._builtin = source == BITNET or _PLACEHOLDER in source
-        self._source, self._begin, self._end = source, begin, end
+        self._source = BITNET if _PLACEHOLDER in source else source
+        self._begin, self._end = begin, end
         self._compiled: Any = None
 
     def encode(self, tokenizer: TextTokenizer, messages: Sequence[Mapping[str, str]],
@@ -135,10 +139,13 @@ class ChatTemplate:
 
         """
         messages = _checked(messages)
-        if self._builtin:
+        if self._source == BITNET:
             turns = (f'{m["role"].capitalize()}: {m["content"].strip()}{END_OF_TURN}'
                      for m in messages)
             return ''.join(turns) + ('Assistant: ' if reply else '')
+        if self._source == CHATML:
+            turns = (f'<|im_start|>{m["role"]}\n{m["content"]}<|im_end|>\n' for m in messages)
+            return ''.join((self._begin, *turns, '<|im_start|>assistant\n' if reply else ''))
         if self._compiled is None:
             self._compiled = _compile(self._source)
         try:
@@ -151,14 +158,17 @@ class ChatTemplate:
             raise CheckpointError(f'the chat template failed: {error}') from error
 
 
-def load_chat_template(source: Path | str | Mapping[str, Any]) -> ChatTemplate:
+def load_chat_template(source: Path | str | Mapping[str, Any],
+                       default: str = BITNET) -> ChatTemplate:
     """
-    Return the chat template of a checkpoint, that of BitNet 2B4T if it has none.
+    Return the chat template of a checkpoint.
 
     Parameters
     ----------
     source : Path, str or Mapping
         As for `load_text_tokenizer`.
+    default : str
+        What it is if it has none; that of BitNet 2B4T by default.
 
     Raises
     ------
@@ -168,7 +178,7 @@ def load_chat_template(source: Path | str | Mapping[str, Any]) -> ChatTemplate:
     """
     metadata = source if isinstance(source, Mapping) else gguf_metadata(Path(source))
     if metadata is not None:
-        return _template(metadata.get('tokenizer.chat_template'), outer_tokens(metadata))
+        return _template(metadata.get('tokenizer.chat_template'), outer_tokens(metadata), default)
     folder = folder_of(Path(source))
     config = folder / 'tokenizer_config.json'
     values = read_json(config) if config.exists() else {}
@@ -177,7 +187,7 @@ def load_chat_template(source: Path | str | Mapping[str, Any]) -> ChatTemplate:
         text = alone.read_text(encoding='utf-8') if alone.exists() else values.get('chat_template')
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f'{alone}: cannot be read ({error})') from error
-    return _template(text, values)
+    return _template(text, values, default)
 
 
 def _checked(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -189,7 +199,7 @@ def _checked(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{'role': m['role'], 'content': m['content']} for m in messages]
 
 
-def _template(source: Any, values: Mapping[str, Any]) -> ChatTemplate:
+def _template(source: Any, values: Mapping[str, Any], default: str) -> ChatTemplate:
     if isinstance(source, list):  # several, by name
         source = {t.get('name'): t.get('template') for t in source if isinstance(t, dict)}.get(
             'default')
@@ -199,7 +209,8 @@ def _template(source: Any, values: Mapping[str, Any]) -> ChatTemplate:
         value = value.get('content') if isinstance(value, dict) else value
         if isinstance(value, str):
             names[ours] = value
-    return ChatTemplate(source if isinstance(source, str) else BITNET, **names)
+    names = ({'begin': '<|startoftext|>'} if default == CHATML else {}) | names
+    return ChatTemplate(source if isinstance(source, str) else default, **names)
 
 
 def _compile(source: str) -> Any:

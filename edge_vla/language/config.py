@@ -75,6 +75,11 @@ class BitNetConfig:
         """Width of the keys (and of the values) of one token."""
         return self.num_key_value_heads * self.head_dim
 
+    @property
+    def context(self) -> int:
+        """Longest sequence by default."""
+        return self.max_position_embeddings
+
     def linears(self) -> dict[str, tuple[int, int]]:
         """Return the ternary matrices of a layer as name -> (out features, in features)."""
         d, f = self.hidden_size, self.intermediate_size

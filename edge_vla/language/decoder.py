@@ -13,9 +13,10 @@
 # limitations under the License.
 
 """
-The decoder: token ids in, next-token logits out, on the kernels of `edge_vla.kernels.bitnet`.
+The decoder: token ids in, next-token logits out.
 
-One code for the 2B4T architecture and for the shipped language head; only the sizes differ.
+One code for BitNet b1.58 (2B4T and the shipped language head) and for LFM2; what differs is the
+jitted program with its arrays, see `programs`, and the cache.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,30 +29,22 @@ from typing import Any
 
 from edge_vla.checkpoints.sources import open_source
 from edge_vla.exceptions import CheckpointError
-from edge_vla.kernels import bitnet, team
-from edge_vla.kernels.head import GROUP
+from edge_vla.kernels import team
 from edge_vla.kernels.isa import best_isa, Isa, release_compiler
-from edge_vla.kernels.ternary import SCRATCH_ROWS
 from edge_vla.kernels.ternary_tiles import COLUMNS
-from edge_vla.kernels.vectors import LANES
-from edge_vla.language.chat import ChatTemplate, load_chat_template
+from edge_vla.language.cache import CACHES, KVCache, Lfm2Cache
+from edge_vla.language.chat import BITNET, CHATML, ChatTemplate, load_chat_template
 from edge_vla.language.config import BitNetConfig
-from edge_vla.language.engine import (
-    aligned,
-    build,
-    EngineModel,
-    head_width,
-    HEADS,
-    padded,
-    shape_of_matrices,
-)
+from edge_vla.language.engine import AnyConfig, build, HEADS
 from edge_vla.language.generation import CachedIds, generate, Generation
+from edge_vla.language.lfm2_config import Lfm2Config
+from edge_vla.language.lfm2_engine import build_lfm2, Lfm2Model, WEIGHTS
+from edge_vla.language.programs import AnyModel, program_of
 from edge_vla.language.store import is_converted, load_model
 from edge_vla.language.text_tokenizer import load_text_tokenizer, TextTokenizer
 from edge_vla.language.threads import Crew, Pace
 import numpy as np
 
-_CACHES = {'float32': np.float32, 'float16': np.uint16, 'int8': np.int8}
 _SMALL = 1 << 24  # parameters of a table that float32 is not too much for
 _NO_SUBSET = np.zeros(0, np.int64)
 
@@ -74,9 +67,12 @@ class DecoderSettings:
         int8.
     head : str
         What the embedding and head are kept in: float32, int8, int6 or int4; auto is float32 for
-        a small model, else int6. A converted checkpoint has decided already.
+        a small model, else int6, of LFM2 int8. A converted checkpoint has decided already.
     packing : str
-        5bit, 2bit, or auto for what this CPU likes.
+        Of ternary matrices: 5bit, 2bit, or auto for what this CPU likes.
+    weights : str
+        Of the matrices of an LFM2: float32, int8 or int4; auto is float32 for a small model, else
+        the blocks a GGUF file has and int4 for what has none.
     chunk : int
         Most tokens taken at once.
 
@@ -93,10 +89,12 @@ class DecoderSettings:
     kv: str = 'auto'
     head: str = 'auto'
     packing: str = 'auto'
+    weights: str = 'auto'
     chunk: int = 64
 
     def __post_init__(self) -> None:
-        for name, values in (('kv', _CACHES), ('head', HEADS), ('packing', COLUMNS)):
+        for name, values in (('kv', CACHES), ('head', HEADS), ('packing', COLUMNS),
+                             ('weights', WEIGHTS)):
             if getattr(self, name) not in ('auto', *values):
                 raise ValueError(f'{name} is {getattr(self, name)!r}, expected auto, '
                                  + ', '.join(values))
@@ -104,50 +102,13 @@ class DecoderSettings:
             raise ValueError('threads, capacity and chunk must not be negative, chunk not 0')
 
 
-class KVCache:
-    """
-    Keys and values of every layer, allocated once; rolling back is exact and costs nothing.
-
-    Attributes
-    ----------
-    capacity : int
-        Tokens it can hold.
-    length : int
-        Tokens it holds.
-
-    """
-
-    def __init__(self, config: BitNetConfig, capacity: int, kind: str) -> None:
-        self.capacity, self.length, self.kind = capacity, 0, kind
-        self.rows = padded(capacity)
-        heads = config.num_hidden_layers * config.num_key_value_heads
-        size = heads * self.rows * padded(config.head_dim)
-        self.arrays = bitnet.Cache(
-            np.zeros(size, _CACHES[kind]), np.zeros(size, _CACHES[kind]),
-            np.zeros(heads * self.rows, np.float32), np.zeros(heads * self.rows, np.float32))
-
-    def truncate(self, length: int) -> None:
-        """
-        Forget everything after the first `length` tokens.
-
-        Raises
-        ------
-        ValueError
-            There are fewer.
-
-        """
-        if not 0 <= length <= self.length:
-            raise ValueError(f'cannot truncate {self.length} tokens to {length}')
-        self.length = length
-
-
 class Decoder:
     """
-    A BitNet b1.58 decoder with its cache.
+    A BitNet b1.58 or LFM2 decoder with its cache.
 
     Parameters
     ----------
-    model : EngineModel
+    model : EngineModel or Lfm2Model
     settings : DecoderSettings
     isa : Isa, optional
         Instruction set; the best of this CPU by default.
@@ -156,12 +117,12 @@ class Decoder:
 
     Attributes
     ----------
-    config : BitNetConfig
+    config : BitNetConfig or Lfm2Config
     cache : KVCache
 
     """
 
-    def __init__(self, model: EngineModel, settings: DecoderSettings | None = None,
+    def __init__(self, model: AnyModel, settings: DecoderSettings | None = None,
                  isa: Isa | None = None, where: Path | None = None) -> None:
         self._where, self._cached = where, CachedIds()
         self.settings = s = settings or DecoderSettings()
@@ -170,53 +131,15 @@ class Decoder:
         self._model = model = model.repacked(self.isa.packing)
         small = is_small(c)
         kind = s.kv if s.kv != 'auto' else 'float32' if small else 'int8'
-        self.cache = KVCache(c, s.capacity or c.max_position_embeddings, kind)
+        capacity = s.capacity or c.context
+        self.cache = Lfm2Cache(c, capacity, kind, s.chunk) if isinstance(c, Lfm2Config) else (
+            KVCache(c, capacity, kind))
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
         self._paces: dict[tuple[int, int], Pace] = {}
         self._call = 0
-        self._allocate()
-
-    def _allocate(self) -> None:
-        c, t, n = self.config, self.settings.chunk, self.threads
-        width = max(c.hidden_size, c.intermediate_size)
-        columns = COLUMNS[self.isa.packing]
-        value_at = padded(c.kv_size + LANES)  # rows of a last unit are more than there are
-        wide, codes = padded(max(width, 2 * value_at) + 2 * LANES), padded(width, columns)
-        d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
-        heads = head_width(c, self._model.head)
-        about = max(2, 4 * -(-heads // GROUP))
-        self._shape = bitnet.Shape(
-            c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
-            c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
-            1 / c.head_dim ** .5, self.cache.rows, wide, value_at, codes, heads, about)
-        bases, units, blocks = shape_of_matrices(self._model)
-        angles = np.outer(np.arange(self.cache.rows), 1 / c.rope_theta ** (
-            np.arange(0, c.head_dim, 2, dtype=np.float32) / np.float32(c.head_dim))
-                          .astype(np.float32)).astype(np.float32)
-        w = self._model.tensors
-        head_scales = w['head_scales']
-        if head_scales.dtype == np.float16:  # numba takes the bits
-            head_scales = head_scales.view(np.uint16)
-        self._weights = bitnet.Weights(
-            w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
-            w['post_norm'], w['ffn_norm'], w['final_norm'], w['head'].reshape(-1),
-            head_scales.reshape(-1), np.cos(angles), np.sin(angles))
-
-        def zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            return aligned(size).view(dtype).reshape(shape)
-        phases = c.num_hidden_layers * bitnet.PHASES + 2
-        self._work = bitnet.Work(
-            zeros(t, d), zeros(t, d), zeros(t * wide), zeros(t * wide),
-            zeros(t * c.num_attention_heads * h), zeros(n, 2, c.num_key_value_heads * h),
-            zeros(t * codes, dtype=np.int8), zeros(t), zeros(t, dtype=np.int32),
-            zeros(n, 4 * self.cache.rows), zeros(n, 4 * h),
-            zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), zeros(t * heads, dtype=np.int8),
-            zeros(t * heads, dtype=np.int8), zeros(t * about), zeros(t * about, dtype=np.int32),
-            zeros(0),  # each call brings its own logits
-            zeros(phases * team.STRIDE, dtype=np.int64))
+        self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
 
     def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:
         """
@@ -254,7 +177,8 @@ class Decoder:
     @cached_property
     def chat(self) -> ChatTemplate | None:
         """Return the model's chat template (see `load_chat_template`)."""
-        return load_chat_template(self._where) if self._where is not None else None
+        default = CHATML if isinstance(self.config, Lfm2Config) else BITNET
+        return load_chat_template(self._where, default) if self._where is not None else None
 
     def generate(self, prompt: str | Sequence[int], **how: Any) -> Generation:
         """
@@ -298,24 +222,25 @@ class Decoder:
             subset = np.asarray(tokens, np.int64)
             if not subset.size or subset.min() < 0 or subset.max() >= vocabulary:
                 raise ValueError(f'tokens must be ids in [0, {vocabulary}), at least one')
-        width = len(subset) or vocabulary
-        out = np.empty((len(ids) if every else 1, width), np.float32)
-        chunk = self.settings.chunk
-        for start in range(0, len(ids), chunk):
-            part = ids[start:start + chunk]
-            n, last = len(part), start + len(part) == len(ids)
+        width, wanted = len(subset) or vocabulary, len(ids) if every else 1
+        out = np.empty((wanted, width), np.float32)
+        ids = self.cache.resume([int(i) for i in ids])
+        silent = len(ids) - wanted  # tokens at the beginning whose logits nobody wants
+        for start in range(0, len(ids), self.settings.chunk):
+            part = ids[start:start + self.settings.chunk]
             for t, token in enumerate(part):
-                self._model.embed(token, self._work.h[t])
-            first = 0 if every else n - 1 if last else n
-            logits = out[start:start + n] if every else out
-            self._run(n, first, subset, logits if first < n else out[:0])
-            self.cache.length += n
+                self._model.embed(token, self._program.work.h[t])
+            first = min(max(silent - start, 0), len(part))
+            begin = start + first - silent if first < len(part) else 0
+            self._run(len(part), first, subset, out[begin:begin + len(part) - first])
+            self.cache.length += len(part)
         return out
 
     def _run(self, tokens: int, first: int, subset: np.ndarray, logits: np.ndarray) -> None:
         self._call += 1
         call, position = self._call, self.cache.length
-        work = self._work._replace(logits=logits.reshape(-1))
+        run, shape, weights, work = self._program
+        work = work._replace(logits=logits.reshape(-1))
         team.begin(work.sync, call)
         # steps of about the same cost per token are compared with each other
         kind = tokens if tokens <= 8 else 8 + tokens.bit_length()
@@ -323,8 +248,8 @@ class Decoder:
         threads = pace.begin()
 
         def job(me: int) -> None:
-            bitnet.run(self.isa, self._shape, self._weights, self.cache.arrays, work, position,
-                       tokens, first, subset, call, threads, me)
+            run(self.isa, shape, weights, self.cache.arrays, work, position, tokens, first, subset,
+                call, threads, me)
         self._crew.run(job, threads)
         pace.end(tokens)
 
@@ -363,7 +288,7 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
 
 
 def read_model(path: Path, settings: DecoderSettings,
-               on_progress: Callable[[str], None]) -> EngineModel:
+               on_progress: Callable[[str], None]) -> AnyModel:
     """
     Read any supported checkpoint into the engine's form; see `load_decoder`.
 
@@ -372,7 +297,7 @@ def read_model(path: Path, settings: DecoderSettings,
     path : Path
         The folder or file.
     settings : DecoderSettings
-        Its `head` and `packing` count.
+        Its `head`, `packing` and `weights` count.
     on_progress : callable
         Called with a line of text before something slow.
 
@@ -388,22 +313,40 @@ def read_model(path: Path, settings: DecoderSettings,
         if settings.head not in ('auto', model.head):
             raise CheckpointError(f'{path}: was converted with an {model.head} head, not '
                                   f'{settings.head}; convert the original again with --head')
+        if isinstance(model, Lfm2Model):
+            if settings.weights not in ('auto', model.packing):
+                raise CheckpointError(f'{path}: was converted to {model.packing}, not '
+                                      f'{settings.weights}; convert the original again with '
+                                      '--weights')
+            return model
         if model.packing != packing and not is_small(model.config):
             on_progress(f'{path.name} is packed in {model.packing}, this CPU likes {packing}: '
                         'packing again')
         return model.repacked(packing)
     source = open_source(path)
     try:
-        config = BitNetConfig.from_dict(source.config, str(path))
+        lfm2 = source.config.get('model_type') == 'lfm2'
+        config = (Lfm2Config if lfm2 else BitNetConfig).from_dict(source.config, str(path))
         small = is_small(config)
-        head = settings.head if settings.head != 'auto' else 'float32' if small else 'int6'
+        head = settings.head if settings.head != 'auto' else (
+            'float32' if small else best_head(config))
         if not small:
             on_progress(f'packing {path.name} for this CPU (edge-vla convert does it once)')
-        return build(source, config, packing, head)
+        if not isinstance(config, Lfm2Config):
+            return build(source, config, packing, head)
+        weights = settings.weights if settings.weights != 'auto' else (
+            'float32' if small else 'stored')
+        return build_lfm2(source, config, weights, head)
     finally:
         source.close()
 
 
-def is_small(config: BitNetConfig) -> bool:
+def best_head(config: AnyConfig) -> str:
+    """Return what head and embedding of a large model are best kept in."""
+    # of the two equal in quality the smaller one beside ternary weights, the faster one here
+    return 'int8' if isinstance(config, Lfm2Config) else 'int6'
+
+
+def is_small(config: AnyConfig) -> bool:
     """Tell whether speed and memory do not matter: such a model keeps float32 and one thread."""
     return config.vocab_size * config.hidden_size <= _SMALL

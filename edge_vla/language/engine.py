@@ -14,7 +14,7 @@
 
 """A checkpoint as the kernels want it: packed, padded, the head quantised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge_vla.checkpoints.sources import Source
@@ -34,6 +34,7 @@ from edge_vla.kernels.ternary_layout import (
 )
 from edge_vla.kernels.vectors import LANES
 from edge_vla.language.config import BitNetConfig
+from edge_vla.language.lfm2_config import Lfm2Config
 import numpy as np
 
 NORMS = {'input_norm': 'input_layernorm', 'attention_norm': 'self_attn.attn_sub_norm',
@@ -41,6 +42,7 @@ NORMS = {'input_norm': 'input_layernorm', 'attention_norm': 'self_attn.attn_sub_
 HEADS = ('float32', 'int8', 'int6', 'int4')
 BODY_TAIL = 64  # zero bytes after the last matrix
 _ROWS_AT_ONCE = 2048
+AnyConfig = BitNetConfig | Lfm2Config
 Vector = Callable[[str, int], np.ndarray]  # as Source.vector
 Rows = Callable[[str, tuple[int, int], int, int], np.ndarray]  # as Source.rows
 
@@ -110,14 +112,19 @@ class EngineModel:
 
     def embed(self, token: int, out: np.ndarray) -> None:
         """Write the embedding of a token, float32 [hidden_size], to `out`."""
-        name = 'embedding' if 'embedding' in self.tensors else 'head'
-        row, d = self.tensors[name][token], self.config.hidden_size
-        if self.head == 'float32':
-            out[:d] = row[:d]
-        elif self.head == 'int8':
-            out[:d] = (row[:d].astype(np.float32) - 128) * self.tensors[f'{name}_scales'][token]
-        else:
-            out[:d] = dequantise_groups(row, self.tensors[f'{name}_scales'][token])[:d]
+        embed(self.tensors, self.head, token, out[:self.config.hidden_size])
+
+
+def embed(tensors: Mapping[str, np.ndarray], head: str, token: int, out: np.ndarray) -> None:
+    """Write the embedding of a token, float32 [hidden_size], to `out`."""
+    name, d = 'embedding' if 'embedding' in tensors else 'head', len(out)
+    row, scales = tensors[name][token], tensors[f'{name}_scales'][token]
+    if head == 'float32':
+        out[:] = row[:d]
+    elif head == 'int8':
+        out[:] = (row[:d].astype(np.float32) - 128) * scales
+    else:
+        out[:] = dequantise_groups(row, scales)[:d]
 
 
 def body_size(config: BitNetConfig, packing: str) -> int:
@@ -133,13 +140,13 @@ def aligned(size: int) -> np.ndarray:
     return raw[start:start + size]
 
 
-def head_width(config: BitNetConfig, head: str) -> int:
+def head_width(config: AnyConfig, head: str) -> int:
     """Return the columns of a row of the head, padded."""
     multiple = {'float32': LANES, 'int8': 64, 'int6': WIDE, 'int4': WIDE}[head]
     return padded(config.hidden_size, multiple)
 
 
-def table_arrays(config: BitNetConfig, head: str) -> tuple[
+def table_arrays(config: AnyConfig, head: str) -> tuple[
         tuple[tuple[int, ...], str], tuple[tuple[int, ...], str]]:
     """Return shape and dtype of the rows of a head or embedding, and of their scales."""
     v, width = config.vocab_size, head_width(config, head)
@@ -150,7 +157,28 @@ def table_arrays(config: BitNetConfig, head: str) -> tuple[
     return ((v, width * int(head[3:]) // 8), 'u1'), ((v, width // GROUP), 'f2')
 
 
-def _table(rows_of: Rows, name: str, config: BitNetConfig, head: str
+def read_tables(rows_of: Rows, config: AnyConfig, head: str) -> dict[str, np.ndarray]:
+    """
+    Read head and embedding in slices and quantise them.
+
+    Parameters
+    ----------
+    rows_of : callable
+        As Source.rows.
+    config : BitNetConfig or Lfm2Config
+        Of the model.
+    head : str
+        One of HEADS.
+
+    """
+    out, tables = {}, {'head': 'model.embed_tokens'} if config.tie_word_embeddings else {
+        'embedding': 'model.embed_tokens', 'head': 'lm_head'}
+    for key, name in tables.items():
+        out[key], out[f'{key}_scales'] = _table(rows_of, name, config, head)
+    return out
+
+
+def _table(rows_of: Rows, name: str, config: AnyConfig, head: str
            ) -> tuple[np.ndarray, np.ndarray]:
     """Read an embedding in slices and quantise it: (rows, scales)."""
     v, d, width = config.vocab_size, config.hidden_size, head_width(config, head)
@@ -214,11 +242,7 @@ def _floats(config: BitNetConfig, head: str, vector: Vector, rows_of: Rows
             out[key][i, :size] = vector(f'model.layers.{i}.{name}', size)
     out['final_norm'] = np.zeros(padded(config.hidden_size), np.float32)
     out['final_norm'][:config.hidden_size] = vector('model.norm', config.hidden_size)
-    tables = {'head': 'model.embed_tokens'} if config.tie_word_embeddings else {
-        'embedding': 'model.embed_tokens', 'head': 'lm_head'}
-    for key, name in tables.items():
-        out[key], out[f'{key}_scales'] = _table(rows_of, name, config, head)
-    return out
+    return out | read_tables(rows_of, config, head)
 
 
 def random_model(config: BitNetConfig, packing: str, head: str, seed: int = 0) -> EngineModel:

@@ -22,8 +22,10 @@ from typing import Any, Protocol
 from edge_vla.exceptions import ConfigError, InstructionError
 from edge_vla.language.chat import ChatTemplate
 from edge_vla.language.config import BitNetConfig
+from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.sampling import Sampler, SamplingConfig
-from edge_vla.language.text_tokenizer import END_OF_TURN, TextStream, TextTokenizer
+from edge_vla.language.speculative import Draft, Speculation
+from edge_vla.language.text_tokenizer import ENDS, TextStream, TextTokenizer
 import numpy as np
 
 _GREEDY = SamplingConfig()
@@ -42,7 +44,7 @@ class Cache(Protocol):
 class TextDecoder(Protocol):
     """What generation needs of a decoder; without a tokenizer it goes by token ids."""
 
-    config: BitNetConfig
+    config: BitNetConfig | Lfm2Config
     cache: Cache
     tokenizer: TextTokenizer | None
     chat: ChatTemplate | None
@@ -74,6 +76,10 @@ class Generation:
         Time from the call to the first token.
     decode_seconds : float
         Time for the tokens after the first, without what the caller does in between.
+    drafted_tokens : int
+        Tokens that a draft proposed.
+    kept_tokens : int
+        How many of them came to be.
 
     """
 
@@ -85,6 +91,8 @@ class Generation:
     prefill_seconds: float
     first_token_seconds: float
     decode_seconds: float
+    drafted_tokens: int = 0
+    kept_tokens: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -184,7 +192,7 @@ class StopStrings:
 
 def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int = 128,
            sampling: SamplingConfig = _GREEDY, stop: Sequence[str] = (), chat: bool = False,
-           system: str = '', cached: CachedIds | None = None) \
+           system: str = '', cached: CachedIds | None = None, draft: Draft | None = None) \
         -> Generator[str, None, Generation]:
     """
     Generate text and yield it as it becomes certain; a Generation is the generator's value.
@@ -207,6 +215,8 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
         In a chat, what is said before the user.
     cached : CachedIds, optional
         Kept by the caller from call to call: the beginning that two prompts share is read once.
+    draft : Draft, optional
+        Proposes tokens, which makes it faster and changes nothing (see `speculative`).
 
     Raises
     ------
@@ -233,7 +243,7 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
         raise InstructionError(f'the prompt has {len(ids)} tokens, at most '
                                f'{decoder.cache.capacity} fit into the cache: shorten it')
     return _run(decoder, ids, max_tokens, Sampler(sampling), StopStrings(stop),
-                CachedIds() if cached is None else cached, started)
+                CachedIds() if cached is None else cached, draft, started)
 
 
 def generate(decoder: TextDecoder, prompt: str | Sequence[int], *,
@@ -287,36 +297,48 @@ def _prompt_ids(decoder: TextDecoder, prompt: str | Sequence[int], chat: bool,
 
 
 def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Sampler,
-         stops: StopStrings, cached: CachedIds,
+         stops: StopStrings, cached: CachedIds, draft: Draft | None,
          started: float) -> Generator[str, None, Generation]:
     cache, tokenizer = decoder.cache, decoder.tokenizer
     text = None if tokenizer is None else TextStream(tokenizer)
     ends = _ends(decoder)
     said: list[str] = []
+    speculation = None if draft is None else Speculation(decoder, draft, sampler)
     reused = cached.reuse(cache, prompt)
     ids, new = list(prompt), prompt[reused:]
     prefill = first = decode = 0.0
     finish = ''
     while not finish:
         since = perf_counter()
-        logits = decoder.forward(new)
-        read = perf_counter()
-        cached.ids += new
-        token = sampler(logits, ids)
-        ids.append(token)
-        piece = '' if text is None or token in ends else stops.push(text.push(token))
-        now = perf_counter()
-        if len(ids) == len(prompt) + 1:
-            prefill, first = read - since, now - started
+        if speculation is None or len(ids) == len(prompt):
+            logits = decoder.forward(new)
+            read = perf_counter()
+            cached.ids += new
+            tokens = [sampler(logits, ids)]
         else:
-            decode += now - since
-        new = [token]
-        finish = ('stop string' if stops.found else 'end of text' if token in ends else
-                  'length' if len(ids) == len(prompt) + max_tokens else
-                  'context full' if cache.length == cache.capacity else '')
-        if piece:
-            said.append(piece)
-            yield piece
+            tokens = speculation.step(new, ids, len(prompt) + max_tokens - len(ids))
+            cached.ids += new + tokens[:-1]
+        for token in tokens:
+            ids.append(token)
+            piece = '' if text is None or token in ends else stops.push(text.push(token))
+            now = perf_counter()
+            if len(ids) == len(prompt) + 1:
+                prefill, first = read - since, now - started
+            else:
+                decode += now - since
+            finish = ('stop string' if stops.found else 'end of text' if token in ends else
+                      'length' if len(ids) == len(prompt) + max_tokens else
+                      'context full' if len(ids) - 1 == cache.capacity else '')
+            if piece:
+                said.append(piece)
+                yield piece
+            if finish:
+                break
+            since = perf_counter()
+        new = ids[-1:]
+    if cache.length >= len(ids):  # some that came with the last one are not wanted
+        cache.truncate(len(ids) - 1)
+        del cached.ids[len(ids) - 1:]
     if text is not None and not stops.found:
         piece = stops.push(text.finish()) + stops.finish()
         if stops.found:
@@ -325,12 +347,13 @@ def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Samp
             said.append(piece)
             yield piece
     return Generation(''.join(said), tuple(ids[len(prompt):]), finish, len(prompt), reused,
-                      prefill, first, decode)
+                      prefill, first, decode,
+                      *((speculation.proposed, speculation.kept) if speculation else ()))
 
 
 def _ends(decoder: TextDecoder) -> set[int]:
     """Return the tokens after which a model has nothing more to say."""
     end = decoder.config.eos_token_id
     ends = {end} if isinstance(end, int) else set(end)
-    turn = None if decoder.tokenizer is None else decoder.tokenizer.special.get(END_OF_TURN)
-    return ends if turn is None else ends | {turn}
+    special = {} if decoder.tokenizer is None else decoder.tokenizer.special
+    return ends | {special[name] for name in ENDS if name in special}

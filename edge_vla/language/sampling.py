@@ -82,6 +82,10 @@ class Sampler:
             return int(_penalised(logits, ids, self.config).argmax())
         return self.draw(probabilities(logits, ids, self.config))
 
+    def uniform(self) -> float:
+        """Return a random number, at least 0 and less than 1."""
+        return float(self._random.random())
+
     def draw(self, weights: np.ndarray) -> int:
         """
         Return a random token.

@@ -30,6 +30,7 @@ from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels.ternary_tiles import COLUMNS
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import (
+    AnyConfig,
     body_size,
     EngineModel,
     HEADS,
@@ -37,6 +38,15 @@ from edge_vla.language.engine import (
     padded,
     table_arrays,
 )
+from edge_vla.language.lfm2_config import Lfm2Config
+from edge_vla.language.lfm2_engine import (
+    bits_fit,
+    body_array,
+    float_arrays,
+    Lfm2Model,
+    WEIGHTS,
+)
+from edge_vla.language.programs import AnyModel
 from edge_vla.language.text_tokenizer import (
     folder_of,
     gguf_metadata,
@@ -56,13 +66,13 @@ def is_converted(path: Path) -> bool:
     return path.name == FILE or (path / FILE).exists()
 
 
-def save_model(model: EngineModel, folder: Path, companions: Path | None = None) -> Path:
+def save_model(model: AnyModel, folder: Path, companions: Path | None = None) -> Path:
     """
     Write a model, and copy the tokenizer's files next to it.
 
     Parameters
     ----------
-    model : EngineModel
+    model : EngineModel or Lfm2Model
         What to write.
     folder : Path
         Made if it is not there.
@@ -112,7 +122,7 @@ def _copy_companions(source: Path, folder: Path) -> None:
             (folder / name).write_text(json.dumps(content), encoding='utf-8')
 
 
-def load_model(path: Path) -> EngineModel:
+def load_model(path: Path) -> AnyModel:
     """
     Map a converted model into memory and check it.
 
@@ -135,14 +145,16 @@ def load_model(path: Path) -> EngineModel:
         raise CheckpointError(f'{path}: has format version {metadata.get("version")}, this '
                               f'edge_vla reads {VERSION}: convert the original again')
     packing, head = metadata.get('packing', ''), metadata.get('head', '')
-    if packing not in COLUMNS or head not in HEADS:
-        raise CheckpointError(f'{path}: packing {packing!r} or head {head!r} does not exist')
     try:
-        config = BitNetConfig.from_dict(json.loads(metadata['config']), str(path))
+        values = json.loads(metadata['config'])
+        lfm2 = values['model_type'] == 'lfm2'
+        config = (Lfm2Config if lfm2 else BitNetConfig).from_dict(values, str(path))
         sums = json.loads(metadata['crc32'])
         sums = {name: int(sums[name], 16) for name in tensors}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f'{path}: the metadata is malformed ({error})') from error
+    if packing not in (WEIGHTS if lfm2 else COLUMNS) or head not in HEADS:
+        raise CheckpointError(f'{path}: packing {packing!r} or head {head!r} does not exist')
     _check_shapes(path, tensors, config, packing, head)
     with ThreadPoolExecutor(4) as pool:  # crc32 lets others run
         found = dict(zip(tensors, pool.map(zlib.crc32, tensors.values()), strict=True))
@@ -150,16 +162,30 @@ def load_model(path: Path) -> EngineModel:
         if found[name] != sums[name]:
             raise CheckpointError(f'{path}: tensor {name!r} does not match its checksum: the file '
                                   'is corrupt, convert the original again')
-    return EngineModel(config, packing, head, tensors)
+    return EngineModel(config, packing, head, tensors) if isinstance(config, BitNetConfig) else (
+        Lfm2Model(config, head, tensors))
 
 
-def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: BitNetConfig, packing: str,
-                  head: str) -> None:
+def _wanted(path: Path, tensors: dict[str, np.ndarray], c: AnyConfig, packing: str
+            ) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of everything but the head and the embedding."""
     layers = c.num_hidden_layers
-    want: dict[str, tuple[tuple[int, ...], str]] = {
-        'body': ((body_size(c, packing),), 'u1'), 'scales': ((layers, len(c.linears())), 'f4'),
-        'final_norm': ((padded(c.hidden_size),), 'f4'),
-        **{key: ((layers, padded(c.norms()[name])), 'f4') for key, name in NORMS.items()}}
+    if isinstance(c, BitNetConfig):
+        return {
+            'body': ((body_size(c, packing),), 'u1'), 'scales': ((layers, len(c.linears())), 'f4'),
+            'final_norm': ((padded(c.hidden_size),), 'f4'),
+            **{key: ((layers, padded(c.norms()[name])), 'f4') for key, name in NORMS.items()}}
+    bits = tensors.get('bits')
+    if bits is None or not bits_fit(c, bits):
+        raise CheckpointError(f"{path}: tensor 'bits' is missing or malformed")
+    size, kind = body_array(c, bits)
+    return {'bits': (bits.shape, 'u1'), 'body': ((size,), kind),
+            **{name: (shape, 'f4') for name, shape in float_arrays(c).items()}}
+
+
+def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: AnyConfig, packing: str,
+                  head: str) -> None:
+    want = _wanted(path, tensors, c, packing)
     for name in ('head',) if c.tie_word_embeddings else ('head', 'embedding'):
         want[name], want[f'{name}_scales'] = table_arrays(c, head)
     for name, (shape, kind) in want.items():

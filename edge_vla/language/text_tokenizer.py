@@ -32,10 +32,11 @@ from edge_vla.language.tokenizer import BYTE_OF
 import numpy as np
 
 BEGIN, END_OF_TURN = '<|begin_of_text|>', '<|eot_id|>'
+ENDS = (END_OF_TURN, '<|im_end|>', '<|endoftext|>')  # whatever config.json says
 # of LLaMA 3's tokenizer.json
 _LLAMA3_PIECES = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
                   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+')
-_LLAMA3_NAMES = ('llama-bpe', 'llama3', 'llama-v3')  # as llama.cpp knows that expression
+_LLAMA3_NAMES = ('llama-bpe', 'llama3', 'llama-v3', 'lfm2')  # as llama.cpp knows that expression
 _CONTROL, _USER_DEFINED = 3, 4  # types of a token in GGUF
 
 

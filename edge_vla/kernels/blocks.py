@@ -1,0 +1,251 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Products of matrices of 4-bit and 8-bit blocks, or of float32, with activations.
+
+Activations have 8 bits with a scale for each 32 columns (`rows.quantise_blocks_row`), so a block's
+sum is an exact integer; blocks are added in float32, in the order of the columns, whatever the
+number of tokens, threads and the instruction set. The layout is that of `block_layout`.
+"""
+
+from typing import Any
+
+from edge_vla.kernels.block_layout import BLOCK, pair_bytes, UNIT
+from edge_vla.kernels.head import float_logit
+from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.ternary_tiles import emit_dots, PREFETCH
+from edge_vla.kernels.vectors import (
+    accumulator,
+    advance,
+    BYTES,
+    call,
+    data_pointer,
+    every,
+    F32X16,
+    FLOAT,
+    HALF,
+    INT,
+    INTS,
+    LANES,
+    load,
+    LONG,
+    prefetch,
+    splat,
+    store,
+)
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _tile(bits: int) -> Any:
+    def operation(typing, isa, packed, units, pairs, x, places, steps, sums, about, out, starts):
+        def generate(context, builder, signature, args):
+            _, packed, units, pairs, x, places, steps, sums, about, out, starts = args
+            isa, kinds = signature.args[0].isa, signature.args
+            rows = [data_pointer(context, builder, kinds[1], packed, u)
+                    for u in cgutils.unpack_tuple(builder, units)]
+            tokens = [tuple(data_pointer(context, builder, kinds[k], args[k], at)
+                            for k, at in ((4, place), (6, a), (7, a)))
+                      for place, a in zip(cgutils.unpack_tuple(builder, places),
+                                          cgutils.unpack_tuple(builder, about), strict=True)]
+            cells = [[accumulator(builder, F32X16) for _ in rows] for _ in tokens]
+            with cgutils.for_range(builder, pairs) as loop:
+                here = [advance(builder, row, builder.mul(loop.index, LONG(pair_bytes(bits))))
+                        for row in rows]
+                if isa.prefetch:
+                    for pair in here:
+                        for line in range(0, pair_bytes(bits), 64):
+                            prefetch(builder, advance(builder, pair, PREFETCH + line))
+                for b in range(2):
+                    at = builder.add(builder.mul(loop.index, LONG(2)), LONG(b))
+                    _add_block(builder, isa, bits, [
+                        (advance(builder, pair, 32 * b),
+                         advance(builder, pair, 64 + 64 * bits * b)) for pair in here],
+                        at, tokens, cells)
+            for cell, start in zip(cells, cgutils.unpack_tuple(builder, starts), strict=True):
+                for u in range(len(rows)):
+                    place = builder.extract_value(start, u)
+                    store(builder, load(builder, cell[u], F32X16),
+                          data_pointer(context, builder, kinds[9], out, place))
+            return context.get_dummy_value()
+        return types.void(isa, packed, units, types.int64, x, places, steps, sums, about, out,
+                          starts), generate
+    operation.__doc__ = (f'Multiply some units of {bits}-bit blocks with some tokens; `starts` '
+                         'has a tuple a token: where each unit goes in `out`.')
+    return intrinsic(operation)
+
+
+def _add_block(builder: ir.IRBuilder, isa: Isa, bits: int,
+               units: list[tuple[ir.Value, ir.Value]], at: ir.Value,
+               tokens: list[tuple[ir.Value, ...]], cells: list[list[ir.Value]]) -> None:
+    """Add the products of a block of some units (scales, codes) with some tokens."""
+    here, four = builder.mul(at, LONG(BLOCK)), builder.mul(at, LONG(4))
+    dots = [[_begin(builder, isa, bits, advance(builder, total, four))] * len(units)
+            for _, _, total in tokens]
+    # four columns of all units and tokens before the next four: few registers, each used often
+    step = BLOCK // 4 if isa.name in ('avx2', 'neon') else 1  # these sum up in 16 bits first
+    for q in range(0, BLOCK // 4, step):
+        weights = [[_columns(builder, isa, bits, codes, k) for k in range(q, q + step)]
+                   for _, codes in units]
+        for t, (x, _, _) in enumerate(tokens):
+            columns = advance(builder, x, here)
+            ys = [builder.bitcast(splat(builder, load(builder, advance(builder, columns, 4 * k),
+                                                      INT)), BYTES) for k in range(q, q + step)]
+            for u, ws in enumerate(weights):
+                dots[t][u] = _add_dots(builder, isa, bits, dots[t][u],
+                                       list(zip(ws, ys, strict=True)))
+    for u, (scales, _) in enumerate(units):
+        d = builder.fpext(load(builder, scales, ir.VectorType(HALF, LANES)), F32X16)
+        for t, (_, steps, _) in enumerate(tokens):
+            scale = builder.fmul(d, splat(builder, load(builder, advance(builder, steps, four),
+                                                        FLOAT)))
+            builder.store(call(builder, 'llvm.fma.v16f32', F32X16, builder.sitofp(
+                dots[t][u], F32X16), scale, load(builder, cells[t][u], F32X16)), cells[t][u])
+
+
+def _begin(builder: ir.IRBuilder, isa: Isa, bits: int, total: ir.Value) -> ir.Value:
+    """Return minus offset * sum of a token's codes; NEON's 8-bit weights have no offset."""
+    if bits == 8 and isa.name == 'neon':
+        return every(INTS, 0)
+    low = load(builder, total, INT)
+    return splat(builder, low if bits == 4 else builder.mul(low, INT(16)))
+
+
+def _columns(builder: ir.IRBuilder, isa: Isa, bits: int, codes: ir.Value, k: int) -> ir.Value:
+    """Return the k-th four columns of 16 rows of a block."""
+    if bits == 8:
+        raw = load(builder, advance(builder, codes, 64 * k), BYTES)
+        return builder.xor(raw, every(BYTES, 128)) if isa.name == 'neon' else raw
+    raw = load(builder, advance(builder, codes, 64 * (k // 2)), BYTES)
+    return builder.lshr(raw, every(BYTES, 4)) if k % 2 else builder.and_(raw, every(BYTES, 15))
+
+
+def _add_dots(builder: ir.IRBuilder, isa: Isa, bits: int, dots: ir.Value,
+              pairs: list[tuple[ir.Value, ir.Value]]) -> ir.Value:
+    if bits == 8 and isa.name == 'avx2':  # whose products of large codes would overflow
+        high = [(builder.lshr(w, every(BYTES, 4)), y) for w, y in pairs]
+        sixteenths = emit_dots(builder, isa, every(INTS, 0), high)
+        dots = builder.add(dots, builder.shl(sixteenths, every(INTS, 4)))
+        pairs = [(builder.and_(w, every(BYTES, 15)), y) for w, y in pairs]
+    return emit_dots(builder, isa, dots, pairs)
+
+
+_four_bits, _eight_bits = _tile(4), _tile(8)
+
+
+@njit(cache=True, nogil=True)
+def _multiply(isa, bits, packed, units, pairs, x, places, steps, sums, about, out, starts):
+    if bits == 4:
+        _four_bits(isa, packed, units, pairs, x, places, steps, sums, about, out, starts)
+    else:
+        _eight_bits(isa, packed, units, pairs, x, places, steps, sums, about, out, starts)
+
+
+@njit(cache=True, nogil=True)
+def block_items(units, tokens):
+    """Return how many pieces of work a product has; `block_product` does any range of them."""
+    streams = 4 if tokens == 1 else 2
+    return (units + streams - 1) // streams
+
+
+@njit(cache=True, nogil=True)
+def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, steps, sums,
+                  blocks, tokens, out, stride):
+    """
+    Compute pieces `first` to `last` of ``out[t, row] = W x[t]``.
+
+    Parameters
+    ----------
+    isa : Isa
+        Instruction set.
+    packed : uint8 [N]
+        All weights of the model.
+    base, bits, units, pairs : int
+        First byte of the matrix, bits of a weight, units, pairs of blocks of a unit.
+    first, last : int
+        Which of `block_items`.
+    x : int8 [tokens * width]
+        Quantised activations.
+    width : int
+        Bytes from token to token.
+    steps, sums : float32, int32 [tokens * blocks]
+        What `rows.quantise_blocks_row` wrote.
+    blocks : int
+        From token to token in these.
+    tokens : int
+        How many.
+    out : float32 [tokens * stride], written
+        The rows of the last unit that the matrix lacks are written too.
+    stride : int
+        From token to token in `out`.
+
+    """
+    line, end = pairs * (32 * (2 + 4 * bits)), units - 1
+    if tokens == 1:  # units far apart are streams of their own
+        far = (units + 3) // 4
+        for m in range(first, last):
+            a, b, c = min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)
+            _multiply(isa, bits, packed,
+                      (base + m * line, base + a * line, base + b * line, base + c * line), pairs,
+                      x, (0,), steps, sums, (0,), out,
+                      ((m * UNIT, a * UNIT, b * UNIT, c * UNIT),))
+        return
+    far = (units + 1) // 2
+    for m in range(first, last):
+        n = min(m + far, end)
+        two, o, p = (base + m * line, base + n * line), m * UNIT, n * UNIT
+        for t in range(0, tokens, 4):
+            i = min(t + 1, tokens - 1)  # one that is missing: the last is done again
+            if tokens - t <= 2:
+                _multiply(isa, bits, packed, two, pairs, x, (t * width, i * width), steps, sums,
+                          (t * blocks, i * blocks), out,
+                          ((t * stride + o, t * stride + p), (i * stride + o, i * stride + p)))
+                continue
+            j, k = t + 2, min(t + 3, tokens - 1)
+            _multiply(isa, bits, packed, two, pairs, x,
+                      (t * width, i * width, j * width, k * width), steps, sums,
+                      (t * blocks, i * blocks, j * blocks, k * blocks), out,
+                      ((t * stride + o, t * stride + p), (i * stride + o, i * stride + p),
+                       (j * stride + o, j * stride + p), (k * stride + o, k * stride + p)))
+
+
+@njit(cache=True, nogil=True)
+def float_product(packed, base, columns, first, last, x, tokens, out, stride):
+    """
+    Compute units `first` to `last` of ``out[t, row] = W x[t]`` with float32 weights.
+
+    Parameters
+    ----------
+    packed : float32 [N]
+        All weights of the model.
+    base, columns : int
+        Where the matrix begins, and the length of its padded rows.
+    first, last : int
+        Which units of 16 rows.
+    x : float32 [tokens, >= columns]
+        Activations, zero in the padding.
+    tokens : int
+        How many.
+    out : float32 [tokens * stride], written
+        Their products.
+    stride : int
+        From token to token in `out`.
+
+    """
+    for row in range(first * UNIT, last * UNIT):
+        for t in range(tokens):
+            out[t * stride + row] = float_logit(packed, base + row * columns, columns, x[t], 0)

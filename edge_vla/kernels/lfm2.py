@@ -1,0 +1,283 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+All layers of an LFM2 decoder and its head in one jitted call, for one or many tokens.
+
+Layer (transformers' ``modeling_lfm2``): h += operator(norm(h)), h += w2(silu(w1(norm(h))) *
+w3(norm(h))). The operator is attention, or a gated short convolution over time: [B, C, x] =
+in(norm(h)), y = B * x, out(C * convolution(y)). As in `bitnet`, each step is a phase whose pieces
+the threads of a team share.
+"""
+
+from typing import NamedTuple
+
+from edge_vla.kernels import team
+from edge_vla.kernels.blocks import block_items, block_product, float_product
+from edge_vla.kernels.head import element_bytes
+from edge_vla.kernels.phases import (
+    add_product,
+    attend_token,
+    pieces,
+    product_row,
+    remember_token,
+    run_head,
+    share,
+)
+from edge_vla.kernels.rows import norm_heads, norm_row, quantise_blocks_row, silu_gate_row
+from numba import njit
+import numpy as np
+
+# columns of Weights.bases; a convolution's matrix of three parts is where the query's would be
+QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN = range(7)
+PHASES = 10  # of a layer
+
+
+class Shape(NamedTuple):
+    """Sizes; the names ending in _p are padded to whole vectors."""
+
+    layers: int
+    hidden: int
+    hidden_p: int
+    ffn: int
+    ffn_p: int
+    heads: int
+    kv_heads: int
+    size: int  # of a head
+    size_p: int
+    vocabulary: int
+    eps: float
+    norm: float  # 1 / sqrt(size)
+    capacity: int  # positions of the cache
+    stride: int  # from token to token in Work.a, .b
+    value_at: int  # in Work.b
+    wide: int  # from token to token in Work.x, .codes
+    head_width: int  # columns of a row of the head
+    about: int  # from token to token in Work.steps, .sums
+
+
+class Weights(NamedTuple):
+    """Everything that is learned, but for the embedding; La + Lc layers of the two kinds."""
+
+    packed: np.ndarray  # uint8 or float32: all matrices
+    bases: np.ndarray  # int64 [L, 7]: where each begins
+    bits: np.ndarray  # int64 [L, 7]
+    units: np.ndarray  # int64 [L, 7]: of 16 rows
+    columns: np.ndarray  # int64 [L, 7]: padded
+    attention: np.ndarray  # int64 [L]: which of the attention layers, -1 for a convolution
+    convolution: np.ndarray  # int64 [L]: which of the convolutions, -1 for attention
+    operator_norm: np.ndarray  # float32 [L, hidden_p]
+    ffn_norm: np.ndarray  # float32 [L, hidden_p]
+    query_norm: np.ndarray  # float32 [La, size]
+    key_norm: np.ndarray  # float32 [La, size]
+    taps: np.ndarray  # float32 [Lc, K, hidden]: oldest first
+    in_bias: np.ndarray  # float32 [Lc, 3 hidden]
+    tap_bias: np.ndarray  # float32 [Lc, hidden]
+    out_bias: np.ndarray  # float32 [Lc, hidden]
+    final_norm: np.ndarray  # float32 [hidden_p]
+    head: np.ndarray  # float32 or uint8, flat
+    head_scales: np.ndarray  # float32 [V], or float16 as uint16, flat
+    cos: np.ndarray  # float32 [P, size / 2]
+    sin: np.ndarray
+
+
+class Cache(NamedTuple):
+    """
+    Keys and values, flat, see `attention`; and what convolutions have seen.
+
+    Position p of a convolution is in place p % R of `recent`; the K - 1 before every multiple of
+    the page size are kept in `pages` too.
+    """
+
+    keys: np.ndarray
+    values: np.ndarray
+    key_scales: np.ndarray
+    value_scales: np.ndarray
+    recent: np.ndarray  # float32 [Lc, R, hidden]
+    pages: np.ndarray  # float32 [Lc, P / page, K - 1, hidden]
+    page: int
+
+
+class Work(NamedTuple):
+    """Scratch for up to T tokens and N threads."""
+
+    h: np.ndarray  # float32 [T, hidden_p]: the residual stream
+    x: np.ndarray  # float32 [T, wide]: what goes into a product
+    a: np.ndarray  # float32 [T * stride]: query or [B, C, x], output, gate, down
+    b: np.ndarray  # float32 [T * stride]: key and (from value_at) value, up
+    queries: np.ndarray  # float32 [T * heads * size_p]: rotated
+    pair: np.ndarray  # float32 [N, 2, kv_heads * size_p]: a key and a value
+    codes: np.ndarray  # int8 [T * wide]: x, quantised
+    code_steps: np.ndarray  # float32 [T * wide / 32]
+    code_sums: np.ndarray  # int32 [T * wide / 32]
+    scores: np.ndarray  # float32 [N, 4 * capacity]
+    mixed: np.ndarray  # float32 [N, 4 * size_p]
+    high: np.ndarray  # int8 [T * head_width]: activations for the head
+    low: np.ndarray  # int8 [T * head_width]: ... their lower bytes
+    steps: np.ndarray  # float32 [T * about]: what a step of them is
+    sums: np.ndarray  # int32 [T * about]: their sums
+    logits: np.ndarray  # float32 [T * vocabulary]
+    sync: np.ndarray  # int64
+
+
+@njit(cache=True, nogil=True)
+def _ready(s, w, work, t, size, width):
+    """Zero the padding of what goes into a product and quantise it, where the weights are."""
+    x, blocks = work.x[t], s.wide // 32
+    for j in range(size, width):
+        x[j] = np.float32(0)
+    if element_bytes(w.packed) == 1:
+        quantise_blocks_row(x, width, work.codes[t * s.wide:(t + 1) * s.wide],
+                            work.code_steps[t * blocks:(t + 1) * blocks],
+                            work.code_sums[t * blocks:(t + 1) * blocks])
+
+
+@njit(cache=True, nogil=True)
+def _prepare(s, w, work, layer, phase, t):
+    """Do what a token needs before a product."""
+    size, conv = s.hidden, w.convolution[layer]
+    if phase == 0:  # before query, key, value or the three of a convolution
+        if layer > 0:
+            add_product(s, work, t)
+        norm_row(work.h[t], w.operator_norm[layer], s.hidden, s.eps, work.x[t])
+    elif phase == 6:  # before gate, up
+        add_product(s, work, t)
+        if conv >= 0:
+            for j in range(s.hidden):
+                work.h[t, j] += w.out_bias[conv, j]
+        norm_row(work.h[t], w.ffn_norm[layer], s.hidden, s.eps, work.x[t])
+    elif phase == 8:  # before down
+        size = s.ffn
+        silu_gate_row(product_row(work.a, s, t, s.ffn, s.ffn_p),
+                      work.b[t * s.stride:(t + 1) * s.stride], s.ffn_p, work.x[t])
+    _ready(s, w, work, t, size, w.columns[layer, DOWN if phase == 8 else UP])
+
+
+@njit(cache=True, nogil=True)
+def _gate(s, w, cache, work, conv, position, t):
+    """Write what a convolution sees of a token, B * x, to the cache; add biases."""
+    row = work.a[t * s.stride:(t + 1) * s.stride]
+    size, page, kept = s.hidden, cache.page, cache.pages.shape[2]
+    for j in range(3 * size):
+        row[j] += w.in_bias[conv, j]
+    seen = cache.recent[conv, position % cache.recent.shape[1]]
+    for j in range(size):
+        seen[j] = row[j] * row[2 * size + j]
+    after = position % page - (page - kept)
+    if after >= 0:
+        cache.pages[conv, position // page, after] = seen
+
+
+@njit(cache=True, nogil=True)
+def _convolve(s, w, cache, work, conv, position, t):
+    """Convolve over time and gate with C; what was before the first token is zero."""
+    x, size, last = work.x[t], s.hidden, w.taps.shape[1] - 1
+    for j in range(size):
+        x[j] = w.tap_bias[conv, j]
+    for k in range(max(0, last - position), last + 1):
+        seen = cache.recent[conv, (position - last + k) % cache.recent.shape[1]]
+        for j in range(size):
+            x[j] += w.taps[conv, k, j] * seen[j]
+    at = t * s.stride + size
+    for j in range(size):
+        x[j] *= work.a[at + j]
+
+
+@njit(cache=True, nogil=True)
+def _remember(s, w, cache, work, layer, position, t, me):
+    """Norm and rotate a token's query and key, and put key and value into the cache."""
+    at = t * s.stride
+    norm_heads(work.a[at:at + s.stride], s.heads, w.query_norm[layer], s.eps)
+    norm_heads(work.b[at:at + s.stride], s.kv_heads, w.key_norm[layer], s.eps)
+    remember_token(s, w, cache, work, layer, position, t, me)
+
+
+@njit(cache=True, nogil=True)
+def _multiply(isa, s, w, work, layer, which, piece, tokens, threads, me):
+    """Do a piece of a product."""
+    out = work.a
+    if which == KEY or which == UP:
+        out = work.b
+    elif which == VALUE:
+        out = work.b[s.value_at:]
+    base, units, columns = w.bases[layer, which], w.units[layer, which], w.columns[layer, which]
+    if element_bytes(w.packed) == 4:
+        first, last = share(units, threads, piece)
+        float_product(w.packed, base, columns, first, last, work.x, tokens, out, s.stride)
+    else:
+        first, last = share(block_items(units, tokens), threads, piece)
+        block_product(isa, w.packed, base, w.bits[layer, which], units, columns // 64, first,
+                      last, work.codes, s.wide, work.code_steps, work.code_sums, s.wide // 32,
+                      tokens, out, s.stride)
+
+
+@njit(cache=True, nogil=True)
+def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, threads, me):
+    """Do one piece of a phase of a layer."""
+    attention, conv = w.attention[layer], w.convolution[layer]
+    if phase % 2 and phase != 3:  # matrices one after the other, each to a place of its own
+        each = pieces(threads)
+        which = QUERY if phase == 1 else (OUTPUT if phase == 5 else (GATE if phase == 7 else DOWN))
+        _multiply(isa, s, w, work, layer, which + piece // each, piece % each, tokens, threads, me)
+    elif phase == 2:
+        if conv >= 0:
+            _gate(s, w, cache, work, conv, position + piece, piece)
+        else:
+            _remember(s, w, cache, work, attention, position + piece, piece, me)
+    elif phase == 3:
+        if conv >= 0:
+            _convolve(s, w, cache, work, conv, position + piece, piece)
+        else:
+            t = piece // s.kv_heads
+            attend_token(s, cache, work, attention, position + t, t, piece % s.kv_heads, me)
+    else:
+        _prepare(s, w, work, layer, phase, piece)
+
+
+@njit(cache=True, nogil=True)
+def _count(s, w, layer, phase, tokens, threads):
+    """Return how many pieces a phase of a layer has."""
+    if phase == 1:
+        return (3 if w.convolution[layer] < 0 else 1) * pieces(threads)
+    if phase == 7:
+        return 2 * pieces(threads)
+    if phase == 5 or phase == 9:
+        return pieces(threads)
+    return tokens * s.kv_heads if phase == 3 and w.convolution[layer] < 0 else tokens
+
+
+@njit(cache=True, nogil=True)
+def run(isa, s, w, cache, work, position, tokens, first_logit, subset, call, threads, me):
+    """
+    Take `tokens` embedded tokens in ``work.h`` through all layers, as one thread of a team.
+
+    Parameters
+    ----------
+    isa, s, w, cache, work, position, tokens, first_logit, subset, call, threads, me
+        As in `bitnet.run`.
+
+    """
+    number = 0
+    for layer in range(s.layers):
+        for phase in range(PHASES):
+            count = _count(s, w, layer, phase, tokens, threads)
+            piece = team.take(work.sync, number, call, count)
+            while piece >= 0:
+                _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, threads, me)
+                team.done(work.sync, number)
+                piece = team.take(work.sync, number, call, count)
+            if not team.wait(work.sync, number, call, count):
+                return
+            number += 1
+    run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads)

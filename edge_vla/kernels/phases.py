@@ -1,0 +1,181 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The phases that all decoders share: dividing work, adding products, attention, the head.
+
+They go by the names of the fields that `bitnet` and `lfm2` give their ``Shape``, ``Weights`` and
+``Work``; numba compiles them for each.
+"""
+
+from edge_vla.kernels import team
+from edge_vla.kernels.attention import attend, write_token
+from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logit
+from edge_vla.kernels.rows import (
+    add_row,
+    norm_row,
+    quantise_groups_row,
+    quantise_row_16bit,
+    rope_row,
+)
+from numba import njit
+import numpy as np
+
+
+@njit(cache=True, nogil=True)
+def share(count, threads, piece):
+    """
+    Return the range of `count` items that a piece is.
+
+    Three quarters go out in one long run a thread, the rest in four short ones each, so that
+    whoever is early does more.
+    """
+    if threads == 1:
+        return 0, count
+    long = count * 3 // (4 * threads)
+    if piece < threads:
+        return piece * long, (piece + 1) * long
+    rest, k, n = count - threads * long, piece - threads, 4 * threads
+    return threads * long + rest * k // n, threads * long + rest * (k + 1) // n
+
+
+@njit(cache=True, nogil=True)
+def pieces(threads):
+    """Return into how many pieces `share` cuts."""
+    return 1 if threads == 1 else 5 * threads
+
+
+@njit(cache=True, nogil=True)
+def product_row(out, s, t, size, width):
+    """Return a token's row of a product, its padding zeroed: a last unit has rows of none."""
+    row = out[t * s.stride:(t + 1) * s.stride]
+    for j in range(size, width):
+        row[j] = np.float32(0)
+    return row
+
+
+@njit(cache=True, nogil=True)
+def add_product(s, work, t):
+    """Add what the last product gave to the residual stream."""
+    add_row(work.h[t], product_row(work.a, s, t, s.hidden, s.hidden_p), s.hidden_p)
+
+
+@njit(cache=True, nogil=True)
+def remember_token(s, w, cache, work, layer, position, t, me):
+    """Rotate a token's query and key, and put key and value into the cache."""
+    at = t * s.stride
+    cos, sin = w.cos[position], w.sin[position]
+    q = t * s.heads * s.size_p
+    rope_row(work.a[at:at + s.stride], s.heads, cos, sin, work.queries[q:], s.size_p)
+    key, value = work.pair[me, 0], work.pair[me, 1]
+    rope_row(work.b[at:at + s.stride], s.kv_heads, cos, sin, key, s.size_p)
+    for h in range(s.kv_heads):
+        for i in range(s.size):
+            value[h * s.size_p + i] = work.b[at + s.value_at + h * s.size + i]
+        write_token(cache.keys, cache.values, cache.key_scales, cache.value_scales,
+                    layer * s.kv_heads + h, s.capacity, position, s.size_p,
+                    key[h * s.size_p:(h + 1) * s.size_p], value[h * s.size_p:(h + 1) * s.size_p])
+
+
+@njit(cache=True, nogil=True)
+def attend_token(s, cache, work, layer, position, t, kv, me):
+    """Attend with all queries of a token that share a key-value head, four at once."""
+    group = s.heads // s.kv_heads
+    n, p = s.capacity, s.size_p
+    for g in range(0, group, 4):
+        first = kv * group + g
+        count = min(4, group - g)
+        for k in range(4):  # fewer than four: the last is done again
+            q = (t * s.heads + first + min(k, count - 1)) * p
+            for i in range(p):
+                work.mixed[me, k * p + i] = work.queries[q + i]
+        attend(cache.keys, cache.values, cache.key_scales, cache.value_scales,
+               layer * s.kv_heads + kv, n, position + 1, p, s.norm, work.mixed[me],
+               (0, p, 2 * p, 3 * p), work.scores[me], (0, n, 2 * n, 3 * n), work.mixed[me])
+        for k in range(count):
+            for i in range(s.size):
+                work.x[t, (first + k) * s.size + i] = work.mixed[me, k * p + i]
+
+
+@njit(cache=True, nogil=True)
+def _prepare_head(s, w, work, t):
+    add_product(s, work, t)
+    norm_row(work.h[t], w.final_norm, s.hidden, s.eps, work.x[t])
+    if element_bytes(w.head) == 4:
+        return
+    n, about = s.head_width, t * s.about
+    high, low = work.high[t * n:(t + 1) * n], work.low[t * n:(t + 1) * n]
+    if element_bytes(w.head_scales) == 4:
+        step, high_total, low_total = quantise_row_16bit(work.x[t], s.hidden, high, low)
+        work.steps[about] = step
+        work.sums[about], work.sums[about + 1] = high_total, low_total
+    else:
+        quantise_groups_row(work.x[t], s.hidden, GROUP, 1 << (_bits(s, w) - 1), high,
+                            work.steps[about:], work.sums[about:])
+
+
+@njit(cache=True, nogil=True)
+def _bits(s, w):
+    """Return the bits of a quantised column of the head."""
+    return w.head.shape[0] // s.vocabulary * 8 // s.head_width
+
+
+@njit(cache=True, nogil=True)
+def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
+    first, last = share(count, threads, piece)
+    n = s.head_width
+    for k in range(first, last):
+        row = subset[k] if subset.shape[0] else k
+        for t in range(first_token, tokens):
+            if element_bytes(w.head) == 4:
+                v = float_logit(w.head, row * n, n, work.x[t], 0)
+            elif element_bytes(w.head_scales) == 4:
+                v = byte_logit(isa, w.head, w.head_scales, row, n, work.high, work.low, t * n,
+                               work.sums[t * s.about], work.sums[t * s.about + 1],
+                               work.steps[t * s.about])
+            else:
+                v = group_logit(isa, _bits(s, w), w.head, w.head_scales, row, n, work.high, t * n,
+                                work.steps, work.sums, t * s.about)
+            work.logits[(t - first_token) * count + k] = v
+
+
+@njit(cache=True, nogil=True)
+def run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads):
+    """
+    Add the last product, norm, and write the logits of the tokens from `first_logit` on.
+
+    Parameters
+    ----------
+    isa, s, w, work, tokens, first_logit, subset, call, threads
+        As in `bitnet.run`.
+    number : int
+        Of the first of these two phases.
+
+    """
+    if first_logit >= tokens:
+        return
+    rows = subset.shape[0] if subset.shape[0] else s.vocabulary
+    for phase in range(2):
+        count = tokens - first_logit if phase == 0 else pieces(threads)
+        piece = team.take(work.sync, number, call, count)
+        while piece >= 0:
+            if phase == 0:
+                _prepare_head(s, w, work, first_logit + piece)
+            else:
+                _head_piece(isa, s, w, work, subset, rows, first_logit, tokens, piece, threads)
+            team.done(work.sync, number)
+            piece = team.take(work.sync, number, call, count)
+        if not team.wait(work.sync, number, call, count):
+            return
+        number += 1

@@ -1,0 +1,182 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A model as arguments of its jitted program: sizes, weights and scratch arrays."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from edge_vla.kernels import bitnet, lfm2, team
+from edge_vla.kernels.block_layout import BLOCK, UNIT
+from edge_vla.kernels.head import GROUP
+from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.ternary import SCRATCH_ROWS
+from edge_vla.kernels.ternary_tiles import COLUMNS
+from edge_vla.kernels.vectors import LANES
+from edge_vla.language.cache import KVCache
+from edge_vla.language.engine import (
+    aligned,
+    AnyConfig,
+    EngineModel,
+    head_width,
+    padded,
+    shape_of_matrices,
+)
+from edge_vla.language.lfm2_config import ATTENTION
+from edge_vla.language.lfm2_engine import Lfm2Model, matrix_size, slot
+import numpy as np
+
+AnyModel = EngineModel | Lfm2Model
+
+
+class Program(NamedTuple):
+    """
+    What runs a decoder.
+
+    Attributes
+    ----------
+    run : callable
+        ``kernels.bitnet.run`` or ``kernels.lfm2.run``.
+    shape, weights, work : tuple
+        Its arguments s, w and work; the last one's ``logits`` are to be replaced.
+
+    """
+
+    run: Callable[..., None]
+    shape: Any
+    weights: Any
+    work: Any
+
+
+def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: int) -> Program:
+    """
+    Allocate what a model needs to run.
+
+    Parameters
+    ----------
+    model : EngineModel or Lfm2Model
+        Packed for `isa`.
+    isa : Isa
+        Instruction set.
+    cache : KVCache
+        What it will run with.
+    tokens : int
+        Most tokens at once.
+    threads : int
+        Most threads.
+
+    """
+    make = _lfm2 if isinstance(model, Lfm2Model) else _bitnet
+    return make(model, isa, cache, tokens, threads)
+
+
+def _zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return aligned(size).view(dtype).reshape(shape)
+
+
+def _rotations(c: AnyConfig, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return cos and sin of every position and frequency."""
+    angles = np.outer(np.arange(rows), 1 / c.rope_theta ** (
+        np.arange(0, c.head_dim, 2, dtype=np.float32) / np.float32(c.head_dim))
+                      .astype(np.float32)).astype(np.float32)
+    return np.cos(angles), np.sin(angles)
+
+
+def _head(model: AnyModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and scales of the head, flat."""
+    scales = model.tensors['head_scales']
+    if scales.dtype == np.float16:  # numba takes the bits
+        scales = scales.view(np.uint16)
+    return model.tensors['head'].reshape(-1), scales.reshape(-1)
+
+
+def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Program:
+    c, w = model.config, model.tensors
+    width = max(c.hidden_size, c.intermediate_size)
+    columns = COLUMNS[isa.packing]
+    value_at = padded(c.kv_size + LANES)  # rows of a last unit are more than there are
+    wide, codes = padded(max(width, 2 * value_at) + 2 * LANES), padded(width, columns)
+    d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
+    heads = head_width(c, model.head)
+    about = max(2, 4 * -(-heads // GROUP))
+    shape = bitnet.Shape(
+        c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
+        c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
+        1 / c.head_dim ** .5, cache.rows, wide, value_at, codes, heads, about)
+    bases, units, blocks = shape_of_matrices(model)
+    weights = bitnet.Weights(
+        w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
+        w['post_norm'], w['ffn_norm'], w['final_norm'], *_head(model), *_rotations(c, cache.rows))
+    phases = c.num_hidden_layers * bitnet.PHASES + 2
+    work = bitnet.Work(
+        _zeros(t, d), _zeros(t, d), _zeros(t * wide), _zeros(t * wide),
+        _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
+        _zeros(t * codes, dtype=np.int8), _zeros(t), _zeros(t, dtype=np.int32),
+        _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
+        _zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), _zeros(t * heads, dtype=np.int8),
+        _zeros(t * heads, dtype=np.int8), _zeros(t * about), _zeros(t * about, dtype=np.int32),
+        _zeros(0),  # each call brings its own logits
+        _zeros(phases * team.STRIDE, dtype=np.int64))
+    return Program(bitnet.run, shape, weights, work)
+
+
+def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program:
+    c, w = model.config, model.tensors
+    d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
+    value_at = padded(c.kv_size)
+    wide = padded(max(c.hidden_size, c.intermediate_size), 2 * BLOCK)
+    stride = padded(max(3 * c.hidden_size, c.intermediate_size, 2 * value_at)) + LANES
+    heads = head_width(c, model.head)
+    about = max(2, 4 * -(-heads // GROUP))
+    shape = lfm2.Shape(
+        c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
+        c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.norm_eps, 1 / c.head_dim ** .5,
+        cache.rows, stride, value_at, wide, heads, about)
+    weights = lfm2.Weights(
+        w['body'], *_matrices(model), *_kinds(model), w['operator_norm'], w['ffn_norm'],
+        w['query_norm'], w['key_norm'], w['taps'], w['in_bias'], w['tap_bias'], w['out_bias'],
+        w['final_norm'], *_head(model), *_rotations(c, cache.rows))
+    phases = c.num_hidden_layers * lfm2.PHASES + 2
+    work = lfm2.Work(
+        _zeros(t, d), _zeros(t, wide), _zeros(t * stride), _zeros(t * stride),
+        _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
+        _zeros(t * wide, dtype=np.int8), _zeros(t * wide // BLOCK),
+        _zeros(t * wide // BLOCK, dtype=np.int32), _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
+        _zeros(t * heads, dtype=np.int8), _zeros(t * heads, dtype=np.int8), _zeros(t * about),
+        _zeros(t * about, dtype=np.int32), _zeros(0),
+        _zeros(phases * team.STRIDE, dtype=np.int64))
+    return Program(lfm2.run, shape, weights, work)
+
+
+def _matrices(model: Lfm2Model) -> list[np.ndarray]:
+    """Return where each matrix begins, its bits, units and padded columns, int64 [L, 7] each."""
+    c, kept = model.config, model.tensors['bits'].astype(np.int64)
+    bases, units, columns = (np.zeros(kept.shape, np.int64) for _ in range(3))
+    at = 0
+    for i in range(c.num_hidden_layers):
+        for name, (rows, width) in c.linears(i).items():
+            place = i, slot(name)
+            bits = int(kept[place])
+            bases[place], units[place] = at, -(-rows // UNIT)
+            columns[place] = padded(width, LANES if bits == 32 else 2 * BLOCK)
+            at += matrix_size(bits, rows, width)
+    return [bases, kept, units, columns]
+
+
+def _kinds(model: Lfm2Model) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each layer which attention and which convolution it is, -1 for none."""
+    attends = np.array([kind == ATTENTION for kind in model.config.layer_types])
+    return (np.where(attends, np.cumsum(attends) - 1, -1),
+            np.where(attends, -1, np.cumsum(~attends) - 1))
