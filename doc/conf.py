@@ -21,7 +21,14 @@ from typing import Any
 
 from edge_vla import __version__
 from edge_vla.cli.main import make_parser
-from edge_vla.config import settings_of, SimNodeConfig, VlaNodeConfig
+from edge_vla.config import (
+    ArduPilotNodeConfig,
+    PlayerNodeConfig,
+    Px4NodeConfig,
+    settings_of,
+    SimNodeConfig,
+    VlaNodeConfig,
+)
 
 project, author, release = 'edge_vla', 'The edge_vla authors', __version__
 copyright = '2026, The edge_vla authors'  # noqa: A001
@@ -32,6 +39,8 @@ exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'edge_vla {release}'
 html_copy_source = False
+NODES = {'vla_node': VlaNodeConfig, 'sim_node': SimNodeConfig, 'bag_player_node': PlayerNodeConfig,
+         'px4_offboard_node': Px4NodeConfig, 'ardupilot_node': ArduPilotNodeConfig}
 suppress_warnings = ['myst.xref_missing']  # links to files of the repository
 
 
@@ -40,7 +49,7 @@ def settings_page() -> str:
     lines = ['# Settings', '', 'Every setting is one field of `edge_vla/config.py`; node '
              'parameters, YAML files and flags follow from it. *Live* ones may change while the '
              'node is active (`ros2 param set`).']
-    for node, config in (('vla_node', VlaNodeConfig), ('sim_node', SimNodeConfig)):
+    for node, config in NODES.items():
         lines += ['', f'## {node}', '', '| name | default | range | unit | | what |',
                   '|---|---|---|---|---|---|']
         for s in settings_of(config):

@@ -131,6 +131,72 @@ class SimConfig:
 
 
 @dataclass(frozen=True)
+class Px4Config:
+    """How commands become offboard setpoints of PX4."""
+
+    topics: str = setting('fmu', 'prefix of the topics of PX4')
+    system_id: int = setting(1, 'MAV_SYS_ID of the vehicle that requests are meant for', '', 1,
+                             255)
+    allow_commands: bool = setting(False, 'let the services ~/arm and ~/offboard command PX4',
+                                   dynamic=True)
+    max_frame_age: float = setting(1.0, 'commands that answer an older image are not passed on',
+                                   's', 0.1, 5.0)
+    max_gap: float = setting(0.5, 'after a longer gap in offboard flight nothing is passed on '
+                             'until another mode was chosen; keep it below COM_OF_LOSS_T', 's',
+                             0.1, 5.0)
+    max_odometry_age: float = setting(0.3, 'without odometry for this long nothing is passed on',
+                                      's', 0.02, 5.0)
+    max_status_age: float = setting(1.5, 'without vehicle_status for this long PX4 counts as gone',
+                                    's', 0.2, 10.0)
+    max_speed: float = setting(5.0, 'faster commands are refused, not limited', 'm/s', 0.0, 30.0)
+    max_yaw_rate: float = setting(3.0, 'faster turns are refused, not limited', 'rad/s', 0.0,
+                                  10.0)
+    request_timeout: float = setting(3.0, 'so long PX4 may take to do what was asked', 's', 0.5,
+                                     30.0)
+    frame_id: str = setting('base_link', 'frame the commands must be in')
+    odom_frame_id: str = setting('odom', 'world frame of the published odometry')
+    diagnostics_period: float = setting(1.0, 'time between diagnostics', 's', 0.1, 60.0)
+
+
+@dataclass(frozen=True)
+class ArduPilotConfig:
+    """How commands reach ArduPilot's DDS interface."""
+
+    topics: str = setting('/ap', 'prefix of the topics of ArduPilot')
+    max_frame_age: float = setting(1.0, 'commands that answer an older image are not passed on',
+                                   's', 0.1, 5.0)
+    max_pose_age: float = setting(0.5, 'without a pose for this long nothing is passed on', 's',
+                                  0.02, 5.0)
+    max_speed: float = setting(5.0, 'faster commands are refused, not limited', 'm/s', 0.0, 30.0)
+    max_yaw_rate: float = setting(3.0, 'faster turns are refused, not limited', 'rad/s', 0.0,
+                                  10.0)
+    frame_id: str = setting('base_link', 'frame the commands must be in')
+    map_frame_id: str = setting('map', 'frame they are sent in: east, north, up')
+    odom_frame_id: str = setting('odom', 'world frame of the published odometry')
+    diagnostics_period: float = setting(1.0, 'time between diagnostics', 's', 0.1, 60.0)
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """How a recording is played to running nodes."""
+
+    bag: str = setting('', 'recording to play (folder, .mcap or .db3)')
+    image: str = setting('', 'image topic of the recording; needed where it has several')
+    odometry: str = setting('', 'odometry topic of the recording; needed where it has several')
+    topics: str = setting('', 'other topics to play, comma separated, under their own names')
+    rate: float = setting(1.0, 'recorded seconds per second', '', 0.01, 100.0)
+    start: float = setting(0.0, 'where to begin, after the start of the recording', 's', 0.0,
+                           86400.0)
+    duration: float = setting(0.0, 'how much to play; 0 is to the end', 's', 0.0, 86400.0)
+    loop: bool = setting(False, 'begin again at the end; stamps jump back')
+    lockstep: bool = setting(False, 'hold after every image until its command has come')
+    lockstep_timeout: float = setting(2.0, 'longest hold', 's', 0.05, 60.0)
+    clock_rate: float = setting(100.0, 'rate of /clock, of the recorded time', 'Hz', 1.0, 1000.0)
+    settle: float = setting(1.0, 'wait this long after a subscriber to the images was found', 's',
+                            0.0, 60.0)
+
+
+@dataclass(frozen=True)
 class VlaNodeConfig:
     """All parameters of vla_node."""
 
@@ -146,6 +212,27 @@ class SimNodeConfig:
 
     sim: SimConfig = field(default_factory=SimConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
+
+
+@dataclass(frozen=True)
+class Px4NodeConfig:
+    """All parameters of px4_offboard_node."""
+
+    px4: Px4Config = field(default_factory=Px4Config)
+
+
+@dataclass(frozen=True)
+class ArduPilotNodeConfig:
+    """All parameters of ardupilot_node."""
+
+    ardupilot: ArduPilotConfig = field(default_factory=ArduPilotConfig)
+
+
+@dataclass(frozen=True)
+class PlayerNodeConfig:
+    """All parameters of bag_player_node."""
+
+    player: PlayerConfig = field(default_factory=PlayerConfig)
 
 
 @dataclass(frozen=True)

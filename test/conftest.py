@@ -18,9 +18,13 @@
 from pathlib import Path
 
 from edge_vla.pipeline import Pipeline
+from hypothesis import HealthCheck, settings
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# no test depends on how fast the machine is
+settings.register_profile('untimed', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('untimed')
 
 
 @pytest.fixture(scope='session')

@@ -22,9 +22,12 @@ from pathlib import Path
 from edge_vla import config
 from edge_vla.config import (
     add_arguments,
+    ArduPilotNodeConfig,
     build,
     flatten,
     from_arguments,
+    PlayerNodeConfig,
+    Px4NodeConfig,
     SafetyConfig,
     settings_of,
     SimConfig,
@@ -36,7 +39,7 @@ from hypothesis import given, strategies as st
 import pytest
 import yaml
 
-TREES = (VlaNodeConfig, SimNodeConfig)
+TREES = (VlaNodeConfig, SimNodeConfig, Px4NodeConfig, ArduPilotNodeConfig, PlayerNodeConfig)
 
 
 @pytest.mark.parametrize('tree', TREES)
@@ -122,8 +125,9 @@ def test_every_dataclass_of_the_module_is_reachable() -> None:
     assert made == set().union(*(reached(t) for t in TREES))
 
 
-@pytest.mark.parametrize(('name', 'tree'), [('vla.yaml', VlaNodeConfig),
-                                            ('sim.yaml', SimNodeConfig)])
+@pytest.mark.parametrize(('name', 'tree'), [
+    ('vla.yaml', VlaNodeConfig), ('sim.yaml', SimNodeConfig), ('px4.yaml', Px4NodeConfig),
+    ('ardupilot.yaml', ArduPilotNodeConfig), ('player.yaml', PlayerNodeConfig)])
 def test_parameter_files_hold_every_setting_with_its_default(root: Path, name: str,
                                                              tree: type) -> None:
     content = yaml.safe_load((root / 'config' / name).read_text())

@@ -20,7 +20,14 @@ import subprocess
 import sys
 
 from edge_vla.cli.main import COMMANDS
-from edge_vla.config import settings_of, SimNodeConfig, VlaNodeConfig
+from edge_vla.config import (
+    ArduPilotNodeConfig,
+    PlayerNodeConfig,
+    Px4NodeConfig,
+    settings_of,
+    SimNodeConfig,
+    VlaNodeConfig,
+)
 import pytest
 
 pytest.importorskip('sphinx', reason='pip install -e .[docs]')
@@ -41,7 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_setting_is_documented(site: Path) -> None:
     page = (DOC / 'reference' / 'settings.md').read_text()  # written by the build
     assert (site / 'reference' / 'settings.txt').is_file()
-    for config in (VlaNodeConfig, SimNodeConfig):
+    for config in (VlaNodeConfig, SimNodeConfig, PlayerNodeConfig, Px4NodeConfig,
+                   ArduPilotNodeConfig):
         for s in settings_of(config):
             assert f'| `{s.name}` |' in page
 

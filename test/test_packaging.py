@@ -146,13 +146,16 @@ def test_a_wheel_holds_the_pilot_and_what_ros_needs(tmp_path: Path) -> None:
     data = next(n.split('/')[0] for n in modes if '.data/' in n) + '/data/'
     for name in ('share/ament_index/resource_index/packages/edge_vla',
                  'share/edge_vla/package.xml', 'share/edge_vla/config/vla.yaml',
-                 'share/edge_vla/launch/vla_launch.py', 'share/edge_vla/launch/sim_launch.py'):
+                 'share/edge_vla/config/px4.yaml', *(
+                     f'share/edge_vla/launch/{name}_launch.py' for name in (
+                         'vla', 'sim', 'fleet', 'px4', 'mavros', 'ardupilot', 'replay'))):
         assert data + name in modes
     for folder in ('worlds', 'models', 'config', 'launch'):
         for path in (ROOT / folder).rglob('*.*'):
             if path.is_file() and '__pycache__' not in path.parts:
                 assert f'{data}share/edge_vla/{path.relative_to(ROOT).as_posix()}' in modes, path
-    for name in ('vla_node', 'sim_node'):
+    for name in ('vla_node', 'sim_node', 'px4_offboard_node', 'ardupilot_node',
+                 'bag_player_node', 'single_process'):
         assert modes[f'{data}lib/edge_vla/{name}'] & 0o111
     pilot = 'edge_vla/checkpoints/pilot/'
     for name in ('policy.safetensors', 'SHA256SUMS', 'language/model.safetensors',

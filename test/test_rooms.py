@@ -26,13 +26,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'edge_vla'
 ROS = {'rclpy', 'launch', 'launch_ros', 'rcl_interfaces', 'builtin_interfaces',
-       'ament_index_python', 'rosidl_runtime_py', 'tf2_msgs', 'tf2_ros', 'cv_bridge', *MESSAGES}
+       'ament_index_python', 'rosidl_runtime_py', 'tf2_msgs', 'tf2_ros', 'cv_bridge', 'px4_msgs',
+       *MESSAGES}
 EXTRAS = {'torch', 'rosbags', 'matplotlib', 'gymnasium', 'tqdm', 'transformers', 'safetensors',
           'tokenizers', 'gguf', 'jinja2', 'mujoco'}
 RUNTIME = {'numpy', 'numba', 'llvmlite', 'cv2', 'yaml', 'edge_vla'}
 # A room may import rooms of its own level and below; kernels only themselves.
 LEVEL = {'exceptions': 0, 'datatypes': 0, 'kernels': 0, 'config': 1, 'motion': 1, 'checkpoints': 2,
-         'vision': 2, 'compression': 2, 'language': 3, 'policy': 3, 'adaptation': 3, 'safety': 3,
+         'vision': 2, 'compression': 2, 'autopilot': 2, 'language': 3, 'policy': 3,
+         'adaptation': 3, 'safety': 3,
          'pipeline': 4, 'sim': 4,
          'visualization': 5, 'evaluation': 6, 'training': 6, 'ros': 7, 'cli': 8, '__main__': 9}
 

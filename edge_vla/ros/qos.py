@@ -34,3 +34,8 @@ LATCHED = QoSProfile(
 RELIABLE = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
 CLOCK = SENSOR
+# PX4 writes best effort and transient local, and reads best effort and volatile. What asks for
+# no more than that, and keeps no old setpoint for an autopilot that comes late, fits both.
+PX4 = QoSProfile(
+    reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1,
+    durability=DurabilityPolicy.VOLATILE)

@@ -15,7 +15,7 @@
 
 """Start, run and end a node so that it always leaves in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import signal
 import sys
 import types
@@ -28,11 +28,29 @@ from rclpy.signals import SignalHandlerOptions
 
 
 def run(make: Callable[[], Node], name: str) -> int:
-    """
-    Run a node until SIGINT or SIGTERM and return the exit status.
+    """Run one node until SIGINT or SIGTERM and return the exit status; see `run_all`."""
+    return run_all({name: make}, sys.argv)
 
-    rclpy's own handlers end the context at once; here the node first gets its ``close()``,
+
+def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) -> int:
+    """
+    Run nodes in this process until SIGINT or SIGTERM, or until one says it is `finished`.
+
+    rclpy's own handlers end the context at once; here every node first gets its ``close()``,
     so that a last zero command still goes out.
+
+    Parameters
+    ----------
+    makers : mapping
+        Name of each node, for messages, to what makes it; closed in this order.
+    arguments : sequence of str
+        Command line; what follows ``--ros-args`` holds for all nodes.
+
+    Returns
+    -------
+    int
+        Exit status.
+
     """
     stopping = False
 
@@ -42,22 +60,25 @@ def run(make: Callable[[], Node], name: str) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
+    rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    nodes: list[Node] = []
     try:
-        node = make()
         executor = SingleThreadedExecutor()  # the events executor of some wheels hangs
-        executor.add_node(node)
-        while rclpy.ok() and not stopping:
+        for make in makers.values():
+            nodes.append(make())
+            executor.add_node(nodes[-1])
+        while rclpy.ok() and not stopping and not any(
+                getattr(node, 'finished', False) for node in nodes):
             executor.spin_once(timeout_sec=0.1)
     except EdgeVlaError as error:
-        print(f'{name}: {error}', file=sys.stderr)
+        print(f'{list(makers)[min(len(nodes), len(makers) - 1)]}: {error}', file=sys.stderr)
         return 2
     except ExternalShutdownException:
         pass
     finally:
-        if node is not None:
+        for node in nodes:
             node.close()
+        for node in nodes:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0

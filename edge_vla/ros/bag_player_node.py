@@ -1,0 +1,208 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Plays a recording to running nodes, with its clock; ``ros2 bag play`` is not needed."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+import struct
+import time
+from typing import Any
+
+from edge_vla.config import PlayerNodeConfig
+from edge_vla.evaluation import bags
+from edge_vla.exceptions import BagError, ConfigError
+from edge_vla.ros import conversions, parameters, qos, spin
+from geometry_msgs.msg import TwistStamped
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rosgraph_msgs.msg import Clock as ClockMessage
+
+LAST_ANSWER_S = 1.0  # so long the end waits for the command to the last image
+LISTED = 20  # unanswered images that are named
+
+
+class BagPlayerNode(Node):
+    """
+    Publishes images and odometry of a recording where the pilot listens, stamps untouched.
+
+    Messages go out as they were recorded, byte for byte. In lockstep every image waits for its
+    command, so that no frame is lost on however slow a computer.
+
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('bag_player_node', **options)
+        self.config = config = parameters.declare(self, PlayerNodeConfig).player
+        if not config.bag:
+            raise ConfigError('player.bag names no recording to play')
+        self.finished = False
+        self._bag = bags.Bag(Path(config.bag), config.image, config.odometry)
+        reader = self._bag.reader
+        self._from = reader.start_time + round(config.start * 1e9)
+        self._to = reader.end_time + 1
+        if config.duration > 0:
+            self._to = min(self._to, self._from + round(config.duration * 1e9))
+        if self._from >= self._to:
+            raise ConfigError(f'player.start: the recording is only '
+                              f'{reader.duration * 1e-9:.1f} s long')
+        self._outputs = self._advertise()
+        self._clock_out = self.create_publisher(ClockMessage, '/clock', qos.CLOCK)
+        self.create_subscription(TwistStamped, 'cmd_vel', self._on_command, qos.COMMAND)
+        self.images = self.answered = 0
+        self._open: dict[int, float] = {}  # stamps of images without a command, and since when
+        self._held: int | None = None
+        self._ready: float | None = None  # since when somebody listens
+        self._ended: float | None = None
+        self._rewind()
+        self.create_timer(1 / config.clock_rate, self._run,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.get_logger().info(f'{config.bag}: {", ".join(self._outputs)}; waiting for '
+                               'somebody to listen to the images')
+
+    def _advertise(self) -> dict[str, Publisher]:
+        """Return the publisher of every topic that is played, by its name in the recording."""
+        bag, made = self._bag, {}
+        extra = [t.strip() for t in self.config.topics.split(',') if t.strip()]
+        kinds = {c.topic: c.msgtype for c in bag.reader.connections}
+        if unknown := [t for t in extra if t not in kinds]:
+            raise BagError(f'{bag.path} has no topic {", ".join(unknown)}; it has '
+                           f'{", ".join(sorted(kinds))}')
+        ours = {bag.topic: 'image' if kinds[bag.topic] == bags.IMAGE else 'image/compressed',
+                bag.odometry: 'odom'}
+        for topic in (bag.topic, *([bag.odometry] if bag.odometry else []), *extra):
+            package, _, name = kinds[topic].split('/')
+            try:
+                kind = getattr(import_module(f'{package}.msg'), name)
+            except (ImportError, AttributeError):
+                self.get_logger().warning(f'{topic} is left out: {kinds[topic]} is not installed')
+                continue
+            made[topic] = self.create_publisher(kind, ours.get(topic, topic), qos.SENSOR_OUT)
+        return made
+
+    def _rewind(self) -> None:
+        self._messages = self._read()
+        self._next = next(self._messages, None)
+        self._at_ns, self._since = self._from, time.monotonic()
+
+    def _read(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield topic, time and CDR bytes of every message that is played."""
+        reader = self._bag.reader
+        chosen = [c for c in reader.connections if c.topic in self._outputs]
+        types = bags.typestore()
+        try:
+            for c, time_ns, raw in reader.messages(chosen, start=self._from, stop=self._to):
+                if not reader.is2:
+                    raw = types.serialize_cdr(reader.deserialize(raw, c.msgtype), c.msgtype)
+                yield c.topic, time_ns, bytes(raw)
+        except Exception as error:
+            detail = ' '.join(str(error).split()) or type(error).__name__
+            raise BagError(f'{self._bag.path} cannot be read: {detail}') from error
+
+    def _run(self) -> None:
+        now = time.monotonic()
+        if self._ended is not None:
+            if not self._open or now - self._ended > LAST_ANSWER_S:
+                self._finish()
+            return
+        if self._waiting(now):
+            self._since = now  # time stands still
+        elif self._next is None:
+            self._end(now)
+            return
+        else:
+            self._play(self._at_ns + round((now - self._since) * self.config.rate * 1e9))
+        self._clock_out.publish(ClockMessage(clock=conversions.to_stamp(self._at_ns)))
+
+    def _waiting(self, now: float) -> bool:
+        """Tell whether to hold: until somebody listens, and in lockstep for the command."""
+        if self._ready is None or now - self._ready < self.config.settle:
+            if self._outputs[self._bag.topic].get_subscription_count() == 0:
+                self._ready = None
+            elif self._ready is None:
+                self._ready = now
+            return True
+        if self._held in self._open and (
+                now - self._open[self._held] < self.config.lockstep_timeout):
+            return True
+        self._held = None
+        return False
+
+    def _play(self, until_ns: int) -> None:
+        """Publish what is due; in lockstep no further than the next image."""
+        while self._next is not None and self._next[1] <= until_ns:
+            topic, time_ns, raw = self._next
+            self._next = next(self._messages, None)
+            self._outputs[topic].publish(raw)
+            if topic == self._bag.topic:
+                stamp = stamp_of(raw)
+                self.images += 1
+                self._open[stamp] = time.monotonic()
+                if self.config.lockstep:
+                    self._held, until_ns = stamp, time_ns
+                    break
+        self._at_ns, self._since = until_ns, time.monotonic()
+
+    def _on_command(self, message: TwistStamped) -> None:
+        if self._open.pop(conversions.to_nanoseconds(message.header.stamp), None) is not None:
+            self.answered += 1
+
+    def _end(self, now: float) -> None:
+        if self.config.loop:
+            self._rewind()
+        else:
+            self._ended = now
+
+    def _finish(self) -> None:
+        """Tell what became of the images and let the process end."""
+        if self.finished:
+            return
+        self.finished = True
+        text = f'played {self.images} images, {self.answered} were answered'
+        if self._open:
+            text += '; without a command: ' + ', '.join(
+                str(s) for s in list(self._open)[:LISTED])
+            text += ' and more' if len(self._open) > LISTED else ''
+        self.get_logger().info(text)
+
+    def close(self) -> None:
+        """Close the recording."""
+        self._bag.reader.close()
+
+
+def stamp_of(raw: bytes) -> int:
+    """
+    Return the stamp of a message that begins with a header, ns.
+
+    Parameters
+    ----------
+    raw : bytes
+        CDR: four bytes of encapsulation, the second of which tells the byte order.
+
+    """
+    order = '<' if raw[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(order + 'iI', raw, 4)
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+def main() -> int:
+    """Run the node."""
+    return spin.run(BagPlayerNode, 'bag_player_node')
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
