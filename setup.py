@@ -31,7 +31,8 @@ ROS_WHEELS = [
 EXTRAS = {
     'ros': [f'{wheel}; {ON_X86_LINUX}' for wheel in ROS_WHEELS],
     'sim': ['gymnasium>=0.29', 'mujoco>=3.3'],
-    'bag': ['rosbags>=0.11', 'tqdm'],
+    'bag': ['rosbags>=0.11', 'tqdm', 'matplotlib>=3.5'],
+    'ray': ['ray>=2.9'],
     'viz': ['matplotlib>=3.5'],
     'language': ['tokenizers>=0.20', 'jinja2>=3.1.6'],
     'docs': ['sphinx>=7', 'myst-parser>=2', 'furo'],
@@ -51,7 +52,8 @@ setup(
     name=NAME,
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['checkpoints/pilot/*', 'checkpoints/pilot/language/*']},
+    package_data={NAME: ['checkpoints/pilot/*', 'checkpoints/pilot/language/*',
+                         'visualization/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

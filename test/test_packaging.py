@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROSDEP = {'numpy': 'python3-numpy', 'numba': 'python3-numba', 'cv2': 'python3-opencv',
           'yaml': 'python3-yaml', 'builtin_interfaces': None, 'llvmlite': None}
 PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'numpy': 'numpy', 'numba': 'numba'}
-OPTIONAL = {'rosbags', 'matplotlib', 'torch', 'tqdm', 'gymnasium', 'tf2_msgs', 'transformers',
-            'safetensors', 'tokenizers', 'jinja2', 'gguf', 'mujoco'}
+OPTIONAL = {'rosbags', 'matplotlib', 'ray', 'torch', 'tqdm', 'gymnasium', 'tf2_msgs',
+            'transformers', 'safetensors', 'tokenizers', 'jinja2', 'gguf', 'mujoco'}
 
 
 @pytest.fixture(scope='module')

@@ -74,7 +74,7 @@ def make_bag(path: Path, storage: str = 'mcap', compressed: bool = False, topics
 
 def replay(source: Path, out: Path, *options: str) -> int:
     return main(['replay', str(source), '--out', str(out), '--instruction',
-                 'fly to the red sphere', *options])
+                 'fly to the red sphere', '--no-report', *options])
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
@@ -146,7 +146,8 @@ def test_the_new_bag_holds_the_old_messages_and_the_commands(tmp_path: Path) -> 
         assert raw(new, ('/image', '/odom')) == raw(old, ('/image', '/odom'))
         commands = raw(new, (COMMAND_TOPIC,))
         assert len(commands) == 12
-        first = new.reader.deserialize(commands[0][2], 'geometry_msgs/msg/TwistStamped')
+        first = new.messages.standard.deserialize_cdr(commands[0][2],
+                                                      'geometry_msgs/msg/TwistStamped')
         assert first.header.frame_id == 'base_link'
         stamp = first.header.stamp.sec * SECOND_NS + first.header.stamp.nanosec
         assert stamp == flight(1)[0][0].stamp_ns
@@ -347,24 +348,26 @@ def _encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
         out = np.zeros(rgb.shape[:2], np.uint8)
         for k, c in enumerate(colours):
             out[k // 2::2, k % 2::2] = rgb[0, 0, c]
-        return out
+        return out.astype('<u2') * 256 + 9 if encoding.endswith('16') else out
     if encoding in ('uyvy', 'yuv422'):
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_UYVY)
     if encoding in ('yuyv', 'yuv422_yuy2'):
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_YUY2)
+    if encoding in ('nv12', 'nv21'):
+        height, width = rgb.shape[:2]
+        planar = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+        y, u, v = np.split(planar, [height * width, height * width * 5 // 4])
+        pair = (u, v) if encoding == 'nv12' else (v, u)
+        return np.concatenate([y, np.stack(pair, 1).reshape(-1)])
     if encoding in ('mono8', '8UC1'):
         return np.full(rgb.shape[:2], 120, np.uint8)
     if encoding == 'mono16':
         return np.full(rgb.shape[:2], 120 * 256 + 9, '<u2')
-    if encoding.endswith('16'):
-        return (rgb if encoding == 'rgb16' else rgb[..., ::-1]).astype('<u2') * 256 + 9
-    if encoding == 'rgb8':
-        return rgb
     alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)
-    if encoding == 'rgba8':
-        return np.concatenate([rgb, alpha], 2)
-    bgr = rgb[..., ::-1]
-    return np.concatenate([bgr, alpha], 2) if encoding in ('bgra8', '8UC4') else bgr
+    order = rgb if encoding.startswith('rgb') else rgb[..., ::-1]
+    if 'a' in encoding or encoding == '8UC4':
+        order = np.concatenate([order, alpha], 2)
+    return order.astype('<u2') * 256 + 9 if encoding.endswith('16') else order
 
 
 def test_padded_rows_and_byte_order() -> None:

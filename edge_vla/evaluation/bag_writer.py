@@ -21,7 +21,10 @@ from typing import Any
 
 import cv2
 from edge_vla.datatypes import Frame
-from edge_vla.evaluation.bags import COMPRESSED, IMAGE, rosbags, SECOND_NS, typestore, Video
+from edge_vla.evaluation.bag_messages import rosbags, typestore
+from edge_vla.evaluation.samples import SECOND_NS
+from edge_vla.evaluation.topics import COMPRESSED, IMAGE
+from edge_vla.evaluation.videos import Video
 from edge_vla.exceptions import BagError
 import numpy as np
 

@@ -13,97 +13,102 @@
 # limitations under the License.
 
 
-"""Recordings: rosbag2 folders and files through ``rosbags``, and video files through OpenCV."""
+"""Recordings: ROS 2 and ROS 1 bags of any storage through ``rosbags``, and video files."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import Any
 
-import cv2
 from edge_vla.datatypes import Frame, Motion
-from edge_vla.exceptions import BagError, ImageError, MissingDependencyError
+from edge_vla.evaluation import topics
+from edge_vla.evaluation.bag_messages import Messages, rosbags
+from edge_vla.evaluation.commands import command_from_message, COMMANDS, yaw_of
+from edge_vla.evaluation.samples import Sample, SECOND_NS, Series
+from edge_vla.evaluation.topics import COMPRESSED, IMAGE, ODOMETRY, STRING, Wanted
+from edge_vla.evaluation.videos import Video
+from edge_vla.exceptions import BagError, ImageError
 from edge_vla.motion import motion_from_message
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
+import numpy as np
 
-IMAGE = 'sensor_msgs/msg/Image'
-COMPRESSED = 'sensor_msgs/msg/CompressedImage'
-ODOMETRY = 'nav_msgs/msg/Odometry'
-SECOND_NS = 10**9
-
-
-def rosbags() -> Any:
-    """
-    Import ``rosbags``, or say how to get it.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed.
-
-    """
-    try:
-        import rosbags.highlevel
-        import rosbags.rosbag2
-        import rosbags.typesys
-    except ImportError as error:
-        raise MissingDependencyError(
-            "recordings need the package rosbags: pip install 'edge_vla[bag]'") from error
-    return rosbags
+__all__ = ['Bag', 'COMPRESSED', 'IMAGE', 'ODOMETRY', 'SECOND_NS', 'Wanted', 'open_recording']
+SUFFIXES = ('.mcap', '.db3', '.bag')
+# What rosbags says about bags that are whole, but not for it.
+UNSUPPORTED = ('not supported', 'Profile is not ros2', 'files are missing', 'not indexed',
+               'not in timestamp order')
 
 
-def typestore() -> Any:
-    """Return the message types of ROS 2."""
-    r = rosbags()
-    return r.typesys.get_typestore(r.typesys.Stores.LATEST)
+@dataclass
+class _State:
+    """The newest of everything but images, while a bag is read."""
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One image of a recording, with the newest motion before it."""
-
-    frame: Frame
-    recorded_ns: int
-    motion: Motion | None
+    motion: Motion | None = None
+    yaw: float | None = None
+    instruction: str | None = None
+    sent: np.ndarray | None = None
+    stamp_ns: int | None = None
+    backwards: int = 0
+    repeated: int = 0
+    unplaced: int = 0
 
 
 class Bag:
     """
-    A rosbag2 (folder, .mcap or .db3), read image by image; use it in a ``with`` block.
+    A rosbag2 (folder, .mcap or .db3) or ROS 1 .bag, read in a stream; use it in a ``with`` block.
 
     Parameters
     ----------
     path : Path
-    topic : str, optional
-        Image topic; needed only where there are several.
-    odometry : str, optional
-        Odometry topic; by default the only one there is, if any.
+    wanted : Wanted, optional
+        Topics, where there are several of a kind.
+    start_s : float
+        Skip this much of the beginning, s.
+    duration_s : float
+        Read this much, s; infinite reads to the end.
+
+    Attributes
+    ----------
+    topic, odometry, commands, instructions : str
+        The topics in use; empty where there is none.
+    sent, measured : Series
+        Recorded commands and measured velocities, as far as the bag has been read.
 
     Raises
     ------
     BagError
-        The bag cannot be read, is empty, or has no usable image topic.
+        The bag cannot be read, is empty, has no usable image topic, or several of a kind.
 
     """
 
-    def __init__(self, path: Path, topic: str = '', odometry: str = '') -> None:
+    def __init__(self, path: Path, wanted: Wanted | None = None, start_s: float = 0.0,
+                 duration_s: float = math.inf) -> None:
         self.path = path
-        r = rosbags()
-        if not path.is_dir() and path.suffix not in ('.mcap', '.db3'):
-            raise BagError(f'{path} is neither a rosbag2 folder nor a .mcap or .db3 file')
-        if path.is_dir() and not (path / 'metadata.yaml').is_file():
-            raise BagError(f'{path} is no rosbag2: it has no metadata.yaml')
-        with self._reading():
-            self.reader = r.highlevel.AnyReader([path], default_typestore=typestore())
-            self.reader.open()
+        wanted = wanted or Wanted()
+        self.reader = open_reader(path)
+        self.ros = 1 if path.suffix == '.bag' else 2
+        self.kind = _kind(path, self.ros)
+        self.messages = Messages(self.ros)
+        self.sent, self.measured = Series(), Series()
+        self._state = _State()
         try:
-            self.topic = self._choose(topic, (IMAGE, COMPRESSED), 'image', '--topic')
-            odometries = self._topics((ODOMETRY,))
-            self.odometry = ''
-            if odometry or len(odometries) == 1:
-                self.odometry = self._choose(odometry, (ODOMETRY,), 'odometry', '--odometry')
-        except BagError:
+            known = topics.Topics(str(path), self.reader.connections, self.messages)
+            self.topic = known.image(wanted.image)
+            self.odometry = known.odometry(wanted.odometry)
+            self.commands = known.commands(wanted.commands)
+            self.instructions = known.instructions(wanted.instructions)
+            self._notes = list(known.notes)
+            self.begin_ns = self.reader.start_time
+            self.start_ns = self.begin_ns + round(start_s * SECOND_NS)
+            self.stop_ns = None if math.isinf(duration_s) else \
+                self.start_ns + round(duration_s * SECOND_NS)
+            if self.start_ns >= self.reader.end_time:
+                raise BagError(f'{path} lasts {self.reader.duration / SECOND_NS:.1f} s; '
+                               f'--start {start_s:g} is behind its end')
+            self._images = known.count(self.topic)
+        except BaseException:
             self.reader.close()
             raise
 
@@ -116,50 +121,133 @@ class Bag:
         self.reader.close()
 
     def __len__(self) -> int:
-        """Return the number of images."""
-        return self._topics((IMAGE, COMPRESSED))[self.topic]
+        """Return the number of images, estimated where only a part is read."""
+        whole = max(1, self.reader.duration)
+        stop = self.reader.end_time if self.stop_ns is None else \
+            min(self.stop_ns, self.reader.end_time)
+        return max(1, min(self._images,
+                          round(self._images * (stop - self.start_ns) / whole)))
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield the images in the order in which they were recorded."""
-        wanted = [c for c in self.reader.connections if c.topic in (self.topic, self.odometry)]
-        motion = None
-        for connection, time_ns, raw in self._messages(wanted):
-            with self._reading():
-                message: Any = self.reader.deserialize(raw, connection.msgtype)
-            stamp = message.header.stamp.sec * SECOND_NS + message.header.stamp.nanosec
-            if connection.msgtype == ODOMETRY:
-                motion = motion_from_message(message, stamp)
-                continue
-            try:
-                image = (decode_compressed(message.data) if connection.msgtype == COMPRESSED
-                         else to_rgb(message.data, message.encoding, message.height,
-                                     message.width, message.step, bool(message.is_bigendian)))
-            except ImageError as error:
-                raise ImageError(f'{self.path}, {self.topic}: {error}') from error
-            # drivers without a clock leave the stamp zero
-            yield Sample(Frame(stamp or time_ns, image), time_ns, motion)
+        return self.samples()
+
+    @property
+    def connections(self) -> list[Any]:
+        """All connections of the bag, as ``rosbags`` has them."""
+        return list(self.reader.connections)
 
     @property
     def rate(self) -> float:
         """Mean rate of the images, kept within 1 to 120 Hz."""
         duration = self.reader.duration * 1e-9
-        return min(120.0, max(1.0, (len(self) - 1) / duration)) if duration > 0 else 30.0
+        return min(120.0, max(1.0, (self._images - 1) / duration)) if duration > 0 else 30.0
 
-    def copy_into(self, writer: Any, leave_out: Collection[str] = ()) -> None:
-        """Copy every message, untouched, into an open ``rosbags`` writer."""
-        made = {}
-        copied = [c for c in self.reader.connections if c.topic not in leave_out]
-        for c in copied:
-            known = {'msgdef': c.msgdef.data, 'rihs01': c.digest} if c.msgdef.data and c.digest \
-                else {'typestore': self.reader.typestore}
-            made[c.id, id(c.owner)] = writer.add_connection(
-                c.topic, c.msgtype, serialization_format=c.ext.serialization_format,
-                offered_qos_profiles=c.ext.offered_qos_profiles, **known)
-        for connection, time_ns, raw in self._messages(copied):
-            writer.write(made[connection.id, id(connection.owner)], time_ns, raw)
+    def samples(self, every: Callable[[Any, int, bytes], None] | None = None) -> Iterator[Sample]:
+        """
+        Read the bag once from its beginning and yield the images in recorded order.
 
-    def _messages(self, connections: Any = ()) -> Iterator[tuple[Any, int, bytes]]:
-        messages = self.reader.messages(connections)
+        Parameters
+        ----------
+        every : callable, optional
+            Also called with (connection, recorded ns, bytes) of every message of any topic.
+
+        Raises
+        ------
+        BagError
+            The bag is damaged, or holds no image in the wanted time.
+        ImageError
+            An image cannot be used.
+
+        """
+        self.sent, self.measured, self._state = Series(), Series(), _State()
+        images = self._carrying(self.topic, (IMAGE, COMPRESSED))
+        others = (self._carrying(self.odometry, (ODOMETRY,))
+                  + self._carrying(self.commands, COMMANDS)
+                  + self._carrying(self.instructions, (STRING,)))
+        chosen = images + others if every is None else self.connections
+        count = 0
+        for connection, time_ns, raw in self._messages(chosen):
+            if every is not None:
+                every(connection, time_ns, raw)
+            image = connection in images
+            if not image and connection not in others:
+                continue
+            with self._reading():
+                message = self.messages.read(connection, raw)
+            if image:
+                yield self._sample(message, connection.msgtype, time_ns)
+                count += 1
+            else:
+                self._keep(message, connection, time_ns)
+        if not count:
+            raise BagError(f'{self.path}: no image on {self.topic} in the time asked for; the '
+                           f'recording lasts {self.reader.duration / SECOND_NS:.1f} s')
+
+    def _carrying(self, topic: str, types: tuple[str, ...]) -> list[Any]:
+        return [c for c in self.reader.connections if c.topic == topic and c.msgtype in types]
+
+    def notes(self) -> list[str]:
+        """Return what is odd about the bag, one line each, as far as it has been read."""
+        s, out = self._state, list(self._notes)
+        if s.backwards:
+            out.append(f'{self.topic}: the stamps of {s.backwards} images are before the one '
+                       'before; the pilot starts afresh there')
+        if s.repeated:
+            out.append(f'{self.topic}: {s.repeated} images repeat the stamp before; they repeat '
+                       'its action')
+        if s.unplaced:
+            out.append(f'{self.commands}: {s.unplaced} commands are left out: they ask for no '
+                       'velocity, or for one along north and east while no odometry says where '
+                       'the nose points')
+        for topic, series in ((self.commands, self.sent), (self.odometry, self.measured)):
+            if series.invalid:
+                out.append(f'{topic}: {series.invalid} messages hold numbers that are not '
+                           'finite; they are left out')
+        return out
+
+    def _sample(self, message: Any, kind: str, time_ns: int) -> Sample:
+        """Decode an image; drivers without a clock leave its stamp zero."""
+        stamp = _stamp(message) or time_ns
+        s = self._state
+        if s.stamp_ns is not None:
+            s.backwards += stamp < s.stamp_ns
+            s.repeated += stamp == s.stamp_ns
+        s.stamp_ns = stamp
+        try:
+            image = (decode_compressed(message.data) if kind == COMPRESSED
+                     else to_rgb(message.data, message.encoding, message.height,
+                                 message.width, message.step, bool(message.is_bigendian)))
+        except ImageError as error:
+            raise ImageError(f'{self.path}, {self.topic}: {error}') from error
+        return Sample(Frame(stamp, image), time_ns, s.motion, s.instruction, s.sent)
+
+    def _keep(self, message: Any, connection: Any, time_ns: int) -> None:
+        """Remember anything but an image."""
+        s, kind = self._state, connection.msgtype
+        if kind == ODOMETRY:
+            motion = motion_from_message(message, _stamp(message))
+            value = np.array([*motion.velocity, motion.yaw_rate])
+            if np.isfinite([*value, motion.roll, motion.pitch]).all():
+                s.motion, s.yaw = motion, yaw_of(message)
+                self.measured.add(time_ns, value)
+            else:  # the node does not listen to these either
+                self.measured.invalid += 1
+        elif kind == STRING:
+            s.instruction = message.data
+        else:
+            command = command_from_message(message, kind, s.yaw)
+            if command is None:
+                s.unplaced += 1
+            elif np.isfinite(command).all():
+                s.sent = command
+                self.sent.add(time_ns, command)
+            else:
+                self.sent.invalid += 1
+
+    def _messages(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
+        with self._reading():
+            messages = self.reader.messages(connections, self.start_ns, self.stop_ns)
         while True:
             with self._reading():
                 item = next(messages, None)
@@ -167,107 +255,91 @@ class Bag:
                 return
             yield item
 
-    def _topics(self, types: tuple[str, ...]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for c in self.reader.connections:
-            if c.msgtype in types:
-                counts[c.topic] = counts.get(c.topic, 0) + c.msgcount
-        return dict(sorted(counts.items()))
-
-    def _choose(self, topic: str, types: tuple[str, ...], kind: str, flag: str) -> str:
-        counts = self._topics(types)
-        listed = ', '.join(counts)
-        if topic and topic not in counts and '/' + topic in counts:
-            topic = '/' + topic
-        if topic and topic not in counts:
-            raise BagError(f'{self.path} has no {kind} topic {topic}; '
-                           + (f'it has {listed}' if listed else f'it has no {kind} topic at all'))
-        if not topic:
-            if not self.reader.connections or not self.reader.message_count:
-                raise BagError(f'{self.path} is empty: it holds no messages')
-            if not counts:
-                has = ', '.join(sorted({f'{c.topic} ({c.msgtype})'
-                                        for c in self.reader.connections}))
-                raise BagError(f'{self.path} has no {kind} topic; it has {has}')
-            if len(counts) > 1:
-                raise BagError(f'{self.path} has several {kind} topics; '
-                               f'choose one with {flag}: {listed}')
-            topic = next(iter(counts))
-        if not counts[topic]:
-            raise BagError(f'{self.path}: topic {topic} holds no messages')
-        return topic
-
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Turn whatever goes wrong inside ``rosbags`` (it has many ways) into a BagError."""
         try:
             yield
         except Exception as error:
-            detail = ' '.join(str(error).split()) or type(error).__name__
-            raise BagError(f'{self.path} cannot be read, it is truncated or corrupt: '
-                           f'{detail}') from error
+            raise _broken(self.path, error) from error
 
 
-class Video:
+def _stamp(message: Any) -> int:
+    return message.header.stamp.sec * SECOND_NS + message.header.stamp.nanosec
+
+
+def _kind(path: Path, ros: int) -> str:
+    if ros == 1:
+        return 'ROS 1 bag'
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    storage = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+    for file in files:
+        for suffix, name in storage.items():
+            if suffix in file.suffixes:
+                return f'rosbag2 ({name})'
+    return 'rosbag2'
+
+
+def open_reader(path: Path) -> Any:
     """
-    A video file, read image by image; use it in a ``with`` block.
-
-    Parameters
-    ----------
-    path : Path
-    rate : float
-        Frames per second; 0 takes the file's.
+    Return an open ``rosbags`` reader.
 
     Raises
     ------
     BagError
-        It cannot be read, or does not say its frame rate.
+        It is no bag, or a damaged one; the message says what to do.
 
     """
-
-    topic = '/image'
-
-    def __init__(self, path: Path, rate: float = 0.0) -> None:
-        self.path = path
-        self.capture = cv2.VideoCapture(str(path))
-        if not self.capture.isOpened():
-            raise BagError(f'{path} cannot be read as a video: not a video, truncated, or of a '
-                           'codec that OpenCV lacks')
-        self.rate = rate or self.capture.get(cv2.CAP_PROP_FPS)
-        if not 0 < self.rate <= 1000:
-            raise BagError(f'{path} does not say its frame rate; give --rate')
-
-    def __enter__(self) -> 'Video':
-        """Return the open video."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Close it."""
-        self.capture.release()
-
-    def __len__(self) -> int:
-        """Return the number of images that the file says it has."""
-        return max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-    def __iter__(self) -> Iterator[Sample]:
-        """Yield the images from the first on, stamped from 0 at the frame rate."""
-        self.capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-        k = 0
-        while True:
-            ok, image = self.capture.read()
-            if not ok:
-                break
-            stamp = round(k * SECOND_NS / self.rate)
-            yield Sample(Frame(stamp, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), stamp, None)
-            k += 1
-        if k == 0:
-            raise BagError(f'{self.path} holds no readable images')
+    r = rosbags()
+    if not path.exists():
+        raise BagError(f'{path} does not exist')
+    if not path.is_dir() and path.suffix not in SUFFIXES:
+        raise BagError(f'{path} is neither a rosbag2 folder nor a {", ".join(SUFFIXES)} file')
+    if path.is_dir() and not (path / 'metadata.yaml').is_file():
+        files = sorted(p.name for p in path.iterdir() if p.suffix in SUFFIXES)
+        raise BagError(f'{path} is no rosbag2: it has no metadata.yaml' + (
+            f'; give its file instead: {path / files[0]}' if files else ''))
+    try:
+        reader = (r.rosbag1 if path.suffix == '.bag' else r.rosbag2).Reader(path)
+        reader.open()
+    except Exception as error:  # noqa: B902  rosbags has many ways to fail
+        raise _broken(path, error) from error
+    return reader
 
 
-def open_recording(path: Path, topic: str = '', odometry: str = '',
-                   rate: float = 0.0) -> Bag | Video:
+def _broken(path: Path, error: Exception) -> BagError:
+    """Say in one line why a bag cannot be read."""
+    detail = ' '.join(str(error).split()) or type(error).__name__
+    detail = detail.replace('; please report issue', '')
+    if 'not indexed' in detail and path.suffix == '.bag':
+        detail = 'it was not closed when it was recorded; run rosbag reindex on it'
+        return BagError(f'{path} cannot be read: {detail}')
+    if any(text in detail for text in UNSUPPORTED):
+        return BagError(f'{path} cannot be read: {detail}')
+    if path.is_dir():
+        text = (path / 'metadata.yaml').read_text(errors='replace')
+        for storage, suffix in (('sqlite3', '.mcap'), ('mcap', '.db3')):
+            if f'storage_identifier: {storage}' in text and f'{suffix}\n' in text:
+                return BagError(f'{path} cannot be read: its metadata.yaml says {storage}, but '
+                                f'its files are {suffix}; correct storage_identifier')
+    return BagError(f'{path} cannot be read, it is truncated or corrupt: {detail}')
+
+
+def open_recording(path: Path, wanted: Wanted | None = None, rate: float = 0.0,
+                   start_s: float = 0.0, duration_s: float = math.inf) -> Bag | Video:
     """
-    Open a rosbag2 or a video.
+    Open a bag or a video.
+
+    Parameters
+    ----------
+    path : Path
+        rosbag2 folder, .mcap, .db3, ROS 1 .bag, or a video file.
+    wanted : Wanted, optional
+        Topics, where a bag has several of a kind.
+    rate : float
+        Frame rate of a video that does not say; 0 takes the file's.
+    start_s, duration_s : float
+        Which part, s.
 
     Raises
     ------
@@ -277,8 +349,26 @@ def open_recording(path: Path, topic: str = '', odometry: str = '',
     """
     if not path.exists():
         raise BagError(f'{path} does not exist')
-    if path.is_dir() or path.suffix in ('.mcap', '.db3'):
-        return Bag(path, topic, odometry)
-    if topic or odometry:
+    if path.is_dir() or path.suffix in SUFFIXES:
+        return Bag(path, wanted, start_s, duration_s)
+    if wanted not in (None, Wanted()):
         raise BagError(f'{path} is taken as a video, which has no topics')
-    return Video(path, rate)
+    return Video(path, rate, start_s, duration_s)
+
+
+def cameras_of(path: Path) -> list[str]:
+    """
+    Return the image topics of a bag that may show what a camera saw.
+
+    Raises
+    ------
+    BagError
+        It cannot be read, or has no image topic.
+
+    """
+    reader = open_reader(path)
+    try:
+        known = topics.Topics(str(path), reader.connections, Messages(2))
+        return known.cameras() or [known.image('')]
+    finally:
+        reader.close()

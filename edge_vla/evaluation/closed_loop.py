@@ -22,19 +22,14 @@ and words.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing import active_children, get_context
-import os
-import signal
 from typing import Any
 
 from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Observation
 from edge_vla.evaluation.metrics import wilson
-from edge_vla.exceptions import EdgeVlaError
+from edge_vla.evaluation.workers import on_processes
 from edge_vla.pipeline import Pipeline
 from edge_vla.safety import SafetyGate
 from edge_vla.sim.instructions import sample_instruction, sample_mission
@@ -44,8 +39,6 @@ from edge_vla.sim.simulator import Simulator
 from edge_vla.sim.tasks import MISSIONS, TASKS
 import numpy as np
 
-ONE_THREAD = {'NUMBA_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1',
-              'LP_NUM_THREADS': '1'}
 WORLDS = ('builtin', 'mujoco')
 
 
@@ -244,23 +237,6 @@ def _fly(job: Job) -> Episode:
     return _crew.fly(job)
 
 
-@contextmanager
-def _for_workers(values: dict[str, str]) -> Iterator[None]:
-    """Give processes started inside the block environment variables, and no interrupts."""
-    old = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the parent ends them
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def fly_all(loads: Sequence[Callable[[], Pipeline]], work: Sequence[Job],
             jobs: int = 1) -> Iterator[tuple[Job, Episode]]:
     """
@@ -288,19 +264,9 @@ def fly_all(loads: Sequence[Callable[[], Pipeline]], work: Sequence[Job],
     if jobs <= 1:
         yield from ((job, crew.fly(job)) for job in work)
         return
-    pool = ProcessPoolExecutor(jobs, get_context('spawn'), _start_worker, (loads,))
-    try:
-        with _for_workers(ONE_THREAD):
-            flights = {pool.submit(_fly, job): job for job in work}
-        for future in as_completed(flights):
-            yield flights[future], future.result()
-    except BrokenProcessPool as error:
-        raise EdgeVlaError('a process of the evaluation died, perhaps for want of memory; '
-                           'try fewer with --jobs') from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():  # only left after an error or an interruption
-            process.terminate()
+    with closing(on_processes(_fly, work, jobs, _start_worker, (loads,))) as done:
+        for job, future in done:
+            yield job, future.result()
 
 
 def evaluate(load: Callable[[], Pipeline], episodes: int, seed: int, task: str | None = None,

@@ -24,6 +24,7 @@ from typing import Any
 
 from edge_vla.config import PlayerNodeConfig
 from edge_vla.evaluation import bags
+from edge_vla.evaluation.bag_messages import without_sequence
 from edge_vla.exceptions import BagError, ConfigError
 from edge_vla.ros import conversions, parameters, qos, spin
 from geometry_msgs.msg import TwistStamped
@@ -51,7 +52,8 @@ class BagPlayerNode(Node):
         if not config.bag:
             raise ConfigError('player.bag names no recording to play')
         self.finished = False
-        self._bag = bags.Bag(Path(config.bag), config.image, config.odometry)
+        self._bag = bags.Bag(Path(config.bag), bags.Wanted(config.image, config.odometry, 'none',
+                                                           'none'))
         reader = self._bag.reader
         self._from = reader.start_time + round(config.start * 1e9)
         self._to = reader.end_time + 1
@@ -103,11 +105,11 @@ class BagPlayerNode(Node):
         """Yield topic, time and CDR bytes of every message that is played."""
         reader = self._bag.reader
         chosen = [c for c in reader.connections if c.topic in self._outputs]
-        types = bags.typestore()
+        types = {} if self._bag.ros == 2 else {c: without_sequence(c) for c in chosen}
         try:
             for c, time_ns, raw in reader.messages(chosen, start=self._from, stop=self._to):
-                if not reader.is2:
-                    raw = types.serialize_cdr(reader.deserialize(raw, c.msgtype), c.msgtype)
+                if types:
+                    raw = types[c].ros1_to_cdr(raw, c.msgtype)
                 yield c.topic, time_ns, bytes(raw)
         except Exception as error:
             detail = ' '.join(str(error).split()) or type(error).__name__

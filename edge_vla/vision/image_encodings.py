@@ -51,8 +51,16 @@ _LAYOUTS = {
     'yuv422': _Layout(2, 1, cv2.COLOR_YUV2RGB_UYVY),
     'yuyv': _Layout(2, 1, cv2.COLOR_YUV2RGB_YUY2),
     'yuv422_yuy2': _Layout(2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    'rgba16': _Layout(4, 2, cv2.COLOR_RGBA2RGB),
+    'bgra16': _Layout(4, 2, cv2.COLOR_BGRA2RGB),
+    'bayer_rggb16': _Layout(1, 2, cv2.COLOR_BayerRGGB2RGB),
+    'bayer_bggr16': _Layout(1, 2, cv2.COLOR_BayerBGGR2RGB),
+    'bayer_gbrg16': _Layout(1, 2, cv2.COLOR_BayerGBRG2RGB),
+    'bayer_grbg16': _Layout(1, 2, cv2.COLOR_BayerGRBG2RGB),
 }
-ENCODINGS = tuple(_LAYOUTS)
+# A plane of brightness, then pairs of colours at half its resolution in half as many rows.
+_PLANES = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21}
+ENCODINGS = (*_LAYOUTS, *_PLANES)
 
 
 def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
@@ -85,23 +93,19 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
         The encoding is unknown, a size is not positive, or `data` is too short.
 
     """
-    layout = _LAYOUTS.get(encoding)
-    if layout is None:
+    if encoding not in ENCODINGS:
         raise ImageError(f'image encoding {encoding!r} is not supported; '
                          f'known: {", ".join(ENCODINGS)}')
     if height <= 0 or width <= 0:
         raise ImageError(f'image size {width}x{height} is not positive')
+    if encoding in _PLANES:
+        if height % 2 or width % 2:
+            raise ImageError(f'{encoding} image of {width}x{height} needs even sides')
+        planes = _rows(data, encoding, (width, height), height * 3 // 2, width, step)
+        return cv2.cvtColor(np.ascontiguousarray(planes), _PLANES[encoding])
+    layout = _LAYOUTS[encoding]
     row = width * layout.channels * layout.depth
-    step = step or row
-    pixels = np.frombuffer(data, np.uint8)
-    if step < row or pixels.size < step * (height - 1) + row:
-        raise ImageError(f'{encoding} image of {width}x{height} needs rows of at least {row} '
-                         f'bytes, got {pixels.size} bytes with step {step}')
-    if step == row:
-        pixels = pixels[:height * row].reshape(height, row)
-    else:
-        pixels = np.lib.stride_tricks.as_strided(pixels, (height, row), (step, 1),
-                                                 writeable=False)
+    pixels = _rows(data, encoding, (width, height), height, row, step)
     if layout.depth == 2:
         pixels = pixels[:, 0 if big_endian else 1::2]
     pixels = np.ascontiguousarray(pixels).reshape(height, width, layout.channels)
@@ -111,6 +115,19 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
         return cv2.cvtColor(pixels, layout.convert)
     except cv2.error as error:  # an odd width with 4:2:2 colours
         raise ImageError(f'{encoding} image of {width}x{height} cannot be converted') from error
+
+
+def _rows(data: Any, encoding: str, size: tuple[int, int], rows: int, row: int,
+          step: int) -> np.ndarray:
+    """Return the bytes of an image as uint8 [rows, row], without padding."""
+    step = step or row
+    pixels = np.frombuffer(data, np.uint8)
+    if step < row or pixels.size < step * (rows - 1) + row:
+        raise ImageError(f'{encoding} image of {size[0]}x{size[1]} needs rows of at least {row} '
+                         f'bytes, got {pixels.size} bytes with step {step}')
+    if step == row:
+        return pixels[:rows * row].reshape(rows, row)
+    return np.lib.stride_tricks.as_strided(pixels, (rows, row), (step, 1), writeable=False)
 
 
 def decode_compressed(data: Any) -> np.ndarray:

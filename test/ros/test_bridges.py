@@ -29,7 +29,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
 from edge_vla.datatypes import Frame  # noqa: E402
-from edge_vla.evaluation import bags  # noqa: E402
+from edge_vla.evaluation import bag_messages, bags  # noqa: E402
 from edge_vla.ros import conversions, qos  # noqa: E402
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
@@ -95,8 +95,8 @@ def test_ardupilot_gets_the_world_and_gives_odometry(bench) -> None:  # noqa: AN
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Write a bag with images, odometry and a word; as another tool would have."""
-    rosbags = bags.rosbags()
-    types = bags.typestore()
+    rosbags = bag_messages.rosbags()
+    types = bag_messages.typestore()
     path = tmp_path / 'flight'
     rng = np.random.default_rng(0)
     with rosbags.rosbag2.Writer(path, version=9) as writer:

@@ -1,0 +1,492 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What a replay reports: agreement with the recording, comparisons, many recordings."""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import re
+import sqlite3
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+from edge_vla.cli.main import main
+from edge_vla.evaluation.bag_writer import BagWriter
+from edge_vla.evaluation.bags import Bag, IMAGE, ODOMETRY, SECOND_NS, Wanted
+from edge_vla.evaluation.commands import TWIST, TWIST_STAMPED
+from edge_vla.evaluation.replay import ADAPTATION_TOPIC
+from edge_vla.exceptions import BagError
+import numpy as np
+import pytest
+
+STEP_NS = 50_000_000
+DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
+
+
+def picture(k: int) -> np.ndarray:
+    """Return a grey meadow with a red ball that comes nearer."""
+    image = np.full((60, 80, 3), (90, 120, 80), np.uint8)
+    cv2.circle(image, (44, 30), 6 + k // 2, (220, 30, 30), -1)
+    return image
+
+
+def make(path: Path, count: int = 16, storage: str = 'mcap', commands: tuple[str, ...] = (),
+         odometry: tuple[str, ...] = (), cameras: tuple[str, ...] = ('/image',),
+         instruction: str = '', stamps: Callable[[int], int] = lambda k: k,
+         speed: Callable[[int], float] = lambda k: .1 * (k % 7), frame: str = 'base_link') -> Path:
+    """Write a bag with whatever topics are named."""
+    from edge_vla.datatypes import Frame
+    with BagWriter(path, storage) as bag:
+        t = bag.types.types
+        vector = t['geometry_msgs/msg/Vector3']
+        for k in range(count):
+            now = SECOND_NS + k * STEP_NS
+            twist = t['geometry_msgs/msg/Twist'](vector(speed(k), .2, 0.0), vector(0.0, 0.0, .3))
+            for topic in odometry:
+                pose = t['geometry_msgs/msg/PoseWithCovariance'](t['geometry_msgs/msg/Pose'](
+                    t['geometry_msgs/msg/Point'](0.0, 0.0, 0.0),
+                    t['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 1.0)), np.zeros(36))
+                bag.write(topic, ODOMETRY, now - 2, child_frame_id='base_link', pose=pose,
+                          header=bag.header(now - 2, 'odom'),
+                          twist=t['geometry_msgs/msg/TwistWithCovariance'](twist, np.zeros(36)))
+            for topic in commands:
+                if topic.endswith('stamped'):
+                    bag.write(topic, TWIST_STAMPED, now - 1, header=bag.header(now - 1, frame),
+                              twist=twist)
+                else:
+                    bag.write(topic, TWIST, now - 1, linear=twist.linear, angular=twist.angular)
+            if instruction and k == 0:
+                bag.write('/instruction', 'std_msgs/msg/String', now - 1, data=instruction)
+            for topic in cameras:
+                stamp = SECOND_NS + stamps(k) * STEP_NS
+                bag.image(topic, now, Frame(stamp, picture(k)), 'compressed' in topic)
+    return path
+
+
+def replay(out: Path, *arguments: Any, quick: bool = True) -> int:
+    more = ('--no-overlay', '--no-report', '--bag', 'none') if quick else ()
+    return main(['replay', '--out', str(out), '--jobs', '1', *more, *map(str, arguments)])
+
+
+def report(out: Path) -> dict[str, Any]:
+    return json.loads((out / 'report.json').read_text())
+
+
+GO = ('--instruction', 'fly to the red ball')
+
+
+@pytest.mark.parametrize(('options', 'reference'), [
+    ({'commands': ('/cmd_vel',), 'odometry': ('/odom',)}, 'commands'),
+    ({'commands': ('/a/setpoint/stamped',)}, 'commands'),
+    ({'odometry': ('/odom',)}, 'odometry'), ({}, None)])
+def test_the_report_compares_with_what_there_is(tmp_path: Path, options: dict[str, Any],
+                                                reference: str | None) -> None:
+    assert replay(tmp_path / 'out', make(tmp_path / 'bag', **options), *GO) == 0
+    said = report(tmp_path / 'out')
+    assert said['reference'] == reference
+    run = said['runs'][0]
+    assert run['frames'] == 16 and run['understood'] == 'go to the red sphere'
+    if reference is None:
+        assert run['agreement'] is None and 'nothing to compare' in said['notes'][0]
+        return
+    actions = json.loads((tmp_path / 'out' / 'actions.json').read_text())['actions']
+    # odometry and commands are a moment before their image
+    error = [a['command'][0] - .1 * (k % 7) for k, a in enumerate(actions)]
+    if reference == 'commands':
+        assert run['agreement']['compared'] == 16
+        bias = run['agreement']['axes']['forward']['bias']
+        assert bias == pytest.approx(np.mean(error), abs=1e-4)
+
+
+def test_a_world_frame_command_is_turned_by_the_odometry(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd/stamped',), frame='map')
+    assert replay(tmp_path / 'a', bag, *GO) == 0
+    assert any('no odometry says where' in n for n in report(tmp_path / 'a')['notes'])
+
+
+def test_what_is_odd_is_said_and_left_out(tmp_path: Path,
+                                          capfd: pytest.CaptureFixture[str]) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd_vel',), odometry=('/odom',),
+               stamps=lambda k: k if k < 9 else k - 5 if k < 15 else 9,
+               speed=lambda k: float('nan') if k in (3, 4) else .5)
+    assert replay(tmp_path / 'out', bag, *GO) == 0
+    said = report(tmp_path / 'out')
+    assert [n.split(':')[0] for n in said['notes']] == ['/image', '/image', '/cmd_vel', '/odom']
+    assert 'stamps of 1 images are before' in said['notes'][0]
+    assert '2 messages hold numbers that are not finite' in said['notes'][2]
+    # an odd command is left out; the one before holds
+    assert said['recorded'] == {'commands': 14, 'odometry': 14,
+                                'jerk': {'rms': 0.0, 'p95': 0.0}}
+    assert np.isfinite(said['runs'][0]['agreement']['velocity_rmse'])
+    notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith('note: ')]
+    assert len(notes) == 4
+
+
+def no_metadata(folder: Path) -> tuple[Any, ...]:
+    bag = make(folder / 'bag')
+    (bag / 'metadata.yaml').unlink()
+    return (bag,)
+
+
+def wrong_storage(name: str) -> Callable[[Path], tuple[Any, ...]]:
+    def write(folder: Path) -> tuple[Any, ...]:
+        file = make(folder / 'bag') / 'metadata.yaml'
+        file.write_text(file.read_text().replace('storage_identifier: mcap',
+                                                 f'storage_identifier: {name}'))
+        return (file.parent,)
+    return write
+
+
+def lost_file(folder: Path) -> tuple[Any, ...]:
+    bag = make(folder / 'bag')
+    next(bag.glob('*.mcap')).unlink()
+    return (bag,)
+
+
+def with_options(*options: str, **topics: Any) -> Callable[[Path], tuple[Any, ...]]:
+    return lambda folder: (make(folder / 'bag', **topics), *options)
+
+
+def old_bag(path: Path, kind: str = IMAGE) -> Path:
+    """Write a bag as Foxy did: sqlite3 without message definitions."""
+    new = make(path.with_name('new'), storage='sqlite3')
+    path.mkdir()
+    db = sqlite3.connect(path / 'old_0.db3')
+    db.execute('CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT '
+               'NULL, serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)')
+    db.execute('CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, '
+               'timestamp INTEGER NOT NULL, data BLOB NOT NULL)')
+    for topic, name in ((1, IMAGE), (2, 'their_msgs/msg/Secret')):
+        db.execute('INSERT INTO topics VALUES(?, ?, ?, "cdr", "")', (
+            topic, '/image' if topic == 1 else '/secret', name))
+    for _, t, raw in Bag(new).reader.messages():
+        db.execute('INSERT INTO messages(topic_id, timestamp, data) VALUES(1, ?, ?)', (t, raw))
+        db.execute('INSERT INTO messages(topic_id, timestamp, data) VALUES(2, ?, ?)', (t, b'?'))
+    db.commit()
+    db.close()
+    topic = ('    - topic_metadata: {{name: {}, type: {}, serialization_format: cdr, '
+             'offered_qos_profiles: ""}}\n      message_count: 16\n')
+    (path / 'metadata.yaml').write_text(
+        'rosbag2_bagfile_information:\n  version: 4\n  storage_identifier: sqlite3\n'
+        '  relative_file_paths: [old_0.db3]\n  duration: {nanoseconds: 750000000}\n'
+        '  starting_time: {nanoseconds_since_epoch: 1000000000}\n  message_count: 32\n'
+        '  topics_with_message_count:\n' + topic.format('/image', IMAGE)
+        + topic.format('/secret', 'their_msgs/msg/Secret')
+        + '  compression_format: ""\n  compression_mode: ""\n')
+    return path
+
+
+@pytest.mark.parametrize(('write', 'said'), [
+    (no_metadata, 'it has no metadata.yaml; give its file instead: '),
+    (wrong_storage('tape'), "Storage plugin 'tape' not supported"),
+    (wrong_storage('sqlite3'), 'says sqlite3, but its files are .mcap'),
+    (lost_file, 'Some database files are missing'),
+    (with_options(commands=('/cmd_vel', '/joy/cmd_vel')),
+     'has several command topics; choose one with --commands: /cmd_vel, /joy/cmd_vel, or'),
+    (with_options(odometry=('/a', '/b')),
+     'has several odometry topics; choose one with --odometry: /a, /b, or --odometry none'),
+    (with_options('--start', '60'), 'lasts 0.8 s; --start 60 is behind its end'),
+    (with_options('--start', '.01', '--duration', '.01'), 'no image on /image in the time'),
+    (with_options('--start', '-1'), '--start must be at least 0 s'),
+    (with_options('--duration', 'nan'), '--duration above 0 s'),
+    (with_options('--set', 'safety.max_forward=fast'), 'safety.max_forward: expected float'),
+    (with_options('--compare', 'nothing'), "'nothing' is no setting NAME=VALUE, YAML file or"),
+    (with_options('--compare', 'speed=3'), "unknown setting 'speed'"),
+    (with_options('--ray', 'x', '--jobs', '0'), '--jobs must be at least 1'),
+    (lambda folder: (old_bag(folder / 'old'), '--commands', '/secret'),
+     'has no command topic /secret'),
+], ids=lambda v: v[:24] if isinstance(v, str) else '')
+def test_what_cannot_be_replayed_is_one_line(tmp_path: Path, write: Callable, said: str,
+                                             capfd: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path)
+    capfd.readouterr()
+    assert replay(tmp_path / 'out', *source, *GO) == 2
+    lines = [li for li in capfd.readouterr().err.replace('\r', '\n').splitlines()
+             if li.startswith('edge-vla: ')]
+    assert len(lines) == 1 and said in lines[0], lines
+    assert not (tmp_path / 'out' / 'report.json').exists()
+
+
+def test_an_old_bag_without_definitions_replays(tmp_path: Path) -> None:
+    assert replay(tmp_path / 'a', old_bag(tmp_path / 'old'), *GO) == 0
+    assert replay(tmp_path / 'b', tmp_path / 'new', *GO) == 0
+    old, new = (json.loads((tmp_path / n / 'actions.json').read_text()) for n in 'ab')
+    assert old['actions'] == new['actions']
+    assert main(['replay', str(tmp_path / 'old'), '--out', str(tmp_path / 'c'), *GO,
+                 '--no-overlay', '--no-report']) == 0
+    assert report(tmp_path / 'c')['notes'][-1] == \
+        'the recording has neither commands nor odometry: there is nothing to compare the ' \
+        'pilot with'
+    assert 'not copied, for want of a definition: /secret' in report(tmp_path / 'c')['notes']
+
+
+@pytest.mark.parametrize('mode', ['FILE', 'MESSAGE', 'STORAGE'])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_compressed_bags_give_the_same_pictures(tmp_path: Path, storage: str, mode: str) -> None:
+    from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+    if (storage, mode) == ('sqlite3', 'STORAGE'):
+        pytest.skip('sqlite3 compresses no storage')
+    plain = make(tmp_path / 'plain', storage=storage)
+    with Bag(plain) as bag:
+        writer = BagWriter(tmp_path / 'small', storage)
+        writer.raw.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
+        with writer:
+            c = bag.connections[0]
+            made = writer.raw.add_connection(c.topic, c.msgtype, typestore=writer.types)
+            for _, t, raw in bag.reader.messages():
+                writer.raw.write(made, t, raw)
+    with Bag(plain) as bag, Bag(tmp_path / 'small') as small:
+        for a, b in zip(bag, small, strict=True):
+            assert a.recorded_ns == b.recorded_ns
+            np.testing.assert_array_equal(a.frame.image, b.frame.image)
+
+
+def ros1_bag(path: Path) -> Path:
+    """Write a ROS 1 bag with two publishers of one topic and a type of somebody else."""
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+    store = get_typestore(Stores.ROS1_NOETIC)
+    t = store.types
+    text = 'Header header\nfloat64 charge\n' + '=' * 80 + '\nMSG: std_msgs/Header\nuint32 seq\n' \
+           'time stamp\nstring frame_id\n'
+    store.register(get_types_from_msg(text, 'their_msgs/msg/Battery'))
+    t = store.types
+    writer = Writer(path)
+    writer.set_compression(Writer.CompressionFormat.LZ4)
+    vector = t['geometry_msgs/msg/Vector3']
+    with writer:
+        camera = writer.add_connection('/image', IMAGE, typestore=store)
+        commands = [writer.add_connection('/cmd_vel', TWIST, typestore=store, callerid=f'/{k}')
+                    for k in 'ab']
+        battery = writer.add_connection('/battery', 'their_msgs/msg/Battery', typestore=store)
+        for k in range(16):
+            now = SECOND_NS + k * STEP_NS
+            header = t['std_msgs/msg/Header'](
+                k, t['builtin_interfaces/msg/Time'](now // SECOND_NS, now % SECOND_NS), 'camera')
+            image = t[IMAGE](header, 60, 80, 'rgb8', 0, 240, picture(k).reshape(-1))
+            twist = t[TWIST](vector(.1 * (k % 7), .2, 0.0), vector(0.0, 0.0, .3))
+            for connection, m in ((commands[k % 2], twist), (camera, image),
+                                  (battery, t['their_msgs/msg/Battery'](header, 11.1))):
+                writer.write(connection, now - (m is twist),
+                             store.serialize_ros1(m, connection.msgtype))
+    return path
+
+
+def test_a_ros_1_bag_is_the_same_recording(tmp_path: Path) -> None:
+    assert replay(tmp_path / 'a', make(tmp_path / 'bag', commands=('/cmd_vel',)), *GO) == 0
+    assert main(['replay', str(ros1_bag(tmp_path / 'one.bag')), '--out', str(tmp_path / 'b'), *GO,
+                 '--no-overlay', '--no-report']) == 0
+    a, b = (json.loads((tmp_path / n / 'actions.json').read_text())['actions'] for n in 'ab')
+    assert a == b
+    assert report(tmp_path / 'a')['runs'] == report(tmp_path / 'b')['runs']
+    with Bag(tmp_path / 'b' / 'bag') as bag:  # converted to ROS 2
+        counts = {c.topic: c.msgcount for c in bag.connections}
+        assert counts == {'/image': 16, '/cmd_vel': 16, '/battery': 16, '/replay/cmd_vel': 16,
+                          '/replay/narration': 1}
+        battery = next(c for c in bag.connections if c.topic == '/battery')
+        for _, t, raw in bag.reader.messages([battery]):
+            m = bag.messages.read(battery, raw)
+            assert m.charge == 11.1 and m.header.frame_id == 'camera'
+            assert m.header.stamp.sec * SECOND_NS + m.header.stamp.nanosec == t
+
+
+def test_a_part_of_a_bag_is_that_part(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag')
+    assert main(['replay', str(bag), '--out', str(tmp_path / 'a'), *GO, '--no-overlay',
+                 '--no-report', '--start', '.2', '--duration', '.3']) == 0
+    stamps = [a['stamp_ns'] for a in json.loads(
+        (tmp_path / 'a' / 'actions.json').read_text())['actions']]
+    assert stamps == [SECOND_NS + k * STEP_NS for k in range(4, 10)]
+    with Bag(tmp_path / 'a' / 'bag') as copied:
+        assert copied.reader.topics['/image'].msgcount == 6
+    with Bag(bag, start_s=.2, duration_s=.3) as part:
+        assert len(part) == 6
+
+
+def test_topics_are_chosen_where_only_one_can_be_meant(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', cameras=('/cam', '/cam/compressed', '/cam/depth'),
+               commands=('/cmd_vel', '/velocity'), odometry=('/odom',))
+    with Bag(bag) as chosen:
+        assert (chosen.topic, chosen.commands, chosen.odometry) == ('/cam', '/cmd_vel', '/odom')
+    with Bag(bag, Wanted('cam/compressed', 'none', 'velocity')) as asked:
+        assert (asked.topic, asked.commands, asked.odometry) == (
+            '/cam/compressed', '/velocity', '')
+        assert next(iter(asked)).motion is None
+    with Bag(make(tmp_path / 'other', commands=('/velocity',))) as quiet:
+        assert quiet.commands == ''
+        assert quiet.notes() == ['/velocity may hold commands; if so, name one with --commands']
+    with pytest.raises(BagError, match='has no command topic /image'):
+        Bag(bag, Wanted(commands='/image'))
+
+
+def test_several_cameras_are_several_runs(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', cameras=('/front', '/rear'))
+    assert replay(tmp_path / 'out', bag, *GO, '--topic', 'all') == 0
+    said = report(tmp_path / 'out')
+    assert [r['topic'] for r in said['runs']] == ['/front', '/rear']
+    assert said['differences'] == []  # other pictures, nothing to compare
+    assert (tmp_path / 'out' / 'front' / 'actions.json').is_file()
+    assert (tmp_path / 'out' / 'rear' / 'actions.json').is_file()
+
+
+def test_the_instruction_may_be_in_the_bag(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', instruction='fly to the red ball')
+    assert replay(tmp_path / 'a', bag) == 0
+    assert replay(tmp_path / 'b', bag, *GO) == 0
+    a, b = (json.loads((tmp_path / n / 'actions.json').read_text()) for n in 'ab')
+    assert a == b and a['understood'] == 'go to the red sphere'
+
+
+def test_two_settings_are_compared(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd_vel',))
+    file = tmp_path / 'slow.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    safety: {max_speed: 0.3}\n')
+    assert replay(tmp_path / 'out', bag, *GO, '--compare', str(file), '--compare',
+                  'pipeline.max_gap=0.4,safety.max_speed=1.8') == 0
+    said = report(tmp_path / 'out')
+    assert [r['name'] for r in said['runs']] == [
+        'pilot', 'slow', 'pipeline.max_gap=0.4,safety.max_speed=1.8']
+    assert [r['settings'] for r in said['runs']] == [
+        {}, {'safety.max_speed': .3}, {'pipeline.max_gap': .4}]
+    slow, same = said['differences']
+    assert said['runs'][1]['command']['max_speed'] <= .3 + 1e-9
+    assert not slow['identical'] and slow['agreement']['velocity_rmse'] > 0
+    assert same['identical'] and same['largest']['m_s'] == 0
+
+
+def test_adaptation_hears_what_was_really_sent(tmp_path: Path) -> None:
+    """The vehicle does half of what it is told: adaptation must see that, not the pilot's."""
+    bag = make(tmp_path / 'bag', 40, commands=('/cmd_vel',), odometry=('/odom',),
+               speed=lambda k: .5)
+    assert main(['replay', str(bag), '--out', str(tmp_path / 'out'), *GO, '--no-overlay',
+                 '--no-report', '--set', 'adaptation.enabled=true']) == 0
+    said = report(tmp_path / 'out')['runs'][0]['adaptation']
+    assert said['heard'] == 'recorded commands' and said['states'] == {'active': 40}
+    with Bag(tmp_path / 'out' / 'bag') as made:
+        assert made.reader.topics[ADAPTATION_TOPIC].msgcount == 40
+        assert made.reader.topics[ADAPTATION_TOPIC].msgtype == DIAGNOSTICS
+    assert replay(tmp_path / 'off', bag, *GO) == 0
+    assert report(tmp_path / 'off')['runs'][0]['adaptation'] is None
+
+
+def test_everything_but_the_latency_is_the_same_twice(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd_vel',), odometry=('/odom',))
+    for out in 'ab':
+        assert replay(tmp_path / out, bag, *GO, '--set', 'adaptation.enabled=true', '--compare',
+                      'safety.max_speed=0.3', quick=False) == 0
+    files = sorted(p.relative_to(tmp_path / 'a') for p in (tmp_path / 'a').rglob('*')
+                   if p.is_file())
+    assert {p.name for p in files} == {
+        'report.html', 'report.json', 'actions.json', 'latency.json', 'latency.svg', 'bag.mcap',
+        'metadata.yaml', 'overlay.mp4'}
+    for file in files:
+        if not file.name.startswith('latency'):
+            assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes(), \
+                file
+    page = (tmp_path / 'a' / 'report.html').read_text()
+    fetched = re.findall(r'(?:src|href)="([^"#]*)"|url\((?!#)([^)]*)\)|@import', page)
+    assert fetched and all(a.startswith('data:') for a, _ in fetched)
+    assert page.count('<svg') == 5 and page.count('data:image/jpeg') == 16
+    assert '<script' not in page and str(tmp_path) not in page
+    for word in ('fly to the red ball', 'safety.max_speed=0.3', '/cmd_vel'):
+        assert word in page
+
+
+def test_the_page_escapes_what_it_is_given(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'a<b>&', instruction='fly to the red ball <script>alert(1)</script>')
+    assert main(['replay', str(bag), '--out', str(tmp_path / 'out'), '--no-overlay', '--bag',
+                 'none']) == 0
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert '<script' not in page and 'a&lt;b&gt;&amp;' in page
+
+
+def test_many_bags_on_two_processes_are_what_they_are_alone(
+        tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bags = [make(tmp_path / f'{k}' / 'bag', 12 + k, commands=('/cmd_vel',)) for k in range(2)]
+    broken = tmp_path / 'broken.mcap'
+    broken.write_bytes(b'no bag')
+    status = main(['replay', *map(str, bags), str(broken), '--out', str(tmp_path / 'all'), *GO,
+                   '--jobs', '2', '--no-overlay', '--bag', 'none'])
+    assert status == 1
+    errors = [li for li in capfd.readouterr().err.replace('\r', '\n').splitlines()
+              if li.startswith('edge-vla: ')]
+    assert len(errors) == 1 and 'broken.mcap' in errors[0]
+    for k, name in enumerate(('bag', 'bag_2')):
+        assert replay(tmp_path / f'alone{k}', bags[k], *GO) == 0
+        for file in ('actions.json', 'report.json'):
+            assert (tmp_path / 'all' / name / file).read_bytes() == \
+                (tmp_path / f'alone{k}' / file).read_bytes()
+    rows = report(tmp_path / 'all')['recordings']
+    assert [('error' in r, r.get('link')) for r in rows] == [
+        (False, 'bag/report.html'), (False, 'bag_2/report.html'), (True, None)]
+    page = (tmp_path / 'all' / 'report.html').read_text()
+    assert '2 of 3 recordings replayed' in page and 'href="bag_2/report.html"' in page
+
+
+class FakeRay:
+    """As much of Ray as is used, in this process."""
+
+    def __init__(self) -> None:
+        self.address, self.open = '', False
+
+    def init(self, address: str, **options: Any) -> None:
+        if address == 'nowhere':
+            raise ConnectionError('could not connect\nto nowhere')
+        self.address, self.open = address, True
+
+    def shutdown(self) -> None:
+        self.open = False
+
+    def remote(self, function: Callable) -> Any:
+        def submit(piece: Any) -> Any:
+            return _Reference(lambda: function(piece))
+        handle = SimpleNamespace(remote=submit)
+        handle.options = lambda **options: handle
+        return handle
+
+    def wait(self, references: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        assert self.open
+        return references[-1:], references[:-1]  # not in the order of submission
+
+    def get(self, reference: Any) -> Any:
+        return reference.call()
+
+
+class _Reference:
+
+    def __init__(self, call: Callable) -> None:
+        self.call = call
+
+
+def test_a_ray_cluster_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                      capfd: pytest.CaptureFixture[str]) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd_vel',))
+    options = (*GO, '--compare', 'safety.max_speed=0.3')
+    assert replay(tmp_path / 'here', bag, *options) == 0
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, 'ray', ray)
+    assert replay(tmp_path / 'there', bag, *options, '--ray', 'head:6379') == 0
+    assert ray.address == 'head:6379' and not ray.open
+    assert (tmp_path / 'here' / 'report.json').read_bytes() == \
+        (tmp_path / 'there' / 'report.json').read_bytes()
+    capfd.readouterr()
+    assert replay(tmp_path / 'x', bag, *GO, '--ray', 'nowhere') == 2
+    assert 'no Ray cluster at nowhere: could not connect to nowhere' in capfd.readouterr().err
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    assert replay(tmp_path / 'x', bag, *GO, '--ray', 'head:6379') == 2
+    assert "pip install 'edge_vla[ray]'" in capfd.readouterr().err
