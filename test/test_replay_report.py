@@ -33,6 +33,7 @@ from edge_vla.evaluation.replay import ADAPTATION_TOPIC
 from edge_vla.exceptions import BagError
 import numpy as np
 import pytest
+import yaml
 
 STEP_NS = 50_000_000
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
@@ -490,3 +491,78 @@ def test_a_ray_cluster_gives_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, 'ray', None)
     assert replay(tmp_path / 'x', bag, *GO, '--ray', 'head:6379') == 2
     assert "pip install 'edge_vla[ray]'" in capfd.readouterr().err
+
+
+def jpegs(path: Path, damaged: tuple[int, ...], count: int = 14) -> Path:
+    """Write a bag of JPEG images, some of them cut."""
+    whole = cv2.imencode('.jpg', picture(3))[1].reshape(-1)
+    with BagWriter(path) as bag:
+        for k in range(count):
+            now = SECOND_NS + k * STEP_NS
+            bag.write('/image/compressed', 'sensor_msgs/msg/CompressedImage', now,
+                      header=bag.header(now, 'camera'), format='jpeg',
+                      data=whole[:40] if k in damaged else whole)
+    return path
+
+
+@pytest.mark.parametrize('damaged', [(0,), (3, 4), (13,), tuple(range(9))])
+def test_damaged_images_are_left_out_and_noted(tmp_path: Path, damaged: tuple[int, ...]) -> None:
+    assert replay(tmp_path / 'out', jpegs(tmp_path / 'bag', damaged), *GO) == 0
+    said = report(tmp_path / 'out')
+    assert said['runs'][0]['frames'] == 14 - len(damaged)
+    assert any(n.startswith(f'{len(damaged)} messages are damaged and left out') and
+               'compressed image of 40 bytes cannot be decoded' in n for n in said['notes'])
+    assert str(tmp_path) not in json.dumps(said)  # the same report wherever the bag lies
+    stamps = [a['stamp_ns'] for a in json.loads(
+        (tmp_path / 'out' / 'actions.json').read_text())['actions']]
+    assert stamps == [SECOND_NS + k * STEP_NS for k in range(14) if k not in damaged]
+
+
+def test_only_damaged_images_are_an_error(tmp_path: Path,
+                                          capfd: pytest.CaptureFixture[str]) -> None:
+    for count in (3, 14):
+        bag = jpegs(tmp_path / f'bag{count}', tuple(range(count)), count)
+        assert replay(tmp_path / 'out', bag, *GO, quick=False) == 2
+        assert 'cannot be decoded' in capfd.readouterr().err
+        assert not (tmp_path / 'out' / 'bag').exists()  # no half a bag is left behind
+
+
+def test_wrong_metadata_hides_no_images(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag')
+    metadata = yaml.safe_load((bag / 'metadata.yaml').read_text())
+    said = metadata['rosbag2_bagfile_information']
+    said['starting_time']['nanoseconds_since_epoch'] += 10 * SECOND_NS
+    said['topics_with_message_count'][0]['message_count'] += 5
+    (bag / 'metadata.yaml').write_text(yaml.safe_dump(metadata))
+    assert replay(tmp_path / 'out', bag, *GO) == 0
+    told = report(tmp_path / 'out')
+    assert told['runs'][0]['frames'] == 16
+    assert any('only 16 of 21 images could be found' in n for n in told['notes'])
+
+
+@pytest.mark.parametrize('out', ['file', 'file/below', '/proc/nowhere'])
+def test_a_place_that_takes_no_results_is_one_line(tmp_path: Path, out: str,
+                                                   capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').write_text('mine')
+    assert replay(tmp_path / out, make(tmp_path / 'bag'), *GO) == 2
+    assert 'the results cannot be written to' in capfd.readouterr().err
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_times_beyond_all_recordings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for storage in ('mcap', 'sqlite3'):
+        bag = make(tmp_path / storage, storage=storage)
+        assert replay(tmp_path / 'out', bag, *GO, '--duration', '1e300') == 0
+        assert replay(tmp_path / 'out', bag, *GO, '--start', '1e9') == 2
+        assert 'is behind its end' in capfd.readouterr().err
+        assert replay(tmp_path / 'out', bag, *GO, '--start', '1e300') == 2
+        assert '--start must be at least 0 s' in capfd.readouterr().err
+
+
+def test_the_list_keeps_the_order_given_whatever_is_done_first(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'ray', FakeRay())  # takes the last piece of work first
+    bags = [make(tmp_path / f'{k}' / 'bag', 12 + k) for k in range(3)]
+    assert replay(tmp_path / 'all', *bags, *GO, '--ray', 'auto') == 0
+    rows = report(tmp_path / 'all')['recordings']
+    assert [r['link'] for r in rows] == [f'{n}/report.html' for n in ('bag', 'bag_2', 'bag_3')]

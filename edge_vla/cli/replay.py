@@ -25,6 +25,8 @@ from typing import Any
 
 from edge_vla.exceptions import ConfigError, EdgeVlaError
 
+LONGEST_S = 1e9  # 30 years; nanoseconds of more would not fit into 64 bits
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -79,21 +81,24 @@ def run(args: argparse.Namespace) -> int:
 
     if args.jobs < 1:
         raise ConfigError('--jobs must be at least 1')
-    if not (args.start >= 0 and math.isfinite(args.start)) or not args.duration > 0:
-        raise ConfigError('--start must be at least 0 s and --duration above 0 s')
+    if not 0 <= args.start <= LONGEST_S or not args.duration > 0:
+        raise ConfigError(f'--start must be at least 0 s (at most {LONGEST_S:.0e}) and '
+                          '--duration above 0 s')
+    if args.duration > LONGEST_S:
+        args.duration = math.inf
     if args.report:
         from edge_vla.visualization.shift_plot import need_matplotlib
         need_matplotlib()  # now, not after the work
     pilots = _pilots(args)
     folders = _folders(args)
-    rows: list[dict[str, Any]] = []
+    found_rows: list[tuple[Path, dict[str, Any]]] = []
     lines: list[tuple[Any, str]] = []  # said when the progress bar has gone
     groups: dict[Path, list[Any]] = {}
     for source, out in folders.items():
         try:
             groups[source] = _jobs(args, source, out, pilots)
         except EdgeVlaError as error:
-            rows.append(_failed(source, error, len(folders), lines))
+            found_rows.append((source, _failed(source, error, len(folders), lines)))
     work = [job for jobs in groups.values() for job in jobs]
     found: dict[Any, Any] = {}
     with bar('replay', 'recording' if args.ray else 'frame') as progress:
@@ -104,21 +109,22 @@ def run(args: argparse.Namespace) -> int:
                 continue
             runs = [found[j] for j in jobs if not isinstance(found[j], EdgeVlaError)]
             for error in (found[j] for j in jobs if isinstance(found[j], EdgeVlaError)):
-                rows.append(_failed(job.source, error, len(folders), lines))
+                found_rows.append(
+                    (job.source, _failed(job.source, error, len(folders), lines)))
                 break
             if runs:
                 out = folders[job.source]
                 report = write_report(out, runs, args.report)
-                rows.append({'name': job.source.name, 'report': report,
-                             'link': f'{out.name}/report.html'})
+                found_rows.append((job.source, {'name': job.source.name, 'report': report,
+                                                'link': f'{out.name}/report.html'}))
                 lines += _lines(report, runs, out, args)
             for j in jobs:
                 found[j] = None  # many recordings would fill the memory
     for stream, line in lines:
         print(line, file=stream)
+    order = list(folders)  # not that in which they were done, and names may be alike
+    rows = [row for _, row in sorted(found_rows, key=lambda pair: order.index(pair[0]))]
     if len(folders) > 1:
-        order = [s.name for s in folders]
-        rows.sort(key=lambda row: order.index(row['name']))
         write_index(args.out, rows, args.instruction.strip(), args.report)
         print(f'wrote {args.out}/' + ('report.html' if args.report else 'report.json'))
     return 1 if any('error' in row for row in rows) else 0

@@ -17,6 +17,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+import shutil
 from typing import Any
 
 import cv2
@@ -63,8 +64,12 @@ class BagWriter:
         return self
 
     def __exit__(self, exception: object, *rest: object) -> None:
-        """Finish the bag, or leave it unfinished after an error."""
-        self.raw.close() if exception is None else self.raw.abort()
+        """Finish the bag, or remove it after an error."""
+        if exception is None:
+            self.raw.close()
+            return
+        self.raw.abort()
+        shutil.rmtree(self.raw.path, ignore_errors=True)  # it did not exist before
 
     def write(self, topic: str, kind: str, time_ns: int, **values: Any) -> None:
         """Append a message of type `kind`, made from its fields."""

@@ -29,13 +29,14 @@ from edge_vla.evaluation.commands import command_from_message, COMMANDS, yaw_of
 from edge_vla.evaluation.samples import Sample, SECOND_NS, Series
 from edge_vla.evaluation.topics import COMPRESSED, IMAGE, ODOMETRY, STRING, Wanted
 from edge_vla.evaluation.videos import Video
-from edge_vla.exceptions import BagError, ImageError
+from edge_vla.exceptions import BagError, EdgeVlaError, ImageError
 from edge_vla.motion import motion_from_message
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 import numpy as np
 
 __all__ = ['Bag', 'COMPRESSED', 'IMAGE', 'ODOMETRY', 'SECOND_NS', 'Wanted', 'open_recording']
 SUFFIXES = ('.mcap', '.db3', '.bag')
+HOPELESS = 10  # so many damaged images before the first good one: the others are too
 # What rosbags says about bags that are whole, but not for it.
 UNSUPPORTED = ('not supported', 'Profile is not ros2', 'files are missing', 'not indexed',
                'not in timestamp order')
@@ -53,6 +54,11 @@ class _State:
     backwards: int = 0
     repeated: int = 0
     unplaced: int = 0
+    images: int = 0
+    lost: int = 0
+    damaged: int = 0
+    damage: EdgeVlaError | None = None
+    complete: bool = False
 
 
 class Bag:
@@ -102,6 +108,8 @@ class Bag:
             self._notes = list(known.notes)
             self.begin_ns = self.reader.start_time
             self.start_ns = self.begin_ns + round(start_s * SECOND_NS)
+            # metadata may be wrong about the beginning; that must not hide the first messages
+            self._from_ns = self.start_ns if start_s > 0 else None
             self.stop_ns = None if math.isinf(duration_s) else \
                 self.start_ns + round(duration_s * SECOND_NS)
             if self.start_ns >= self.reader.end_time:
@@ -147,6 +155,8 @@ class Bag:
         """
         Read the bag once from its beginning and yield the images in recorded order.
 
+        A damaged message is left out and noted, unless all images are.
+
         Parameters
         ----------
         every : callable, optional
@@ -157,7 +167,7 @@ class Bag:
         BagError
             The bag is damaged, or holds no image in the wanted time.
         ImageError
-            An image cannot be used.
+            No image can be used; this is the first's error.
 
         """
         self.sent, self.measured, self._state = Series(), Series(), _State()
@@ -166,21 +176,31 @@ class Bag:
                   + self._carrying(self.commands, COMMANDS)
                   + self._carrying(self.instructions, (STRING,)))
         chosen = images + others if every is None else self.connections
-        count = 0
+        s = self._state
         for connection, time_ns, raw in self._messages(chosen):
             if every is not None:
                 every(connection, time_ns, raw)
             image = connection in images
             if not image and connection not in others:
                 continue
-            with self._reading():
-                message = self.messages.read(connection, raw)
-            if image:
-                yield self._sample(message, connection.msgtype, time_ns)
-                count += 1
-            else:
-                self._keep(message, connection, time_ns)
-        if not count:
+            try:
+                with self._reading():
+                    message = self.messages.read(connection, raw)
+                sample = self._sample(message, connection.msgtype, time_ns) if image else \
+                    self._keep(message, connection, time_ns)
+            except EdgeVlaError as error:
+                s.damaged, s.damage = s.damaged + 1, s.damage or error
+                s.lost += image
+                if not s.images and s.lost >= HOPELESS:
+                    break
+                continue
+            if sample is not None:
+                s.images += 1
+                yield sample
+        s.complete = True
+        if not s.images:
+            if s.lost and s.damage is not None:
+                raise s.damage
             raise BagError(f'{self.path}: no image on {self.topic} in the time asked for; the '
                            f'recording lasts {self.reader.duration / SECOND_NS:.1f} s')
 
@@ -190,6 +210,14 @@ class Bag:
     def notes(self) -> list[str]:
         """Return what is odd about the bag, one line each, as far as it has been read."""
         s, out = self._state, list(self._notes)
+        if s.damaged:
+            # without the folder, so that a report does not depend on where the bag lies
+            first = str(s.damage).replace(str(self.path), self.path.name)
+            out.append(f'{s.damaged} messages are damaged and left out; the first: {first}')
+        whole = s.complete and self._from_ns is None and self.stop_ns is None
+        if whole and s.images + s.lost < self._images:
+            out.append(f'{self.topic}: only {s.images} of {self._images} images could be found; '
+                       'the bag is damaged, or its metadata is wrong')
         if s.backwards:
             out.append(f'{self.topic}: the stamps of {s.backwards} images are before the one '
                        'before; the pilot starts afresh there')
@@ -210,16 +238,16 @@ class Bag:
         """Decode an image; drivers without a clock leave its stamp zero."""
         stamp = _stamp(message) or time_ns
         s = self._state
-        if s.stamp_ns is not None:
-            s.backwards += stamp < s.stamp_ns
-            s.repeated += stamp == s.stamp_ns
-        s.stamp_ns = stamp
         try:
             image = (decode_compressed(message.data) if kind == COMPRESSED
                      else to_rgb(message.data, message.encoding, message.height,
                                  message.width, message.step, bool(message.is_bigendian)))
         except ImageError as error:
             raise ImageError(f'{self.path}, {self.topic}: {error}') from error
+        if s.stamp_ns is not None:
+            s.backwards += stamp < s.stamp_ns
+            s.repeated += stamp == s.stamp_ns
+        s.stamp_ns = stamp
         return Sample(Frame(stamp, image), time_ns, s.motion, s.instruction, s.sent)
 
     def _keep(self, message: Any, connection: Any, time_ns: int) -> None:
@@ -247,7 +275,7 @@ class Bag:
 
     def _messages(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
         with self._reading():
-            messages = self.reader.messages(connections, self.start_ns, self.stop_ns)
+            messages = self.reader.messages(connections, self._from_ns, self.stop_ns)
         while True:
             with self._reading():
                 item = next(messages, None)

@@ -159,6 +159,9 @@ def run_safely(job: Job, progress: Callable[[int, int], None] | None = None) -> 
         return replay(job, lambda: pilot(job.config), progress or _count)
     except EdgeVlaError as error:
         return error
+    except OSError as error:  # no such place, no permission, disk full
+        return EdgeVlaError(f'the results cannot be written to {job.out}: '
+                            f'{error.strerror or error}; choose another --out')
 
 
 def _start(counter: Any) -> None:
