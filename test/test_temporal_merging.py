@@ -387,7 +387,7 @@ def test_on_real_video_the_keep_ratio_follows_motion(encoder: PatchEncoder) -> N
     moving = encoded(encoder, 'carphone_moving_background.mp4')
     road = encoded(encoder, 'road_static_camera.mp4')
     ratios = [keep_ratio(v, LIVE) for v in (still, moving, road)]
-    assert ratios[0] < .16 and ratios[1] > 1.5 * ratios[0]
+    assert ratios[0] < .16 and ratios[1] > 2 * ratios[0]
     # within one video: frames in which more changed keep more
     stream, kept, change = TemporalStream(*road.shape[1:], LIVE), [], []
     for i, frame in enumerate(road):

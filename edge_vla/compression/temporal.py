@@ -82,7 +82,7 @@ class TemporalSettings:
 
 # For a live camera: what moved is kept, however much that is, and a new scene is kept whole.
 # The cosines are those of the shipped encoder's tokens, see doc/tokens.md.
-LIVE = TemporalSettings(pruning_rate=0.0, threshold=0.99, window=8, cut=0.8)
+LIVE = TemporalSettings(pruning_rate=0.0, threshold=0.995, window=8, cut=0.8)
 
 
 def compress_clip(frames: np.ndarray, settings: TemporalSettings | None = None) -> VisualTokens:

@@ -73,7 +73,8 @@ class Attention(nn.Module):
         k = rotate(heads(self.k_proj(x), self.kv_heads), cos, sin)
         v = heads(self.v_proj(x), self.kv_heads)
         k, v = (y.repeat_interleave(self.heads // self.kv_heads, 1) for y in (k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        with torch.autocast('cpu', enabled=False):  # its bfloat16 gradient is the slower one
+            y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=True)
         return self.o_proj(self.attn_sub_norm(y.transpose(1, 2).reshape(b, t, d)))
 
 
