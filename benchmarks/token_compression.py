@@ -117,12 +117,13 @@ def other_costs(rounds: int) -> Iterator[Row]:
 
     def attention(cache: CompactCache, length: int) -> Callable[[], None]:
         scores, c = np.zeros(group * cache.capacity, 'f'), cache.capacity
+        no_bias = np.zeros(0, 'f')
         places = tuple(k * c for k in range(group))
 
         def run() -> None:
             for head in range(heads):
                 attend(*cache.arrays, head, c, length, size, size ** -.5, query, at, scores,
-                       places, out)
+                       places, out, no_bias)
         return run
     for cache, length in ((full, keys + 64), (few, len(slots))):
         yield {'what': f'attention over {length} keys, one layer of 2B4T',

@@ -135,8 +135,9 @@ def test_the_exponential() -> None:
 @pytest.mark.parametrize(('kind', 'close'), [(np.float32, 2e-6), (np.uint16, 2e-3),
                                              (np.int8, 3e-2)])
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 70), st.integers(1, 3), SEEDS)
-def test_attention(kind: type, close: float, length: int, blocks: int, seed: int) -> None:
+@given(st.integers(1, 70), st.integers(1, 3), st.booleans(), SEEDS)
+def test_attention(kind: type, close: float, length: int, blocks: int, biased: bool, seed: int
+                   ) -> None:
     rng = np.random.default_rng(seed)
     size, capacity, heads, head = 16 * blocks, 80, 3, 1
     cache = [np.zeros(heads * capacity * size, kind) for _ in range(2)]
@@ -150,9 +151,12 @@ def test_attention(kind: type, close: float, length: int, blocks: int, seed: int
         s.reshape(heads, -1)[:, length:] = 1e30
     q, out = normal(rng, 4, size), np.zeros((4, size), np.float32)
     where = tuple(range(0, 4 * size, size))
+    bias = normal(rng, capacity if biased else 0)
     attend(*cache, *scales, head, capacity, length, size, size ** -.5, q.reshape(-1), where,
-           np.zeros(4 * capacity, np.float32), (0, 80, 160, 240), out.reshape(-1))
+           np.zeros(4 * capacity, np.float32), (0, 80, 160, 240), out.reshape(-1), bias)
     scores = q.astype(np.float64) @ keys.T / np.sqrt(size)
+    if biased:
+        scores += bias[:length]
     weight = np.exp(scores - scores.max(1, keepdims=True))
     want = weight / weight.sum(1, keepdims=True) @ values
     np.testing.assert_allclose(out, want, atol=close * np.abs(values).max())
@@ -165,7 +169,7 @@ def test_attention_survives_large_scores() -> None:
                     np.full(16, value, np.float32))
     out = np.zeros(64, np.float32)
     attend(*cache, *scales, 0, 16, 2, 16, .25, np.full(64, 300, np.float32), (0, 16, 32, 48),
-           np.zeros(64, np.float32), (0, 16, 32, 48), out)
+           np.zeros(64, np.float32), (0, 16, 32, 48), out, np.zeros(0, np.float32))
     assert (out == 1).all()
 
 

@@ -49,7 +49,7 @@ def attention(arrays: tuple, head: int, capacity: int, length: int, queries: np.
     out, scores = np.zeros(4 * SIZE, np.float32), np.zeros(4 * capacity, np.float32)
     at = tuple(range(0, 4 * SIZE, SIZE))
     attend(*arrays, head, capacity, length, SIZE, SIZE ** -.5, queries.reshape(-1), at, scores,
-           tuple(k * capacity for k in range(4)), out)
+           tuple(k * capacity for k in range(4)), out, np.zeros(0, np.float32))
     return out.reshape(4, SIZE), scores
 
 

@@ -21,7 +21,6 @@ while the attention does not move, so decoding pays for it seldom; keys that wer
 the full cache and can come back, unless they were evicted. See doc/tokens.md.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_vla.kernels.kv_cache import copy_tokens
@@ -31,6 +30,7 @@ from edge_vla.kernels.vectors import LANES
 import numpy as np
 
 CacheArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Choice = tuple[np.ndarray, np.ndarray, float, int]  # what `KeySelector.save` returns
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,27 @@ class KeySelector:
         self._now, self._before = self._before, self._now
         return moved
 
+    def save(self) -> Choice:
+        """Return what was chosen and seen, for `restore`."""
+        v = len(self.visual)
+        return (self.attended[self.visual], self._before[0, :v].copy(), self.mass, self.choices)
+
+    def restore(self, choice: Choice) -> None:
+        """
+        Go back to what was chosen and seen when `choice` was saved, with the same visual keys.
+
+        Raises
+        ------
+        ValueError
+            Another number of visual keys.
+
+        """
+        marks, before, self.mass, self.choices = choice
+        v = len(self.visual)
+        if len(marks) != v:
+            raise ValueError(f'the choice is among {len(marks)} visual keys, there are {v}')
+        self.attended[self.visual], self._marks[:v], self._before[0, :v] = marks, marks, before
+
     def slots(self, length: int) -> np.ndarray:
         """
         Return what layers from L on attend to, int64, ascending; valid until the next call.
@@ -251,15 +272,15 @@ class CompactCache:
         """Return the bytes it takes."""
         return sum(a.nbytes for a in self.arrays)
 
-    def copy_from(self, full: Sequence[np.ndarray], full_capacity: int, first_layer: int,
+    def copy_from(self, full: tuple[np.ndarray, ...], full_capacity: int, first_layer: int,
                   slots: np.ndarray) -> None:
         """
         Take over some tokens of a full cache, in their order.
 
         Parameters
         ----------
-        full : sequence of numpy.ndarray
-            Arrays of the full cache.
+        full : tuple of numpy.ndarray
+            Arrays of the full cache; what may follow keys, values and their scales is not read.
         full_capacity : int
             Its slots.
         first_layer : int
@@ -282,9 +303,8 @@ class CompactCache:
             raise ValueError(f'cannot take layers {first_layer} to {first_layer + self.layers} '
                              f'of {self.arrays[0].dtype} from a cache of {have} layers of '
                              f'{full[0].dtype}, or its heads have another size')
-        for k in range(self.layers * self.heads):
-            copy_tokens(tuple(full), first_layer * self.heads + k, full_capacity, slots,
-                        len(slots), self.size, self.arrays, k, self.capacity)
+        copy_tokens(full, first_layer * self.heads, full_capacity, slots, self.size, self.arrays,
+                    self.capacity, 0, self.layers * self.heads)
         self.length = len(slots)
 
     def evict(self, slots: np.ndarray) -> None:
@@ -303,7 +323,6 @@ class CompactCache:
 
         """
         check_ascending(slots, self.length)
-        for k in range(self.layers * self.heads):
-            copy_tokens(self.arrays, k, self.capacity, slots, len(slots), self.size, self.arrays,
-                        k, self.capacity)
+        copy_tokens(self.arrays, 0, self.capacity, slots, self.size, self.arrays, self.capacity, 0,
+                    self.layers * self.heads)
         self.length = len(slots)

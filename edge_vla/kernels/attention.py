@@ -145,7 +145,7 @@ def write_token(keys, values, key_scales, value_scales, head, capacity, position
 
 @njit(cache=True, nogil=True)
 def attend(keys, values, key_scales, value_scales, head, capacity, length, size, norm,
-           queries, offsets, scores, places, out):
+           queries, offsets, scores, places, out, bias):
     """
     Mix the first `length` values of a head for some queries that share it.
 
@@ -167,6 +167,9 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
         Where each query's `capacity` scores are.
     out : float32, written
         The mixed values.
+    bias : float32 [>= length, rounded up to 16] or [0]
+        What is added to the logits of each key (proportional attention: the logarithm of how
+        many tokens it stands for); empty for nothing.
 
     """
     base = head * capacity * size
@@ -182,6 +185,8 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
         for block in range(0, length, LANES):
             s = vmul(vmul(vload(scores, place + block), n),
                      vload(key_scales, head * capacity + block))
+            if bias.shape[0]:
+                s = vadd(s, vload(bias, block))
             s = vkeep(s, length - block, low)
             vstore(scores, place + block, s)
             top = vmax(s, top)

@@ -45,6 +45,9 @@ class Shape(NamedTuple):
     """Sizes; the names ending in _p are padded to whole vectors."""
 
     layers: int
+    first_layer: int  # those that are run, up to ...
+    last_layer: int  # ... before this one
+    first_cached: int  # the layer that the cache begins with
     hidden: int
     hidden_p: int
     ffn: int
@@ -56,7 +59,7 @@ class Shape(NamedTuple):
     vocabulary: int
     eps: float
     norm: float  # 1 / sqrt(size)
-    capacity: int  # positions of the cache
+    capacity: int  # slots of the cache
     stride: int  # from token to token in Work.a, .b
     value_at: int  # in Work.b
     code_stride: int  # ... in Work.codes
@@ -90,6 +93,7 @@ class Cache(NamedTuple):
     values: np.ndarray
     key_scales: np.ndarray
     value_scales: np.ndarray
+    bias: np.ndarray  # float32 [capacity], of every layer and head alike, or empty
 
 
 class Work(NamedTuple):
@@ -112,6 +116,7 @@ class Work(NamedTuple):
     steps: np.ndarray  # float32 [T * about]: what a step of them is
     sums: np.ndarray  # int32 [T * about]: their sums
     logits: np.ndarray  # float32 [T * vocabulary]
+    positions: np.ndarray  # int64 [T], by which tokens are rotated; empty: by their slots
     sync: np.ndarray  # int64
 
 
@@ -120,7 +125,7 @@ def _prepare(s, w, work, layer, phase, t):
     """Add what the last product gave, norm, quantise: what a token needs before a product."""
     x, width = work.x[t], s.hidden_p
     if phase == 0:  # before query, key, value
-        if layer > 0:
+        if layer > s.first_layer:
             add_product(s, work, t)
         norm_row(work.h[t], w.input_norm[layer], s.hidden, s.eps, x)
     elif phase == 4:  # before output
@@ -139,7 +144,7 @@ def _prepare(s, w, work, layer, phase, t):
 
 
 @njit(cache=True, nogil=True)
-def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, threads, me):
+def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     if phase % 2 and phase != 3:  # matrices one after the other, each to a place of its own
         each = pieces(threads)
@@ -156,10 +161,14 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
                 work.codes, s.code_stride, work.totals, work.scales, w.scales[layer, which],
                 tokens, out, s.stride, work.unpacked[me])
     elif phase == 2:
-        remember_token(s, w, cache, work, layer, position + piece, piece, me)
+        position = slot + piece
+        if work.positions.shape[0]:
+            position = work.positions[piece]
+        remember_token(s, w, cache, work, layer - s.first_cached, slot + piece, position, piece,
+                       me)
     elif phase == 3:
         t = piece // s.kv_heads
-        attend_token(s, cache, work, layer, position + t, t, piece % s.kv_heads, me)
+        attend_token(s, cache, work, layer - s.first_cached, slot + t, t, piece % s.kv_heads, me)
     else:
         _prepare(s, w, work, layer, phase, piece)
 
@@ -177,9 +186,11 @@ def _count(s, phase, tokens, threads):
 
 
 @njit(cache=True, nogil=True)
-def run(isa, s, w, cache, work, position, tokens, first_logit, subset, call, threads, me):
+def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, call, threads, me):
     """
     Take `tokens` embedded tokens in ``work.h`` through all layers, as one thread of a team.
+
+    Or through some: run one after the other, ranges of layers give the same numbers.
 
     Parameters
     ----------
@@ -190,11 +201,12 @@ def run(isa, s, w, cache, work, position, tokens, first_logit, subset, call, thr
     w : Weights
         The model.
     cache : Cache
-        Written at `position` and after.
+        Written at `slot` and after.
     work : Work
-        ``h`` is read; ``logits`` is written, [tokens - first_logit, count].
-    position : int
-        Of the first token.
+        ``h`` is read and holds what the layers made of it if they are not the last ones;
+        ``logits`` is written if they are, [tokens - first_logit, count].
+    slot : int
+        Of the first token; tokens see all slots up to their own.
     tokens : int
         How many.
     first_logit : int
@@ -208,15 +220,23 @@ def run(isa, s, w, cache, work, position, tokens, first_logit, subset, call, thr
 
     """
     number = 0
-    for layer in range(s.layers):
+    for layer in range(s.first_layer, s.last_layer):
         for phase in range(PHASES):
             count = _count(s, phase, tokens, threads)
             piece = team.take(work.sync, number, call, count)
             while piece >= 0:
-                _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, threads, me)
+                _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me)
                 team.done(work.sync, number)
                 piece = team.take(work.sync, number, call, count)
             if not team.wait(work.sync, number, call, count):
                 return
             number += 1
-    run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads)
+    if s.last_layer == s.layers:
+        run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads)
+        return
+    piece = team.take(work.sync, number, call, tokens)
+    while piece >= 0:
+        add_product(s, work, piece)
+        team.done(work.sync, number)
+        piece = team.take(work.sync, number, call, tokens)
+    team.wait(work.sync, number, call, tokens)

@@ -104,6 +104,7 @@ class Cache(NamedTuple):
     values: np.ndarray
     key_scales: np.ndarray
     value_scales: np.ndarray
+    bias: np.ndarray  # empty
     recent: np.ndarray  # float32 [Lc, R, hidden]
     pages: np.ndarray  # float32 [Lc, P / page, K - 1, hidden]
     page: int
@@ -200,7 +201,7 @@ def _remember(s, w, cache, work, layer, position, t, me):
     at = t * s.stride
     norm_heads(work.a[at:at + s.stride], s.heads, w.query_norm[layer], s.eps)
     norm_heads(work.b[at:at + s.stride], s.kv_heads, w.key_norm[layer], s.eps)
-    remember_token(s, w, cache, work, layer, position, t, me)
+    remember_token(s, w, cache, work, layer, position, position, t, me)
 
 
 @njit(cache=True, nogil=True)

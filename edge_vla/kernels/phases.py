@@ -72,8 +72,8 @@ def add_product(s, work, t):
 
 
 @njit(cache=True, nogil=True)
-def remember_token(s, w, cache, work, layer, position, t, me):
-    """Rotate a token's query and key, and put key and value into the cache."""
+def remember_token(s, w, cache, work, layer, slot, position, t, me):
+    """Rotate a token's query and key by its position, and put key and value into a slot."""
     at = t * s.stride
     cos, sin = w.cos[position], w.sin[position]
     q = t * s.heads * s.size_p
@@ -84,28 +84,53 @@ def remember_token(s, w, cache, work, layer, position, t, me):
         for i in range(s.size):
             value[h * s.size_p + i] = work.b[at + s.value_at + h * s.size + i]
         write_token(cache.keys, cache.values, cache.key_scales, cache.value_scales,
-                    layer * s.kv_heads + h, s.capacity, position, s.size_p,
+                    layer * s.kv_heads + h, s.capacity, slot, s.size_p,
                     key[h * s.size_p:(h + 1) * s.size_p], value[h * s.size_p:(h + 1) * s.size_p])
 
 
 @njit(cache=True, nogil=True)
-def attend_token(s, cache, work, layer, position, t, kv, me):
+def attend_four(s, cache, work, layer, length, t, first, count, me):
+    """
+    Attend with up to four queries of a token that share a key-value head.
+
+    Parameters
+    ----------
+    s, cache, work
+        As in `bitnet.run`; a thread's rows of ``mixed`` and ``scores`` are written.
+    layer : int
+        Counted from the first one of the cache.
+    length : int
+        Slots that are seen.
+    t : int
+        The token.
+    first, count : int
+        Its query heads.
+    me : int
+        Thread.
+
+    """
+    n, p = s.capacity, s.size_p
+    for k in range(4):  # fewer than four: the last is done again
+        q = (t * s.heads + first + min(k, count - 1)) * p
+        for i in range(p):
+            work.mixed[me, k * p + i] = work.queries[q + i]
+    attend(cache.keys, cache.values, cache.key_scales, cache.value_scales,
+           layer * s.kv_heads + first // (s.heads // s.kv_heads), n, length, p, s.norm,
+           work.mixed[me], (0, p, 2 * p, 3 * p), work.scores[me], (0, n, 2 * n, 3 * n),
+           work.mixed[me], cache.bias)
+
+
+@njit(cache=True, nogil=True)
+def attend_token(s, cache, work, layer, slot, t, kv, me):
     """Attend with all queries of a token that share a key-value head, four at once."""
     group = s.heads // s.kv_heads
-    n, p = s.capacity, s.size_p
     for g in range(0, group, 4):
         first = kv * group + g
         count = min(4, group - g)
-        for k in range(4):  # fewer than four: the last is done again
-            q = (t * s.heads + first + min(k, count - 1)) * p
-            for i in range(p):
-                work.mixed[me, k * p + i] = work.queries[q + i]
-        attend(cache.keys, cache.values, cache.key_scales, cache.value_scales,
-               layer * s.kv_heads + kv, n, position + 1, p, s.norm, work.mixed[me],
-               (0, p, 2 * p, 3 * p), work.scores[me], (0, n, 2 * n, 3 * n), work.mixed[me])
+        attend_four(s, cache, work, layer, slot + 1, t, first, count, me)
         for k in range(count):
             for i in range(s.size):
-                work.x[t, (first + k) * s.size + i] = work.mixed[me, k * p + i]
+                work.x[t, (first + k) * s.size + i] = work.mixed[me, k * s.size_p + i]
 
 
 @njit(cache=True, nogil=True)

@@ -16,7 +16,9 @@
 
 import math
 import mmap
+from typing import Any, Protocol
 
+from edge_vla.compression.kv_pruning import CompactCache
 from edge_vla.kernels import bitnet, lfm2
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import padded
@@ -42,6 +44,30 @@ def _zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
     return np.frombuffer(room, dtype, count).reshape(shape)
 
 
+class LayerCache(Protocol):
+    """
+    What the layers of a decoder need to know of a cache.
+
+    Attributes
+    ----------
+    arrays : tuple
+        `kernels.bitnet.Cache`, or `kernels.lfm2.Cache`.
+    first, last : int
+        The layers it is of, and the one after them.
+    rows : int
+        Slots there are.
+    length : int
+        Slots in use.
+
+    """
+
+    arrays: Any
+    first: int
+    last: int
+    rows: int
+    length: int
+
+
 class KVCache:
     """
     Keys and values of every layer, allocated once; rolling back is exact and costs nothing.
@@ -52,13 +78,19 @@ class KVCache:
         Tokens it can hold.
     length : int
         Tokens it holds.
+    rows : int
+        Slots there are, `capacity` rounded up.
+    first, last : int
+        The layers it is of, and the one after them.
 
     """
 
-    def __init__(self, config: BitNetConfig, capacity: int, kind: str) -> None:
+    def __init__(self, config: BitNetConfig, capacity: int, kind: str, first: int = 0,
+                 last: int = 0) -> None:
+        self.first, self.last = first, last or config.num_hidden_layers
         self._begin(capacity, kind)
         self.arrays = bitnet.Cache(*self._arrays(
-            config.num_hidden_layers * config.num_key_value_heads, config.head_dim))
+            (self.last - first) * config.num_key_value_heads, config.head_dim))
 
     def truncate(self, length: int) -> None:
         """
@@ -86,16 +118,70 @@ class KVCache:
         """
         return ids
 
+    def weigh(self, start: int, sizes: np.ndarray | None) -> None:
+        """
+        Let some tokens count as many as they stand for (proportional attention), all others one.
+
+        Parameters
+        ----------
+        start : int
+            Slot of the first of them.
+        sizes : numpy.ndarray, optional
+            float32, how many each stands for; None is one each.
+
+        """
+        bias = np.zeros(0, np.float32)
+        if sizes is not None and (sizes != 1).any():
+            bias = np.zeros(self.rows, np.float32)
+            bias[start:start + len(sizes)] = np.log(sizes)
+        self.arrays = self.arrays._replace(bias=bias)
+
     def _begin(self, capacity: int, kind: str) -> None:
         self.capacity, self.length, self.kind = capacity, 0, kind
         self.rows = padded(capacity)
 
     def _arrays(self, heads: int, size: int) -> tuple[np.ndarray, ...]:
-        """Return keys, values and their scales for all heads of a model."""
+        """Return keys, values, their scales and no bias for all heads of a model."""
         total = heads * self.rows * padded(size)
         kind = CACHES[self.kind]
         return (_zeros(total, dtype=kind), _zeros(total, dtype=kind), _zeros(heads * self.rows),
-                _zeros(heads * self.rows))
+                _zeros(heads * self.rows), _zeros(0))
+
+
+class KeptCache(CompactCache):
+    """
+    What the layers of a cache attend to, where that is not all.
+
+    Parameters
+    ----------
+    full : KVCache
+        All keys and values of these layers.
+    heads : int
+        Key-value heads of a layer.
+    capacity : int
+        Slots.
+
+    Attributes
+    ----------
+    arrays : kernels.bitnet.Cache
+        As in KVCache, and so `first`, `last`, `rows` and `length`.
+
+    """
+
+    def __init__(self, full: KVCache, heads: int, capacity: int) -> None:
+        a = full.arrays
+        super().__init__(full.last - full.first, heads, len(a.keys) // len(a.key_scales),
+                         capacity, a.keys.dtype)
+        self.first, self.last, self.rows = full.first, full.last, self.capacity
+        self.arrays = bitnet.Cache(*self.arrays, np.zeros(
+            self.capacity if len(a.bias) else 0, np.float32))
+
+    def take(self, full: KVCache, slots: np.ndarray) -> None:
+        """Take over some slots of the full cache (int64, ascending) and forget all else."""
+        self.copy_from(full.arrays, full.rows, 0, slots)
+        if len(self.arrays.bias):
+            self.arrays.bias[:len(slots)] = full.arrays.bias[slots]
+            self.arrays.bias[len(slots):] = 0
 
 
 class Lfm2Cache(KVCache):
@@ -109,6 +195,7 @@ class Lfm2Cache(KVCache):
     """
 
     def __init__(self, config: Lfm2Config, capacity: int, kind: str, chunk: int) -> None:
+        self.first, self.last = 0, config.num_hidden_layers
         self._begin(capacity, kind)
         taps, layers = config.conv_L_cache, config.layer_types.count(ATTENTION)
         self._before = taps - 1

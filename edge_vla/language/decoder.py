@@ -32,7 +32,7 @@ from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import team
 from edge_vla.kernels.isa import best_isa, Isa, release_compiler
 from edge_vla.kernels.ternary_tiles import COLUMNS
-from edge_vla.language.cache import CACHES, KVCache, Lfm2Cache
+from edge_vla.language.cache import CACHES, KVCache, LayerCache, Lfm2Cache
 from edge_vla.language.chat import BITNET, CHATML, ChatTemplate, load_chat_template
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import AnyConfig, build, HEADS
@@ -46,7 +46,7 @@ from edge_vla.language.threads import Crew, Pace
 import numpy as np
 
 _SMALL = 1 << 24  # parameters of a table that float32 is not too much for
-_NO_SUBSET = np.zeros(0, np.int64)
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Decoder:
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
-        self._paces: dict[tuple[int, int], Pace] = {}
+        self._paces: dict[tuple[int, ...], Pace] = {}
         self._call = 0
         self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
 
@@ -209,47 +209,115 @@ class Decoder:
 
     def _append(self, ids: Sequence[int], tokens: Sequence[int] | None,
                 every: bool) -> np.ndarray:
+        subset, out = self.room_for(ids, tokens, every)
+        if self.cache.length + len(ids) > self.cache.capacity:
+            raise ValueError(f'{self.cache.length} + {len(ids)} tokens do not fit into a cache of '
+                             f'{self.cache.capacity}')
+        ids = self.cache.resume([int(i) for i in ids])
+        for start in range(0, len(ids), self.settings.chunk):
+            part = ids[start:start + self.settings.chunk]
+            for t, token in enumerate(part):
+                self.embed(token, self.work.h[t])
+            self.run_chunk(start, len(part), len(ids), subset, out)
+        return out
+
+    def room_for(self, ids: Sequence[int], tokens: Sequence[int] | None, every: bool,
+                 ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Check what is asked for; return the wanted tokens of the vocabulary and room for logits.
+
+        Parameters
+        ----------
+        ids, tokens
+            As for `logits`.
+        every : bool
+            Whether the logits of every token are wanted, or of the last.
+
+        Raises
+        ------
+        ValueError
+            A token id is unknown, or there are none.
+
+        """
         vocabulary = self.config.vocab_size
         if not len(ids):
             raise ValueError('no tokens')
         if min(ids) < 0 or max(ids) >= vocabulary:
             raise ValueError(f'token ids must lie in [0, {vocabulary})')
-        if self.cache.length + len(ids) > self.cache.capacity:
-            raise ValueError(f'{self.cache.length} + {len(ids)} tokens do not fit into a cache of '
-                             f'{self.cache.capacity}')
-        subset = _NO_SUBSET
+        subset = _NONE
         if tokens is not None:
             subset = np.asarray(tokens, np.int64)
             if not subset.size or subset.min() < 0 or subset.max() >= vocabulary:
                 raise ValueError(f'tokens must be ids in [0, {vocabulary}), at least one')
-        width, wanted = len(subset) or vocabulary, len(ids) if every else 1
-        out = np.empty((wanted, width), np.float32)
-        ids = self.cache.resume([int(i) for i in ids])
-        silent = len(ids) - wanted  # tokens at the beginning whose logits nobody wants
-        for start in range(0, len(ids), self.settings.chunk):
-            part = ids[start:start + self.settings.chunk]
-            for t, token in enumerate(part):
-                self._model.embed(token, self._program.work.h[t])
-            first = min(max(silent - start, 0), len(part))
-            begin = start + first - silent if first < len(part) else 0
-            self._run(len(part), first, subset, out[begin:begin + len(part) - first])
-            self.cache.length += len(part)
-        return out
+        return subset, np.empty((len(ids) if every else 1, len(subset) or vocabulary), np.float32)
 
-    def _run(self, tokens: int, first: int, subset: np.ndarray, logits: np.ndarray) -> None:
+    def run_chunk(self, start: int, count: int, total: int, subset: np.ndarray, out: np.ndarray,
+                  cache: LayerCache | None = None, shape: Any = None,
+                  positions: np.ndarray = _NONE) -> None:
+        """
+        Take tokens that lie in ``work.h`` through all layers, or through those of a cache.
+
+        Parameters
+        ----------
+        start, count, total : int
+            The first of them, how many, at most a chunk, and how many there are in all chunks.
+        subset : numpy.ndarray
+            int64, the tokens of the vocabulary that are wanted; empty for all.
+        out : numpy.ndarray
+            float32 [W, width], written if the last layer is run: logits of the last W of all.
+        cache : LayerCache, optional
+            Of some layers of a BitNet; they are appended to it. That of the decoder by default.
+        shape : kernels.bitnet.Shape, optional
+            Its layers and slots (see `shape_for`).
+        positions : numpy.ndarray
+            int64 [count], where the tokens are in their sequence; empty if that is their slot.
+
+        """
+        cache = cache or self.cache
+        silent = total - len(out)  # tokens at the beginning whose logits nobody wants
+        first = min(max(silent - start, 0), count)
+        begin = start + first - silent if first < count else 0
+        self._run(count, first, subset, out[begin:begin + count - first], cache, shape, positions)
+        cache.length += count
+
+    def shape_for(self, cache: LayerCache) -> Any:
+        """Return the shape with which `run_chunk` runs the layers of a cache."""
+        return self._program.shape._replace(first_layer=cache.first, last_layer=cache.last,
+                                            first_cached=cache.first, capacity=cache.rows)
+
+    @property
+    def work(self) -> Any:
+        """Return the scratch arrays, `kernels.bitnet.Work` or `kernels.lfm2.Work`."""
+        return self._program.work
+
+    @property
+    def reach(self) -> int:
+        """Return how many positions a token can be rotated by."""
+        return len(self._program.weights.cos)
+
+    def embed(self, token: int, out: np.ndarray) -> None:
+        """Write the embedding of a token, float32 [hidden_size], to `out`."""
+        self._model.embed(token, out)
+
+    def _run(self, tokens: int, first: int, subset: np.ndarray, logits: np.ndarray,
+             cache: LayerCache, shape: Any, positions: np.ndarray) -> None:
         self._call += 1
-        call, position = self._call, self.cache.length
-        run, shape, weights, work = self._program
+        call, slot, arrays = self._call, cache.length, cache.arrays
+        run, whole, weights, work = self._program
+        shape = shape or whole
         work = work._replace(logits=logits.reshape(-1))
+        if len(positions):
+            work = work._replace(positions=positions)
         team.begin(work.sync, call)
         # steps of about the same cost per token are compared with each other
         kind = tokens if tokens <= 8 else 8 + tokens.bit_length()
-        pace = self._paces.setdefault((kind, logits.size), Pace(self.threads))
+        pace = self._paces.setdefault((kind, logits.size, cache.first, cache.last),
+                                      Pace(self.threads))
         threads = pace.begin()
 
         def job(me: int) -> None:
-            run(self.isa, shape, weights, self.cache.arrays, work, position, tokens, first, subset,
-                call, threads, me)
+            run(self.isa, shape, weights, arrays, work, slot, tokens, first, subset, call, threads,
+                me)
         self._crew.run(job, threads)
         pace.end(tokens)
 

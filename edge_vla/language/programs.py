@@ -112,13 +112,14 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
     heads = head_width(c, model.head)
     about = max(2, 4 * -(-heads // GROUP))
     shape = bitnet.Shape(
-        c.num_hidden_layers, c.hidden_size, d, c.intermediate_size, f, c.num_attention_heads,
-        c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
+        c.num_hidden_layers, 0, c.num_hidden_layers, 0, c.hidden_size, d, c.intermediate_size, f,
+        c.num_attention_heads, c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
         1 / c.head_dim ** .5, cache.rows, wide, value_at, codes, heads, about)
     bases, units, blocks = shape_of_matrices(model)
     weights = bitnet.Weights(
         w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
-        w['post_norm'], w['ffn_norm'], w['final_norm'], *_head(model), *_rotations(c, cache.rows))
+        w['post_norm'], w['ffn_norm'], w['final_norm'], *_head(model),
+        *_rotations(c, max(cache.rows, c.context)))  # positions need not be slots
     phases = c.num_hidden_layers * bitnet.PHASES + 2
     work = bitnet.Work(
         _zeros(t, d), _zeros(t, d), _zeros(t * wide), _zeros(t * wide),
@@ -127,7 +128,7 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
         _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
         _zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), _zeros(t * heads, dtype=np.int8),
         _zeros(t * heads, dtype=np.int8), _zeros(t * about), _zeros(t * about, dtype=np.int32),
-        _zeros(0),  # each call brings its own logits
+        _zeros(0), _zeros(0, dtype=np.int64),  # each call brings its own logits and positions
         _zeros(phases * team.STRIDE, dtype=np.int64))
     return Program(bitnet.run, shape, weights, work)
 
