@@ -42,7 +42,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope='module')
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('tokens') / 'tokenizer.json'
-    language.train_tokenizer(RECIPE, path)
+    language.train_tokenizer(language.corpus_of(RECIPE), language.special_tokens(),
+                             RECIPE.vocabulary, path)
     return path
 
 

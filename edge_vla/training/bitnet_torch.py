@@ -63,7 +63,7 @@ class Attention(nn.Module):
         self.k_proj, self.v_proj = (BitLinear(d, c.kv_size, False) for _ in range(2))
         self.attn_sub_norm = RMSNorm(d, c.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
         b, t, d = x.shape
 
         def heads(y: Tensor, n: int) -> Tensor:
@@ -74,12 +74,13 @@ class Attention(nn.Module):
         v = heads(self.v_proj(x), self.kv_heads)
         k, v = (y.repeat_interleave(self.heads // self.kv_heads, 1) for y in (k, v))
         with torch.autocast('cpu', enabled=False):  # its bfloat16 gradient is the slower one
-            y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=True)
+            y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask,
+                                               is_causal=mask is None)
         return self.o_proj(self.attn_sub_norm(y.transpose(1, 2).reshape(b, t, d)))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE, half-split convention; x [B, heads, T, H], cos and sin [T, H / 2]."""
+    """RoPE, half-split convention; x [B, heads, T, H], cos and sin [..., T, H / 2]."""
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
@@ -130,19 +131,51 @@ class BitNet(nn.Module):
         for name, p in self.named_parameters():
             if p.dim() == 2:
                 nn.init.normal_(p, std=.02 if 'embed' in name else p.shape[1] ** -.5)
-        for module in self.modules():
-            if isinstance(module, BitLinear):
-                module.quantised = quantised
+        self.quantise(quantised)
         inverse = 1 / c.rope_theta ** (torch.arange(0, c.head_dim, 2) / c.head_dim)
         angles = torch.arange(c.max_position_embeddings)[:, None] * inverse[None]
         self.register_buffer('cos', angles.cos(), persistent=False)
         self.register_buffer('sin', angles.sin(), persistent=False)
 
+    def quantise(self, on: bool) -> None:
+        """Use ternary weights and 8-bit activations, or the float ones behind them."""
+        for module in self.modules():
+            if isinstance(module, BitLinear):
+                module.quantised = on
+
     def forward(self, ids: Tensor) -> Tensor:
         """Return next-token logits [B, T, vocab] of token ids [B, T]."""
-        h = self.model.embed_tokens(ids)
-        cos, sin = self.cos[:ids.shape[1]], self.sin[:ids.shape[1]]
+        return self.logits(self.decode(self.model.embed_tokens(ids)))
+
+    def decode(self, h: Tensor, positions: Tensor | None = None,
+               mask: Tensor | None = None) -> Tensor:
+        """
+        Run the layers.
+
+        Parameters
+        ----------
+        h : Tensor
+            Embedded tokens, float32 [B, T, hidden].
+        positions : Tensor, optional
+            int64 [B, T], where each is; one after the other by default.
+        mask : Tensor, optional
+            bool [B, 1, T, T], whom each attends to; all before it by default.
+
+        Returns
+        -------
+        Tensor
+            float32 [B, T, hidden], before the last norm.
+
+        """
+        if positions is None:
+            cos, sin = self.cos[:h.shape[1]], self.sin[:h.shape[1]]
+        else:
+            cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         for layer in self.model.layers:
-            h = h + layer.self_attn(layer.input_layernorm(h), cos, sin)
+            h = h + layer.self_attn(layer.input_layernorm(h), cos, sin, mask)
             h = h + layer.mlp(layer.post_attention_layernorm(h))
+        return h
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Return logits [..., vocab] of what `decode` left."""
         return F.linear(self.model.norm(h), self.model.embed_tokens.weight)

@@ -21,11 +21,12 @@ network in float32, as the baseline. One seed, one result; resumable.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from edge_vla.checkpoints.packing import pack, ternarise
 from edge_vla.checkpoints.safetensors import write_safetensors
@@ -49,7 +50,7 @@ from edge_vla.language.plan import (
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.sim.instructions import sample_instruction, sample_mission
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
-from edge_vla.training.optimise import descend, record, save, schedule
+from edge_vla.training.optimise import descend, optimiser_of, record, save, schedule
 import numpy as np
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class LanguageRecipe:
 
     seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
     threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
-    steps: int = setting(5000, 'optimiser steps', '', 1, 10**7)
+    steps: int = setting(9000, 'optimiser steps', '', 1, 10**7)
     batch: int = setting(80, 'instructions in a step', '', 1, 10**5)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(1024, 'tokens, special ones included', '', 300, 10**5)
@@ -171,8 +172,27 @@ def plan_words(plans: Sequence[Plan]) -> list[str]:
     return [*words[:-1], LAST]
 
 
-def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
-    """Train a byte-level BPE on instructions and write tokenizer.json."""
+def train_tokenizer(corpus: Iterable[str], special: list[str], size: int, path: Path) -> None:
+    """
+    Train a byte-level BPE and write tokenizer.json.
+
+    Parameters
+    ----------
+    corpus : iterable of str
+        Canonical sentences.
+    special : list of str
+        Tokens that text never produces, in the order of their ids.
+    size : int
+        Tokens of the vocabulary, special ones included.
+    path : Path
+        Where to write.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without the extra `train`.
+
+    """
     try:
         from tokenizers import (
             decoders,
@@ -185,20 +205,24 @@ def train_tokenizer(recipe: LanguageRecipe, path: Path) -> None:
     except ImportError as error:
         raise MissingDependencyError(
             "tokenizers is not installed: pip install 'edge_vla[train]'") from error
-    rng = np.random.default_rng(recipe.seed)
-    kinds, odds = zip(*shares(recipe).items(), strict=True)
-    corpus = [canonical(sample(rng, 'train', str(rng.choice(kinds, p=odds)))[0])
-              for _ in range(30_000)]
     tokenizer = Trained(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(PATTERN), 'isolated'),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocabulary, special_tokens=special_tokens(), show_progress=False,
+        vocab_size=size, special_tokens=special, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(corpus, trainer)
     tokenizer.save(str(path))
+
+
+def corpus_of(recipe: LanguageRecipe) -> Iterator[str]:
+    """Draw the sentences that the tokenizer is made for."""
+    rng = np.random.default_rng(recipe.seed)
+    kinds, odds = zip(*shares(recipe).items(), strict=True)
+    for _ in range(30_000):
+        yield canonical(sample(rng, 'train', str(rng.choice(kinds, p=odds)))[0])
 
 
 Row = tuple[list[int], int, list[Plan]]  # tokens, where the plan starts, the plan
@@ -292,8 +316,20 @@ def accuracy(net: BitNet, tokenizer: Tokenizer, split: str, kind: str,
     return right / done
 
 
-def export(net: BitNet, recipe: LanguageRecipe, out: Path) -> None:
-    """Write config.json and model.safetensors (ternary-packed) in Hugging Face's layout."""
+def export(net: BitNet, recipe: Any, out: Path) -> None:
+    """
+    Write config.json and model.safetensors (ternary-packed) in Hugging Face's layout.
+
+    Parameters
+    ----------
+    net : BitNet
+        What was trained.
+    recipe : dataclass
+        How; kept in the file's metadata.
+    out : Path
+        Folder.
+
+    """
     tensors = {}
     for name, module in net.named_modules():
         if isinstance(module, BitLinear):
@@ -312,7 +348,8 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
     """Run the training, from its checkpoint if there is one; exports unless ``unquantised``."""
     torch.manual_seed(recipe.seed)
     if not (out / 'tokenizer.json').exists():
-        train_tokenizer(recipe, out / 'tokenizer.json')
+        train_tokenizer(corpus_of(recipe), special_tokens(), recipe.vocabulary,
+                        out / 'tokenizer.json')
     tokenizer = Tokenizer.load(out / 'tokenizer.json')
     config = BitNetConfig(
         hidden_size=recipe.hidden, intermediate_size=recipe.feed_forward,
@@ -321,11 +358,7 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
         max_position_embeddings=CAPACITY, rope_theta=10000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END])
     net = BitNet(config, quantised=not recipe.unquantised)
-    decayed = [p for p in net.parameters() if p.dim() == 2]
-    plain = [p for p in net.parameters() if p.dim() < 2]
-    optimiser = torch.optim.AdamW([{'params': decayed, 'weight_decay': .05},
-                                   {'params': plain, 'weight_decay': 0.}], recipe.rate,
-                                  betas=(.9, .98))
+    optimiser = optimiser_of(net, recipe.rate)
     rng = np.random.default_rng(recipe.seed + 1)
     path, start = out / 'language.pt', 0
     if path.exists():

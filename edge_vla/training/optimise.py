@@ -29,6 +29,24 @@ def schedule(step: int, total: int, peak: float) -> float:
     return peak * min(1, (step + 1) / warm) * (.51 + .49 * math.cos(math.pi * step / total))
 
 
+def optimiser_of(net: torch.nn.Module, rate: float) -> torch.optim.AdamW:
+    """
+    Return the optimiser of a decoder: only matrices decay.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        What learns.
+    rate : float
+        Learning rate, until `descend` sets another.
+
+    """
+    matrices = [p for p in net.parameters() if p.dim() == 2]
+    others = [p for p in net.parameters() if p.dim() < 2]
+    return torch.optim.AdamW([{'params': matrices, 'weight_decay': .05},
+                              {'params': others, 'weight_decay': 0.}], rate, betas=(.9, .98))
+
+
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> float:
     """
     Take one step down a loss, its gradient clipped to norm 1.
