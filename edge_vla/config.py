@@ -74,6 +74,15 @@ class PipelineConfig:
                              0.05, 10.0)
     min_confidence: float = setting(0.3, 'below this the instruction is not understood: hover',
                                     '', 0.0, 1.0, dynamic=True)
+    tolerance: float = setting(2.0, 'a patch of the picture that changed by no more than this on '
+                               'average, of 255, keeps its features', '', 0.0, 255.0)
+    refresh: int = setting(30, 'so many frames after which all features are computed anew', '', 1,
+                           10000)
+    seeing: bool = setting(True, 'say what is seen, and answer questions about it')
+    frames: int = setting(8, 'camera frames that questions are about', '', 1, 16)
+    tokens: str = setting('live', 'which visual tokens are read: full is all; live what changed; '
+                          'dycoke and team by the papers', choices=('full', 'live', 'dycoke',
+                                                                    'team'))
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,18 @@
 """The one way from an observation to an action; robot, simulator and bag all use it."""
 
 from pathlib import Path
+import threading
 
 from edge_vla.adaptation.composite import Adaptation
 from edge_vla.checkpoints.safetensors import read_safetensors
+from edge_vla.compression.temporal import TemporalStream
+from edge_vla.compression.visual_tokens import VisualTokens
 from edge_vla.config import AdaptationConfig, PipelineConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.head import LanguageHead
-from edge_vla.language.plan import CONTEXT_SIZE, VERBS
+from edge_vla.language.plan import CONTEXT_SIZE, Plan, VERBS
+from edge_vla.language.seeing import Answer, SCHEMES, SeeingHead
 from edge_vla.policy.liquid import Grounding, LiquidPolicy
 from edge_vla.policy.mission import Mission
 from edge_vla.vision import layout
@@ -54,11 +58,14 @@ class Pipeline:
     adaptation : AdaptationConfig, optional
         How commands adapt to the measured velocity; by default they do not, as in a replay,
         where the vehicle does not do what is commanded.
+    seeing : SeeingHead, optional
+        Answers questions about the last frames.
 
     Attributes
     ----------
     adaptation : Adaptation
     language : LanguageHead
+    seeing : SeeingHead or None
     context : Context or None
         The instruction in force, as it was read.
     mission : Mission or None
@@ -68,9 +75,14 @@ class Pipeline:
 
     def __init__(self, tensors: dict[str, np.ndarray], language: LanguageHead,
                  config: PipelineConfig | None = None, synchronous: bool = True,
-                 kind: str = 'cfc', adaptation: AdaptationConfig | None = None) -> None:
+                 kind: str = 'cfc', adaptation: AdaptationConfig | None = None,
+                 seeing: SeeingHead | None = None) -> None:
         self.config = config or PipelineConfig()
-        self.language = language
+        self.language, self.seeing = language, seeing
+        self._memory = TemporalStream(layout.TOKENS, layout.CHANNELS,
+                                      SCHEMES[self.config.tokens].temporal, self.config.frames)
+        self._remembering = threading.Lock()
+        self._viewed: tuple[int, VisualTokens] | None = None
         self.adaptation = Adaptation(adaptation or AdaptationConfig(enabled=False))
         self.context: Context | None = None
         self.mission: Mission | None = None
@@ -102,17 +114,21 @@ class Pipeline:
         tensors, metadata = read_safetensors(folder / 'policy.safetensors')
         language = folder / 'language'
         head = LanguageHead.load(language if language.is_dir() else SHIPPED_MODEL / 'language')
-        pipeline = cls(tensors, head, config, synchronous, metadata.get('kind', 'cfc'), adaptation)
+        # a seeing head reads the tokens of the encoder it was trained with, and no others
+        seeing = SeeingHead.load(folder / 'seeing', config.tokens) if config.seeing and (
+            folder / 'seeing').is_dir() else None
+        pipeline = cls(tensors, head, config, synchronous, metadata.get('kind', 'cfc'), adaptation,
+                       seeing)
         pipeline.warm_up()
         return pipeline
 
-    @staticmethod
-    def _pilot(tensors: dict[str, np.ndarray],
+    def _pilot(self, tensors: dict[str, np.ndarray],
                kind: str) -> tuple[PatchEncoder, Grounding, LiquidPolicy]:
         if kind != 'cfc':
             raise CheckpointError(f'this pilot has a policy of kind {kind!r}, a baseline; only '
                                   'the torch backend flies it (--backend torch)')
-        return PatchEncoder(tensors), Grounding(tensors), LiquidPolicy(tensors)
+        encoder = PatchEncoder(tensors, self.config.tolerance, self.config.refresh)
+        return encoder, Grounding(tensors), LiquidPolicy(tensors)
 
     def warm_up(self) -> None:
         """Run every kernel once so that the first real frame finds them compiled."""
@@ -127,16 +143,22 @@ class Pipeline:
             adaptation.step(np.zeros(4), Motion(k, np.zeros(3), 0.0, 0.0, 0.0), FIRST_DT_S)
         self._grounding.recognise()
         self._grounding.place(0)
+        if self.seeing is not None:
+            self.ask('what is ahead?')
         self.context = self._attended = None
         self.reset()
 
     def reset(self) -> None:
         """Forget the flight so far; the instruction stays and begins again."""
         self._restart()
+        with self._remembering:
+            self._memory.reset()
+            self._viewed = None
         self.adaptation.reset()
         self.mission = None
 
     def _restart(self) -> None:
+        self._encoder.reset()
         self._policy.reset()
         self._last = None
 
@@ -154,11 +176,52 @@ class Pipeline:
         self.adaptation.sent(np.array([*command.velocity, command.yaw_rate]))
 
     def narration(self, context: Context) -> str:
+        """
+        Say in words what is seen of an instruction's target and what is being done about it.
+
+        Takes a few milliseconds; may be called from any thread.
+        """
+        doing, mission = self.doing(context), self.mission
+        target = None if mission is None or mission.context is not context else mission.target
+        if self.seeing is None or target is None or not self._memory.frame:
+            return doing
+        return f'{self.ask(question_about(target)).text}; {doing}'
+
+    def doing(self, context: Context) -> str:
         """Say in words what is being done about an instruction."""
         if not self.understands(context):
             return f'I do not understand "{context.instruction}"; hovering'
         mission = self.mission
         return mission.text() if mission and mission.context is context else context.text
+
+    def ask(self, question: str) -> Answer:
+        """
+        Answer a question about the last camera frames; may be called from any thread.
+
+        Parameters
+        ----------
+        question : str
+            In English, such as 'where is the red sphere?' or 'what is on the left?'.
+
+        Raises
+        ------
+        InstructionError
+            The question is empty or too long, there was no frame yet, or this pilot has no
+            seeing head.
+
+        """
+        if self.seeing is None:
+            raise InstructionError('this pilot does not answer questions: it has no seeing head, '
+                                   'or pipeline.seeing is false')
+        return self.seeing.answer(question, self.view())
+
+    def view(self) -> VisualTokens:
+        """Return a copy of the visual tokens of the last frames; may be called from any thread."""
+        with self._remembering:
+            if self._viewed is None or self._viewed[0] != self._memory.frame:
+                self._viewed = self._memory.frame, VisualTokens(
+                    *(a.copy() for a in self._memory.gather()))
+            return self._viewed[1]
 
     def step(self, observation: Observation) -> Action:
         """
@@ -203,6 +266,8 @@ class Pipeline:
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
         tokens = self._encoder.encode(frame.image)
+        with self._remembering:
+            kept = self._memory.push(tokens)
         mission = self.mission
         if context is None or not self.understands(context):
             mission = None
@@ -223,6 +288,12 @@ class Pipeline:
         grid = self._grounding.probability.reshape(layout.ROWS, layout.COLUMNS)
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
-            'target_bearing': bearing, 'target_distance': gap, 'tokens': layout.TOKENS,
+            'target_bearing': bearing, 'target_distance': gap, 'tokens': kept,
+            'kept': self._memory.marks.reshape(grid.shape).copy(),
             'step': 0 if mission is None else mission.index + 1,
             'doing': 'hover' if mission is None else mission.say})
+
+
+def question_about(target: Plan) -> str:
+    """Return the question where the object of a plan is."""
+    return f'where is the {target.colour} {target.shape}?'

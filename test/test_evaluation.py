@@ -24,7 +24,7 @@ from types import SimpleNamespace
 import cv2
 from edge_vla.cli import demo
 from edge_vla.cli.main import main
-from edge_vla.config import CameraConfig, SimConfig
+from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Frame
 from edge_vla.evaluation import flight
 from edge_vla.evaluation.closed_loop import Episode, evaluate, Flyer, Setting, summarise
@@ -127,12 +127,12 @@ def test_the_summary_counts() -> None:
         summarise([], 1)
 
 
-def test_the_torch_pilot_is_the_same_pilot(pilot: Pipeline) -> None:
+def test_the_torch_pilot_is_the_same_pilot() -> None:
     pytest.importorskip('torch', reason="the torch baseline needs 'edge_vla[train]'")
     from edge_vla.datatypes import Observation
     from edge_vla.training.torch_pipeline import TorchPipeline
-    torch_pilot, simulator = TorchPipeline.load(), Simulator()
-    pilot.reset()
+    whole = PipelineConfig(tolerance=0.0)  # torch computes all features of every frame
+    pilot, torch_pilot, simulator = Pipeline.load(whole), TorchPipeline.load(whole), Simulator()
     for _ in range(20):
         seen = Observation(simulator.frame(), 'fly to the red sphere', simulator.motion())
         a, b = pilot.step(seen), torch_pilot.step(seen)

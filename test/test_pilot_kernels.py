@@ -24,6 +24,7 @@ from edge_vla.kernels.cfc import cfc_step
 from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
 from edge_vla.kernels.grounding import ground
 from edge_vla.language.plan import CONTEXT_SIZE
+from edge_vla.pipeline import SHIPPED_MODEL
 from edge_vla.policy.liquid import ACTION_SCALE, Grounding, INPUTS, LiquidPolicy
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import fit_image, PatchEncoder
@@ -55,9 +56,11 @@ def test_convolution(h: int, w: int, k: int, stride: int, residual: bool, seed: 
     m = k if residual else k + 3
     x, weight, bias = normal(rng, h, w, k), normal(rng, 3, 3, k, m), normal(rng, m)
     out = normal(rng, -(-h // stride), -(-w // stride), m)
-    convolve3x3(x, weight, bias, stride, residual, out)
-    np.testing.assert_allclose(out, reference.convolve3x3(x, weight, bias, stride, residual),
-                               atol=2e-5)
+    where, before = rng.integers(0, 2, out.shape[:2]).astype(np.uint8), out.copy()
+    convolve3x3(x, weight, bias, stride, residual, where, out)
+    want = reference.convolve3x3(x, weight, bias, stride, residual)
+    np.testing.assert_allclose(out[where == 1], want[where == 1], atol=2e-5)
+    assert (out[where == 0] == before[where == 0]).all()
 
 
 def test_patches_keep_row_column_channel_order() -> None:
@@ -194,3 +197,47 @@ def test_a_missing_or_misshapen_tensor_is_named() -> None:
         PatchEncoder({})
     with pytest.raises(CheckpointError, match='expected'):
         PatchEncoder({'encoder.stem.weight': np.zeros((1, 2), np.float32)})
+
+
+# --- features that are not computed again ---
+
+def moving_pictures(seed: int, frames: int, change: int) -> list[np.ndarray]:
+    """Pictures in which a few patches change a little from one to the next."""
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(40, 200, (layout.HEIGHT, layout.WIDTH, 3))
+    out = []
+    for _ in range(frames):
+        for _ in range(int(rng.integers(0, 4))):
+            y, x = rng.integers(0, layout.HEIGHT - 8), rng.integers(0, layout.WIDTH - 8)
+            picture[y:y + 8, x:x + 8] += rng.integers(-change, change + 1, (8, 8, 3))
+        out.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return out
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 40))
+def test_unchanged_patches_keep_exactly_the_tokens_of_the_whole(seed: int, change: int) -> None:
+    tensors = read_safetensors(SHIPPED_MODEL / 'policy.safetensors')[0]
+    kept, whole = PatchEncoder(tensors), PatchEncoder(tensors, refresh=1)
+    computed = []
+    for picture in moving_pictures(seed, 6, change):
+        np.testing.assert_array_equal(kept.encode(picture), whole.encode(picture))
+        computed.append(kept.encoded.mean())
+    assert computed[0] == 1 and min(computed) < 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 999), st.floats(.5, 20))
+def test_tokens_are_those_of_a_picture_within_the_tolerance(seed: int, tolerance: float) -> None:
+    tensors = read_safetensors(SHIPPED_MODEL / 'policy.safetensors')[0]
+    kept, whole = PatchEncoder(tensors, tolerance, refresh=7), PatchEncoder(tensors, refresh=1)
+    for k, picture in enumerate(moving_pictures(seed, 9, 30)):
+        tokens = kept.encode(picture)
+        np.testing.assert_array_equal(tokens, whole.encode(kept.seen))
+        away = np.abs(kept.seen.astype(int) - picture).reshape(
+            layout.ROWS, layout.PATCH, layout.COLUMNS, -1).mean((1, 3))
+        assert away.max() <= tolerance
+        assert away.max() == 0 or k % 7  # a refresh
+    kept.reset()
+    kept.encode(picture)
+    assert (kept.seen == picture).all()

@@ -111,6 +111,33 @@ def test_an_error_of_an_outdated_instruction_is_not_told(parts) -> None:  # noqa
     assert listener.heard == ['right']
 
 
+def test_jobs_wait_for_instructions_and_the_newest_of_a_kind_is_done(parts) -> None:  # noqa: ANN001, E501
+    head, listener, loop = parts
+    done: list[str] = []
+    finished = threading.Event()
+    loop.instruct('fly')
+    assert head.begun.acquire(timeout=PATIENCE_S)
+    loop.do('say', lambda: done.append('old'))
+    loop.do('say', lambda: done.append('new'))
+    loop.do('answer', lambda: done.append(f'after {listener.heard}'))
+    loop.do('last', finished.set)
+    head.allowed.release()
+    assert finished.wait(PATIENCE_S)
+    assert done == ['new', "after ['fly']"]
+
+
+def test_a_job_that_fails_is_told_and_the_loop_goes_on(parts) -> None:  # noqa: ANN001
+    head, listener, _ = parts
+    errors: list[Exception] = []
+    finished = threading.Event()
+    loop = SlowLoop(head, listener.context, listener.error, errors.append)
+    loop.do('wrong', lambda: int('x'))
+    loop.do('right', finished.set)
+    assert finished.wait(PATIENCE_S)
+    loop.stop()
+    assert [type(e) for e in errors] == [ValueError]
+
+
 def test_after_stop_nothing_is_told(parts) -> None:  # noqa: ANN001
     head, listener, loop = parts
     loop.instruct('late')

@@ -25,6 +25,7 @@ from pathlib import Path
 import time
 from typing import Any
 
+from edge_vla.config import build, CameraConfig
 from edge_vla.exceptions import ConfigError, MissingDependencyError
 
 
@@ -66,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from edge_vla.config import build, CameraConfig
     from edge_vla.sim.tasks import MISSIONS, TASKS
 
     if args.episodes < 1 or args.seed < 0 or args.jobs < 1:
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'unknown task {args.task!r}; known: {known}')
     if not 0 <= args.drop < 1:
         raise ConfigError('--drop is a probability below 1')
-    camera = build(CameraConfig, _camera(args))
+    camera = camera_of(args.camera or ('160x120' if args.suite else ''), args.rate)
     if args.suite is not None:
         if args.world != 'builtin':
             raise ConfigError('the shifts of a suite are of the builtin world')
@@ -86,16 +86,30 @@ def run(args: argparse.Namespace) -> int:
     return _run_one(args, camera)
 
 
-def _camera(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the camera settings that the arguments give."""
-    values: dict[str, Any] = {} if args.rate is None else {'rate': args.rate}
-    size = args.camera or ('160x120' if args.suite else '')
+def camera_of(size: str, rate: float | None = None) -> CameraConfig:
+    """
+    Return a simulated camera.
+
+    Parameters
+    ----------
+    size : str
+        As WxH in pixels; empty is the default.
+    rate : float, optional
+        Hz.
+
+    Raises
+    ------
+    ConfigError
+        `size` is none, or a value is out of range.
+
+    """
+    values: dict[str, Any] = {} if rate is None else {'rate': rate}
     if size:
         width, _, height = size.partition('x')
         if not (width.isdecimal() and height.isdecimal()):
             raise ConfigError(f'--camera {size!r} is no size like 320x240')
         values |= {'width': int(width), 'height': int(height)}
-    return values
+    return build(CameraConfig, values)
 
 
 def _run_one(args: argparse.Namespace, camera: Any) -> int:

@@ -13,14 +13,15 @@
 # limitations under the License.
 
 
-"""Train the language head or the pilot (needs PyTorch)."""
+"""Train the language head, the seeing head or the pilot (needs PyTorch)."""
 
 import argparse
 from importlib import import_module
 
 from edge_vla.exceptions import MissingDependencyError
 
-TRAINERS = {'language': 'edge_vla.training.language', 'policy': 'edge_vla.training.policy'}
+TRAINERS = {'language': 'edge_vla.training.language', 'policy': 'edge_vla.training.policy',
+            'seeing': 'edge_vla.training.seeing'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge_vla.config import CameraConfig, SimConfig
-from edge_vla.datatypes import Observation
+from edge_vla.datatypes import Action, Observation
 from edge_vla.evaluation.metrics import wilson
 from edge_vla.evaluation.workers import on_processes
 from edge_vla.pipeline import Pipeline
@@ -124,8 +124,21 @@ class Flyer:
         self.simulator = make_world(setting or Setting())
         self._period_ns = round(1e9 / self.simulator.camera.rate)
 
-    def fly(self, seed: int, index: int, task: str | None = None) -> Episode:
-        """Fly episode `index` of `seed`; `task` None draws one of ``TASKS`` uniformly."""
+    def fly(self, seed: int, index: int, task: str | None = None,
+            watch: Callable[[Action], None] | None = None) -> Episode:
+        """
+        Fly an episode.
+
+        Parameters
+        ----------
+        seed, index : int
+            Which.
+        task : str, optional
+            One of ``TASKS`` or ``MISSIONS``; by default one of ``TASKS``, drawn uniformly.
+        watch : callable, optional
+            Called with every action, when the frame it answers is the newest.
+
+        """
         sim, pipeline, gate = self.simulator, self.pipeline, self.gate
         scene_seed, words_seed = np.random.SeedSequence([seed, index]).generate_state(2)
         sim.reset(int(scene_seed), task)
@@ -143,6 +156,8 @@ class Flyer:
                 command = gate.decay((sim.time_ns - answered_ns) * 1e-9)
             else:
                 action = pipeline.step(Observation(sim.frame(), instruction, sim.motion()))
+                if watch is not None:
+                    watch(action)
                 command, answered_ns = gate.filter(action), sim.time_ns
                 pipeline.sent(command)
             sim.command(np.array(command.velocity), command.yaw_rate)

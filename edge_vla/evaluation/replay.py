@@ -197,7 +197,8 @@ def replay(job: Job, load: Callable[[], Pipeline],
             shutil.rmtree(made)
         bag = None if job.bag == NONE else stack.enter_context(_Ours(made, recording, job.bag))
         video = stack.enter_context(VideoWriter(job.out / 'overlay.mp4', recording.rate))
-        instruction, understood = '', ''
+        instruction, understood, said, narrated = '', '', '', ('', -10**18)
+        period_ns = round(job.config.node.narration_period * 1e9)
         samples = recording.samples(bag.copy) if isinstance(recording, Bag) and bag and \
             job.bag == 'all' else iter(recording)
         for sample in samples:
@@ -213,7 +214,10 @@ def replay(job: Job, load: Callable[[], Pipeline],
             track.add(action, command, sample.recorded_ns, speed, layout.TOKENS, spent,
                       adaptation)
             context = pipeline.context
-            said = pipeline.narration(context) if context else ''
+            doing = pipeline.doing(context) if context else ''
+            if doing != narrated[0] or sample.recorded_ns - narrated[1] >= period_ns:
+                narrated = doing, sample.recorded_ns
+                said = pipeline.narration(context) if context else ''
             if not track.said or said != track.said[-1][1]:
                 track.said.append((sample.recorded_ns, said))
                 if bag:
@@ -312,7 +316,7 @@ def _show(job: Job, track: Track, video: VideoWriter, sample: Sample, action: Ac
     picture = draw(sample.frame.image, Overlay(
         instruction, said, command.velocity, command.yaw_rate, speed,
         'ok' if command.state == 'limited' else command.state, action.info.get('attention'),
-        (sample.recorded_ns - track.recorded_ns[0]) * 1e-9))
+        (sample.recorded_ns - track.recorded_ns[0]) * 1e-9, action.info.get('kept')))
     if job.overlay:
         video.write(picture)
     if wanted:

@@ -86,7 +86,7 @@ def dense(x, weight, bias, relu, out):
 
 
 @njit(cache=True, nogil=True)
-def convolve3x3(x, weight, bias, stride, residual, out):
+def convolve3x3(x, weight, bias, stride, residual, where, out):
     """
     Rectified 3x3 convolution with zero padding of one.
 
@@ -102,6 +102,8 @@ def convolve3x3(x, weight, bias, stride, residual, out):
         1 or 2.
     residual : bool
         Add the input to the output (needs stride 1 and K == M).
+    where : uint8 [ceil(H / stride), ceil(W / stride)]
+        0 leaves the output as it is.
     out : float32 [ceil(H / stride), ceil(W / stride), M], written
         The result.
 
@@ -111,6 +113,8 @@ def convolve3x3(x, weight, bias, stride, residual, out):
     zero = np.float32(0)
     for oy in range(out.shape[0]):
         for ox in range(out.shape[1]):
+            if where[oy, ox] == 0:
+                continue
             acc = out[oy, ox]
             for j in range(m):
                 acc[j] = bias[j]
@@ -133,3 +137,64 @@ def convolve3x3(x, weight, bias, stride, residual, out):
                 acc[j] = max(acc[j], zero)
                 if residual:
                     acc[j] += x[oy, ox, j]
+
+
+@njit(cache=True, nogil=True)
+def take_changes(image, size, threshold, seen, changed):
+    """
+    Bring what was seen up to date, patch by patch, where it changed.
+
+    Parameters
+    ----------
+    image : uint8 [H, W, 3]
+        The new frame.
+    size : int
+        Side of a patch, px; divides H and W.
+    threshold : float
+        A patch that differs by no more than this on average, of 255, is left as it was; below 0
+        all are taken.
+    seen : uint8 [H, W, 3], changed
+        What the features are of.
+    changed : uint8 [H // size, W // size], written
+        1 where a patch was taken.
+
+    """
+    most = threshold * size * size * 3
+    for r in range(changed.shape[0]):
+        for c in range(changed.shape[1]):
+            total = 0
+            for y in range(r * size, (r + 1) * size):
+                for x in range(c * size, (c + 1) * size):
+                    for ch in range(3):
+                        total += abs(np.int64(image[y, x, ch]) - np.int64(seen[y, x, ch]))
+            changed[r, c] = total > most
+            if changed[r, c]:
+                for y in range(r * size, (r + 1) * size):
+                    for x in range(c * size, (c + 1) * size):
+                        for ch in range(3):
+                            seen[y, x, ch] = image[y, x, ch]
+
+
+@njit(cache=True, nogil=True)
+def spread(marks, before, after, out):
+    """
+    Mark every cell that depends on a marked one: from `before` cells before it to `after` after.
+
+    Parameters
+    ----------
+    marks : uint8 [R, C]
+        What changed.
+    before, after : int
+        How far a cell looks, in rows and in columns.
+    out : uint8 [R, C], written
+        What that changes.
+
+    """
+    rows, columns = marks.shape
+    for r in range(rows):
+        for c in range(columns):
+            hit = 0
+            for y in range(max(0, r - before), min(rows, r + after + 1)):
+                for x in range(max(0, c - before), min(columns, c + after + 1)):
+                    hit |= marks[y, x]
+            out[r, c] = hit

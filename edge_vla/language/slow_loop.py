@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The slow loop: reads instructions in its own thread so that the fast loop never waits."""
+"""The slow loop: language has a thread of its own, so that the fast loop never waits."""
 
 from collections.abc import Callable
 import threading
@@ -24,7 +24,9 @@ from edge_vla.language.head import LanguageHead
 
 class SlowLoop:
     """
-    Reads the newest instruction; older ones that were not reached are dropped.
+    Reads the newest instruction, and else does the newest jobs of each kind.
+
+    What was not reached before something newer of its kind came is dropped.
 
     Parameters
     ----------
@@ -34,14 +36,19 @@ class SlowLoop:
         is blank.
     on_error : callable
         Called with the instruction and the exception when one cannot be read.
+    on_job_error : callable
+        Called with the exception of a job.
 
     """
 
     def __init__(self, head: LanguageHead, on_context: Callable[[Context | None], None],
-                 on_error: Callable[[str, Exception], None]) -> None:
+                 on_error: Callable[[str, Exception], None],
+                 on_job_error: Callable[[Exception], None] = lambda error: None) -> None:
         self._head, self._on_context, self._on_error = head, on_context, on_error
+        self._on_job_error = on_job_error
         self._wake = threading.Condition()
         self._instruction: str | None = None
+        self._jobs: dict[str, Callable[[], None]] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name='edge_vla language', daemon=True)
         self._thread.start()
@@ -50,6 +57,22 @@ class SlowLoop:
         """Hand over an instruction; returns at once. A blank one revokes those before it."""
         with self._wake:
             self._instruction = instruction
+            self._wake.notify()
+
+    def do(self, kind: str, job: Callable[[], None]) -> None:
+        """
+        Hand over something else to do when no instruction waits; returns at once.
+
+        Parameters
+        ----------
+        kind : str
+            A newer job of the same kind replaces one that was not begun.
+        job : callable
+            Called from this thread.
+
+        """
+        with self._wake:
+            self._jobs[kind] = job
             self._wake.notify()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -62,10 +85,15 @@ class SlowLoop:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._instruction is not None)
+                self._wake.wait_for(lambda: self._stopping or self._jobs
+                                    or self._instruction is not None)
                 if self._stopping:
                     return
                 instruction, self._instruction = self._instruction, None
+                job = self._jobs.pop(next(iter(self._jobs))) if instruction is None else None
+            if job is not None:
+                self._attempt(job)
+                continue
             context, error = None, None
             try:
                 if instruction.strip():
@@ -81,3 +109,9 @@ class SlowLoop:
                 self._on_context(context)
             else:
                 self._on_error(instruction, error)
+
+    def _attempt(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:  # noqa: B902  the thread must outlive any one job
+            self._on_job_error(error)

@@ -23,7 +23,7 @@ next instruction.
 import math
 
 from edge_vla.datatypes import Context, Motion
-from edge_vla.language.plan import Plan, Step
+from edge_vla.language.plan import MOVING, Plan, Step
 from edge_vla.policy.resolver import CHOSEN, Resolver, Sight, sightings
 import numpy as np
 
@@ -75,6 +75,12 @@ class Mission:
     def flying(self) -> bool:
         """Whether the vehicle is meant to stay in the air."""
         return self._plain or self.plan.verb != 'land'
+
+    @property
+    def target(self) -> Plan | None:
+        """Return the plan of this step if it has an object and that is known by name."""
+        known = not self._plain and self._resolver is None and self.plan.verb in MOVING
+        return self.plan if known else None
 
     def text(self) -> str:
         """Return which step is being flown, and what it is, in words."""

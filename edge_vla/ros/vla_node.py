@@ -104,18 +104,21 @@ class VlaNode(LifecycleNode):
 
     def _connect(self) -> None:
         """Start the slow loop and create topics, services and timers."""
-        self._slow = SlowLoop(self._pipeline.language, self._on_context, self._on_language_error)
+        self._slow = SlowLoop(self._pipeline.language, self._on_context, self._on_language_error,
+                              lambda error: self._fail(_said(error)))
         create, keep = self.create_publisher, self._entities
         self._command = create(TwistStamped, 'cmd_vel', qos.COMMAND)
         self._narration = create(String, 'narration', qos.RELIABLE)
+        self._answer = create(String, 'answer', qos.RELIABLE)
         self._debug = create(Image, '~/debug/image', qos.SENSOR_OUT)
         keep += [(self.destroy_publisher, p) for p in
-                 (self._command, self._narration, self._debug)]
+                 (self._command, self._narration, self._answer, self._debug)]
         for kind, topic, callback, profile in (
                 (Image, 'image', self._on_image, qos.SENSOR),
                 (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
-                (String, 'instruction', self._on_instruction, qos.LATCHED)):
+                (String, 'instruction', self._on_instruction, qos.LATCHED),
+                (String, 'question', self._on_question, qos.RELIABLE)):
             keep.append((self.destroy_subscription,
                          self.create_subscription(kind, topic, callback, profile)))
         for kind, name, callback in ((SetBool, '~/enable', self._on_enable),
@@ -293,7 +296,8 @@ class VlaNode(LifecycleNode):
         context = self._reading
         picture = draw(frame.image, Overlay(
             self._instruction, '' if context is None else context.text, command.velocity,
-            command.yaw_rate, None, command.state, action.info.get('attention')))
+            command.yaw_rate, None, command.state, action.info.get('attention'),
+            kept=action.info.get('kept')))
         self._debug.publish(conversions.frame_to_image(
             Frame(frame.stamp_ns, picture), self.config.node.frame_id))
 
@@ -326,10 +330,22 @@ class VlaNode(LifecycleNode):
         self._fail(f'instruction refused, hovering: {error}')
 
     def _narrate(self) -> None:
+        if self._active and self._reading is not None and self._slow is not None:
+            self._slow.do('narrate', self._say)
+
+    def _say(self) -> None:
         context, pipeline = self._reading, self._pipeline
-        if not self._active or context is None or pipeline is None:
-            return
-        self._narration.publish(String(data=pipeline.narration(context)))
+        if self._active and context is not None and pipeline is not None:
+            self._narration.publish(String(data=pipeline.narration(context)))
+
+    def _on_question(self, message: String) -> None:
+        if self._active and self._slow is not None:
+            self._slow.do('answer', lambda: self._reply(message.data))
+
+    def _reply(self, question: str) -> None:
+        pipeline = self._pipeline
+        if pipeline is not None:
+            self._answer.publish(String(data=pipeline.ask(question).text))
 
     # --- services, parameters, diagnostics ---
 

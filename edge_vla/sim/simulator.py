@@ -24,6 +24,7 @@ from edge_vla.language.plan import Plan
 from edge_vla.sim import dynamics
 from edge_vla.sim.instructions import mentioned_objects
 from edge_vla.sim.missions import sample_relation, sample_two_steps, sample_unseen
+from edge_vla.sim.questions import in_view, Visible
 from edge_vla.sim.raycast import render
 from edge_vla.sim.scene import sample_scene, Scene
 from edge_vla.sim.scene_shift import shift_scene
@@ -31,10 +32,12 @@ from edge_vla.sim.sensors import Delay, Lens, Odometry
 from edge_vla.sim.shifts import Effect
 from edge_vla.sim.tasks import MISSIONS, TASKS
 from edge_vla.sim.wind import DrydenWind, GustyWind, Wind
+from edge_vla.vision import layout
 import numpy as np
 
 GUSTY_MEAN = 2.0  # m/s, on which the gusts of a shift ride
 TRIM_S, TRIM_HEIGHT = 20.0, 100.0  # s, m: clear of the ground
+
 
 class Simulator:
     """
@@ -215,6 +218,20 @@ class Simulator:
                self._lens.tan_half, self.scene.light)
         self._lens.spoil(image)
         return Frame(stamp, image)
+
+    def visible(self) -> list[Visible]:
+        """Return all objects as the pilot's small picture has them now, the target first."""
+        rotation = self._rotation
+        if self._lens.mount is not None:
+            rotation = rotation @ self._lens.mount
+        shape = (layout.HEIGHT, layout.WIDTH)
+        ids = np.empty(shape, np.int8)
+        render(np.empty((*shape, 3), np.uint8), ids, np.empty(shape, np.float32), self._rows,
+               self._count, self._state[0:3], rotation, self._lens.tan_half, self.scene.light)
+        objects, first = self.scene.objects, self.scene.target
+        order = [first] + [k for k in range(len(objects)) if k != first]
+        return [in_view(objects[k].colour, objects[k].shape, self._rows[j], self._state[0:3],
+                        self._rotation, int((ids == j).sum())) for j, k in enumerate(order)]
 
     def motion(self) -> Motion | None:
         """Measure the motion now; None only under a shift with outages of the odometry."""

@@ -99,7 +99,8 @@ class FrameSampler:
     def __init__(self, rng: np.random.Generator, scenes: int = 16, poses: int = 8) -> None:
         self.rng, self.scenes, self.poses = rng, scenes, poses
 
-    def _pose(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def pose(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw where the camera is, m [3], and its rotation to the world [3, 3]."""
         rng = self.rng
         while True:
             o = rows[rng.integers(count)]
@@ -150,7 +151,7 @@ class FrameSampler:
             r = scene.rows()
             for j in range(i * self.poses, (i + 1) * self.poses):
                 rows[j], counts[j] = r, len(scene.objects)
-                positions[j], rotations[j] = self._pose(r, counts[j])
+                positions[j], rotations[j] = self.pose(r, counts[j])
                 target[j], context[j] = self._query(scene)
                 scenes.append(scene)
         lights = np.stack([s.light for s in scenes])

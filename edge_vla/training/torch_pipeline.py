@@ -53,20 +53,20 @@ class TorchPilot:
         self._state = None
 
     @torch.no_grad()
-    def encode(self, image: np.ndarray) -> torch.Tensor:
-        """Return the tokens of a frame, [1, TOKENS, CHANNELS]."""
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """Return the tokens of a frame, float32 [TOKENS, CHANNELS]."""
         fit_image(image, self._image)
-        return self._net.encoder(torch.from_numpy(self._image)[None])
+        return self._net.encoder(torch.from_numpy(self._image)[None])[0].numpy()
 
     def attend(self, context: np.ndarray) -> None:
         """Take a new context vector, float32 [CONTEXT_SIZE]."""
         self._context = torch.from_numpy(np.array(context, np.float32))[None]
 
     @torch.no_grad()
-    def look(self, tokens: torch.Tensor) -> np.ndarray:
+    def look(self, tokens: np.ndarray) -> np.ndarray:
         """Return vision features float32 [VISION_FEATURES]."""
-        self._tokens = tokens
-        features, score, _ = self._net.grounding(tokens, self._context)
+        self._tokens = torch.from_numpy(tokens)[None]
+        features, score, _ = self._net.grounding(self._tokens, self._context)
         self.probability = torch.sigmoid(score)[0].numpy()
         self.features = out = features[0].numpy()
         self._located = out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6)

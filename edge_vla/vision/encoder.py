@@ -17,7 +17,13 @@
 import cv2
 from edge_vla.checkpoints.safetensors import take, take_weight
 from edge_vla.exceptions import ImageError
-from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
+from edge_vla.kernels.dense import (
+    convolve3x3,
+    dense,
+    normalise_patches,
+    spread,
+    take_changes,
+)
 from edge_vla.vision import layout
 import numpy as np
 
@@ -60,14 +66,32 @@ class PatchEncoder:
     """
     A frame becomes TOKENS tokens of CHANNELS features (numba, float32).
 
+    Features are computed only where the picture changed since they were. What a patch is compared
+    with is the picture its features are of, so slow changes do not add up unseen.
+
     Parameters
     ----------
     tensors : dict of str to numpy.ndarray
         Checkpoint tensors named as in ``training.pilot_torch``; weights may be ternary, packed.
+    tolerance : float
+        A patch that changed by no more than this on average, of 255, counts as unchanged. With 0
+        the tokens are exactly those of the whole picture.
+    refresh : int
+        Every so many frames all is computed anew.
+
+    Attributes
+    ----------
+    seen : numpy.ndarray
+        uint8 [HEIGHT, WIDTH, 3], the picture that the tokens are of: the last frame, but for
+        patches that count as unchanged.
+    encoded : numpy.ndarray
+        uint8 [ROWS, COLUMNS], 1 where the tokens of the last frame were computed.
 
     """
 
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+    def __init__(self, tensors: dict[str, np.ndarray], tolerance: float = 0.0,
+                 refresh: int = 30) -> None:
+        self._tolerance, self._refresh, self._age = tolerance, refresh, 0
         c, d, s = layout.STEM_CHANNELS, layout.CHANNELS, layout.STEM
 
         def conv(name: str, n_in: int, n_out: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,9 +109,16 @@ class PatchEncoder:
         self._patches = np.zeros((h * w, s * s * 3), np.float32)
         self._stemmed = np.zeros((h * w, c), np.float32)
         self._grid = self._stemmed.reshape(h, w, c)
-        # the layers write to two grids in turn
-        self._grids = np.zeros((2, layout.ROWS, layout.COLUMNS, d), np.float32)
-        self.tokens = self._grids[layout.MIXES % 2].reshape(layout.TOKENS, d)
+        grid = (layout.ROWS, layout.COLUMNS)
+        self.seen = np.zeros_like(self.image)
+        self._changed, self.encoded, self._spread = (np.zeros(grid, np.uint8) for _ in range(3))
+        # every layer keeps its output for where nothing changes
+        self._grids = np.zeros((layout.MIXES + 1, *grid, d), np.float32)
+        self.tokens = np.zeros((layout.TOKENS, d), np.float32)
+
+    def reset(self) -> None:
+        """Compute all of the next frame."""
+        self._age = 0
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """
@@ -100,10 +131,17 @@ class PatchEncoder:
 
         """
         fit_image(image, self.image)
-        normalise_patches(self.image, layout.STEM, self._patches)
+        tolerance = self._tolerance if self._age else -1.0
+        self._age = (self._age + 1) % self._refresh
+        take_changes(self.image, layout.PATCH, tolerance, self.seen, self._changed)
+        normalise_patches(self.seen, layout.STEM, self._patches)
         dense(self._patches, self._stem, self._stem_b, True, self._stemmed)
-        convolve3x3(self._grid, *self._merge, 2, False, self._grids[0])
+        # a cell of the first layer looks one row and column of the stem back, into another patch
+        spread(self._changed, 1, 0, self.encoded)
+        convolve3x3(self._grid, *self._merge, 2, False, self.encoded, self._grids[0])
         for k, layer in enumerate(self._mix):
-            convolve3x3(self._grids[k % 2], *layer, 1, True, self._grids[1 - k % 2])
-        self.tokens += self._position
+            self._spread[...] = self.encoded
+            spread(self._spread, 1, 1, self.encoded)
+            convolve3x3(self._grids[k], *layer, 1, True, self.encoded, self._grids[k + 1])
+        np.add(self._grids[-1].reshape(self.tokens.shape), self._position, out=self.tokens)
         return self.tokens

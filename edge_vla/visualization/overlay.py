@@ -51,6 +51,8 @@ class Overlay:
         float32 [rows, columns] in [0, 1], over the middle of the picture that has its aspect.
     time_s : float or None
         Time of flight.
+    kept : numpy.ndarray or None
+        uint8 [rows, columns], 0 where a patch is left to an earlier frame; it is shown darker.
 
     """
 
@@ -62,6 +64,7 @@ class Overlay:
     state: str = 'ok'
     attention: np.ndarray | None = None
     time_s: float | None = None
+    kept: np.ndarray | None = None
 
 
 def draw(image: np.ndarray, overlay: Overlay) -> np.ndarray:
@@ -86,6 +89,8 @@ def draw(image: np.ndarray, overlay: Overlay) -> np.ndarray:
     height, width = height * zoom // 2 * 2, width * zoom // 2 * 2
     out = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     unit = max(1.0, width / 640)  # type and lines grow with the picture
+    if overlay.kept is not None:
+        _leave_out(_middle(out, overlay.kept.shape), overlay.kept == 0)
     if overlay.attention is not None:
         _attention(_middle(out, overlay.attention.shape), overlay.attention, unit)
     bar = round(30 * unit)
@@ -137,6 +142,15 @@ def _middle(image: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     keep_h = min(height, round(width * rows / columns))
     top, left = (height - keep_h) // 2, (width - keep_w) // 2
     return image[top:top + keep_h, left:left + keep_w]
+
+
+def _leave_out(out: np.ndarray, dropped: np.ndarray) -> None:
+    """Grey the patches that are not read again."""
+    height, width = out.shape[:2]
+    where = cv2.resize(dropped.astype(np.uint8), (width, height),
+                       interpolation=cv2.INTER_NEAREST) > 0
+    grey = out[where].mean(-1, keepdims=True)
+    out[where] = (.25 * out[where] + .55 * grey).astype(np.uint8)
 
 
 def _attention(out: np.ndarray, attention: np.ndarray, unit: float) -> None:

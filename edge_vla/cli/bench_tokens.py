@@ -1,0 +1,144 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Measure what fewer visual tokens cost and save, in flight and for a large decoder."""
+
+import argparse
+import json
+from pathlib import Path
+import sys
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('--episodes', type=int, default=40, help='flights (default 40)')
+    parser.add_argument('--seed', type=int, default=11, help='of the flights (default 11)')
+    parser.add_argument('--shift', default='none', metavar='NAME[:STRENGTH]',
+                        help='fly under a shift')
+    parser.add_argument('--camera', default='160x120', metavar='WxH', help='picture size')
+    parser.add_argument('--model', type=Path, help='folder of a pilot (default: the shipped one)')
+    parser.add_argument('--shape', default='', help='also a decoder of this shape, such as 2b4t, '
+                        'with random weights: for cost only')
+    parser.add_argument('--frames', type=int, default=8, help='of 14 x 14 tokens, for --shape')
+    parser.add_argument('--json', type=Path, metavar='FILE', default=Path('out/bench/'
+                        'tokens.json'), help='where the report goes (default %(default)s)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from edge_vla.cli.evaluate import camera_of
+    from edge_vla.config import AdaptationConfig, PipelineConfig
+    from edge_vla.evaluation import token_bench as bench
+    from edge_vla.evaluation.closed_loop import Setting
+    from edge_vla.evaluation.language_speed import machine
+    from edge_vla.evaluation.metrics import wilson
+    from edge_vla.exceptions import ConfigError
+    from edge_vla.language.seeing import SCHEMES, SeeingHead
+    from edge_vla.pipeline import Pipeline, SHIPPED_MODEL
+    from edge_vla.sim.shifts import find
+
+    if args.episodes < 0 or not 1 <= args.frames <= 64:
+        raise ConfigError('--episodes is not negative, and --frames lies in 1 to 64')
+    report: dict[str, Any] = {'machine': machine(), 'episodes': args.episodes, 'seed': args.seed,
+                              'shift': args.shift}
+    model = str(args.model or SHIPPED_MODEL)
+    setting = Setting(camera=camera_of(args.camera), shift=find(args.shift))
+    if args.episodes:
+        moments, flights = [], {}
+        for name, tolerance in (('all computed', 0.0),
+                                ('unchanged reused', PipelineConfig().tolerance)):
+            pipeline = Pipeline.load(PipelineConfig(model=model, tokens='full',
+                                                    tolerance=tolerance),
+                                     adaptation=AdaptationConfig())
+            if pipeline.seeing is None:
+                raise ConfigError(f'{model} has no seeing head: train one with edge-vla train '
+                                  'seeing')
+            won = 0
+            for k, (episode, kept) in enumerate(bench.record(pipeline, setting, args.episodes,
+                                                             args.seed)):
+                won += episode.status == 'success'
+                moments += kept if tolerance else []
+                print(f'\r{name}: {won} of {k + 1} flights', end='', file=sys.stderr)
+            print(file=sys.stderr)
+            flights[name] = {'success': round(won / args.episodes, 4),
+                             'interval': [round(x, 4) for x in wilson(won, args.episodes)]}
+        heads = {name: SeeingHead.load(Path(model) / 'seeing', name) for name in SCHEMES}
+        report['flights'], report['moments'] = flights, len(moments)
+        report['schemes'] = {name: tally.report() for name, tally in
+                             bench.compare(heads, moments, args.seed).items()}
+        _show(report)
+    if args.shape:
+        report['at_scale'] = _at_scale(args.shape, args.frames)
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(report, indent=1) + '\n')
+    print(f'wrote {args.json}')
+    return 0
+
+
+def _at_scale(shape: str, frames: int) -> list[dict[str, Any]]:
+    """Measure a decoder of a shape and print the table."""
+    from edge_vla.evaluation import token_bench as bench
+    from edge_vla.evaluation.language_speed import random_weights, SHAPES
+    from edge_vla.exceptions import ConfigError
+    from edge_vla.kernels.isa import best_isa
+    from edge_vla.language.config import BitNetConfig
+    from edge_vla.language.decoder import Decoder, DecoderSettings
+
+    if not isinstance(SHAPES.get(shape), BitNetConfig):
+        raise ConfigError(f'--shape {shape}: expected a BitNet, one of ' + ', '.join(
+            name for name, c in SHAPES.items() if isinstance(c, BitNetConfig)))
+    settings = DecoderSettings(capacity=frames * 196 + 128)
+    print(f'making random weights of shape {shape}', file=sys.stderr)
+    decoder = Decoder(random_weights(shape, best_isa(), settings), settings)
+    decoder.warm_up()
+    rows = list(bench.costs_at_scale(decoder, frames))
+    full = rows[0]
+    print(f'{shape}, {frames} frames of 196 tokens, {decoder.threads} threads')
+    print(f'{"scheme":>8} {"retained":>9} {"FLOPs":>6} {"prefill":>17} {"decode":>16} '
+          f'{"cache":>14}')
+    for row in rows:
+        print(f'{row["scheme"]:>8} {row["retained"]:9.1%} '
+              f'{row["prefill_macs"] / full["prefill_macs"]:6.0%} {row["prefill_ms"]:8.0f} ms '
+              f'{full["prefill_ms"] / row["prefill_ms"]:4.2f}x '
+              f'{row["decode_ms_per_token"]:8.1f} ms/t {row["cache_bytes"] / 1e6:7.1f} MB '
+              f'{full["cache_bytes"] / row["cache_bytes"]:4.2f}x')
+    return rows
+
+
+def _show(report: dict[str, Any]) -> None:
+    """Print the shipped head's table."""
+    for name, flown in report['flights'].items():
+        print(f'flights, {name}: {flown["success"]:.3f} '
+              f'[{flown["interval"][0]:.3f}, {flown["interval"][1]:.3f}]')
+    full = report['schemes']['full']
+    print(f'{full["asked"]} objects in view, {full["absent"]} not, {report["moments"]} views')
+    print(f'{"scheme":>8} {"retained":>9} {"FLOPs":>6} {"prefill":>15} {"answer":>15} '
+          f'{"cache":>15} {"grounded":>9} {"side":>6} {"dist.":>6} {"absent P, R":>12} '
+          f'{"others":>6}')
+    for name, row in report['schemes'].items():
+        print(f'{name:>8} {row["retained"]:9.1%} '
+              f'{row["prefill_macs"] / full["prefill_macs"]:6.0%} {row["prefill_ms"]:6.2f} ms '
+              f'{full["prefill_ms"] / max(row["prefill_ms"], 1e-3):4.2f}x '
+              f'{row["answer_ms"]:6.2f} ms {full["answer_ms"] / row["answer_ms"]:4.2f}x '
+              f'{row["cache_bytes"] / 1e3:6.0f} kB '
+              f'{full["cache_bytes"] / row["cache_bytes"]:4.2f}x '
+              f'{_share(row["grounded"]):>9} {_share(row["side"]):>6} '
+              f'{_share(row["distance"]):>6} '
+              f'{_share(row["absent_precision"]):>6} {_share(row["absent_recall"]):>5} '
+              f'{_share(row["other"]):>6}')
+
+
+def _share(value: float | None) -> str:
+    return '-' if value is None else f'{value:.3f}'

@@ -1,0 +1,271 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The seeing head: questions about the last camera frames, answered in words.
+
+A BitNet decoder reads ``<bos> visual tokens <question> ... <answer>`` and goes on with the answer.
+The visual tokens are those of the pilot's encoder, brought to the decoder's width by one float
+matrix. How many it reads is up to a scheme, none of which it was trained with.
+"""
+
+from dataclasses import dataclass
+import math
+from pathlib import Path
+import threading
+import time
+from typing import NamedTuple
+
+from edge_vla.checkpoints.safetensors import read_safetensors, take
+from edge_vla.compression.expand_merge import ExpandMergeSettings, TokenExpander
+from edge_vla.compression.kv_pruning import KeyPruningSettings
+from edge_vla.compression.temporal import LIVE, TemporalSettings
+from edge_vla.compression.visual_tokens import VisualTokens
+from edge_vla.exceptions import CheckpointError, InstructionError
+from edge_vla.kernels.dense import dense
+from edge_vla.language.decoder import Decoder, load_decoder
+from edge_vla.language.head import canonical, LONGEST
+from edge_vla.language.sight import parse_seen, Seen
+from edge_vla.language.tokenizer import Tokenizer
+from edge_vla.language.visual_decoder import Mark, VisualDecoder
+from edge_vla.vision import layout
+import numpy as np
+
+BEGIN, QUESTION, ANSWER, END = '<bos>', '<question>', '<answer>', '<end>'
+LONGEST_ANSWER = 32  # tokens
+ANCHORS = 80  # of TEAM-VLA, its authors' number
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """
+    How many visual tokens are read.
+
+    Attributes
+    ----------
+    temporal : TemporalSettings
+        Over time, before the decoder.
+    pruning : KeyPruningSettings or None
+        Over decoding, in it.
+    merging : ExpandMergeSettings or None
+        Of each frame before the decoder, and in it.
+    evict : bool
+        Pruned keys are given up.
+
+    """
+
+    temporal: TemporalSettings
+    pruning: KeyPruningSettings | None = None
+    merging: ExpandMergeSettings | None = None
+    evict: bool = False
+
+
+FULL = TemporalSettings(pruning_rate=0.0, window=1)
+SCHEMES = {
+    'full': Scheme(FULL),
+    'live': Scheme(LIVE),
+    'dycoke': Scheme(TemporalSettings(), KeyPruningSettings(layer=2)),
+    'team': Scheme(FULL, merging=ExpandMergeSettings(layer=2, anchors=ANCHORS))}
+
+
+class Answer(NamedTuple):
+    """
+    What was answered.
+
+    Attributes
+    ----------
+    text : str
+        In words.
+    seen : Seen or None
+        The object it speaks of; None if it says that there is none, or something else.
+    confidence : float
+        Probability of the whole answer, in [0, 1].
+
+    """
+
+    text: str
+    seen: Seen | None
+    confidence: float
+
+
+class Cost(NamedTuple):
+    """
+    What the last answer cost.
+
+    Attributes
+    ----------
+    attended : tuple of int
+        Visual tokens that each layer attended to.
+    prefill_macs : int
+        Multiplications of reading the view.
+    prefill_s, decode_s : float
+        Time for reading the view (0 if it had been read) and for question and answer, s.
+    tokens : int
+        Tokens of the answer.
+    cache_bytes : int
+        Of keys and values.
+
+    """
+
+    attended: tuple[int, ...]
+    prefill_macs: int
+    prefill_s: float
+    decode_s: float
+    tokens: int
+    cache_bytes: int
+
+
+def special_tokens() -> list[str]:
+    """Return the special tokens in the order of their ids."""
+    return [BEGIN, QUESTION, ANSWER, END]
+
+
+class SeeingHead:
+    """
+    Answers questions about a view; one thread at a time does, others wait.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    tokenizer : Tokenizer
+    weight, bias : numpy.ndarray
+        float32 [hidden_size, CHANNELS] and [hidden_size], from the encoder to the decoder.
+    scheme : str
+        One of ``SCHEMES``.
+
+    Attributes
+    ----------
+    cost : Cost or None
+        Of the last answer.
+
+    Raises
+    ------
+    CheckpointError
+        The parts do not belong together.
+
+    """
+
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, weight: np.ndarray,
+                 bias: np.ndarray, scheme: str = 'full') -> None:
+        missing = [t for t in special_tokens() if t not in tokenizer.special]
+        if missing or tokenizer.size > decoder.config.vocab_size:
+            raise CheckpointError('tokenizer and model do not belong together: ' + (
+                f'no token {missing[0]!r}' if missing else
+                f'{tokenizer.size} tokens, the model has {decoder.config.vocab_size}'))
+        self._decoder, self._tokenizer = decoder, tokenizer
+        self._weight, self._bias = np.ascontiguousarray(weight.T), bias
+        self._lock = threading.Lock()
+        self.use(SCHEMES[scheme])
+
+    @classmethod
+    def load(cls, folder: Path | str, scheme: str = 'full') -> 'SeeingHead':
+        """
+        Load a folder that ``edge-vla train seeing`` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            Something is missing or corrupt; the message names it.
+
+        """
+        folder = Path(folder)
+        decoder = load_decoder(folder)
+        tensors, _ = read_safetensors(folder / 'projection.safetensors')
+        d = decoder.config.hidden_size
+        return cls(decoder, Tokenizer.load(folder / 'tokenizer.json'),
+                   take(tensors, 'weight', (d, layout.CHANNELS)), take(tensors, 'bias', (d,)),
+                   scheme)
+
+    def use(self, scheme: Scheme) -> None:
+        """Read fewer tokens, or more, from the next view on."""
+        self.scheme = scheme
+        self.decoder = VisualDecoder(self._decoder, scheme.pruning, scheme.merging, scheme.evict)
+        self._expander = TokenExpander(layout.ROWS, layout.COLUMNS, scheme.merging) \
+            if scheme.merging else None
+        self._view: VisualTokens | None = None
+        self._mark: Mark | None = None
+        self.cost: Cost | None = None
+
+    def answer(self, question: str, view: VisualTokens) -> Answer:
+        """
+        Answer a question about a view.
+
+        Parameters
+        ----------
+        question : str
+            In English, such as 'where is the red sphere?' or 'what is on the left?'.
+        view : VisualTokens
+            Of the pilot's encoder, float32 [T, CHANNELS]. The same object as last time is not
+            read again.
+
+        Raises
+        ------
+        InstructionError
+            The question is empty or too long, or there is nothing in view.
+
+        """
+        if not question.strip() or len(question) > LONGEST:
+            raise InstructionError(f'a question has 1 to {LONGEST} characters, this one has '
+                                   f'{len(question.strip())}')
+        special, tokenizer = self._tokenizer.special, self._tokenizer
+        ids = [special[QUESTION], *tokenizer.encode(canonical(question)), special[ANSWER]]
+        if not len(view.tokens):
+            raise InstructionError('there is no camera frame to ask about yet')
+        with self._lock:
+            began = time.perf_counter()
+            if self._expander is not None:  # what is read depends on the question
+                self._read(view, ids)
+            elif view is not self._view:
+                self._read(view, [])
+            self._view = view
+            self.decoder.rewind(self._mark)
+            read = time.perf_counter()
+            said: list[int] = []
+            logits, sure = self.decoder.forward(ids), 0.0
+            while len(said) < LONGEST_ANSWER:
+                best = int(logits.argmax())
+                sure -= float(np.log(np.exp(logits - logits[best]).sum()))
+                if best == special[END]:
+                    break
+                said.append(best)
+                logits = self.decoder.forward([best])
+            self.cost = Cost(tuple(self.decoder.attended), self.decoder.prefill_macs,
+                             read - began, time.perf_counter() - read, len(said),
+                             self.decoder.cache_bytes)
+        text = tokenizer.decode(said).strip()
+        seen = parse_seen(text)
+        return Answer('I' + text[1:] if text.startswith('i ') else text, seen, math.exp(sure))
+
+    def _read(self, view: VisualTokens, guides: list[int]) -> None:
+        """Let the decoder read a view; `guides` is the question if what is read depends on it."""
+        rows = np.empty((len(view.tokens), len(self._bias)), np.float32)
+        dense(view.tokens, self._weight, self._bias, False, rows)
+        sizes, positions = view.sizes, view.positions(layout.TOKENS)
+        span = (int(positions[-1]) // layout.TOKENS + 1) * layout.TOKENS
+        if self._expander is not None:
+            kept = self._expanded(rows, view.frames, guides)
+            rows, sizes, positions = rows[kept], sizes[kept], positions[kept]
+        self._mark = self.decoder.look(
+            rows, positions, None if (sizes == 1).all() else sizes, span=span,
+            before=[self._tokenizer.special[BEGIN]], guides=guides)
+
+    def _expanded(self, rows: np.ndarray, frames: np.ndarray, guides: list[int]) -> np.ndarray:
+        """Return which rows TEAM-VLA keeps, frame by frame; frames must be whole."""
+        words = np.empty((len(guides), rows.shape[1]), np.float32)
+        for row, token in zip(words, guides, strict=True):
+            self._decoder.embed(token, row)
+        return np.concatenate([
+            start + self._expander.choose(rows[start:start + layout.TOKENS], words,
+                                          int(frames[start]))
+            for start in range(0, len(rows), layout.TOKENS)])

@@ -1,0 +1,390 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Train the seeing head: a BitNet b1.58 decoder that answers questions about camera frames.
+
+A sequence is ``<bos> visual tokens <question> ... <answer> ... <end>``. The visual tokens of all
+frames are those of the shipped encoder, brought to the decoder's width by one float matrix. Many
+questions are asked of one view: each sees the view and itself, and has the positions it would
+have alone. One seed, one result; resumable.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
+from edge_vla.config import add_arguments, from_arguments, setting
+from edge_vla.language.config import BitNetConfig
+from edge_vla.language.head import canonical
+from edge_vla.language.plan import UNSEEN_PAIRS
+from edge_vla.language.seeing import ANSWER, BEGIN, END, QUESTION, special_tokens
+from edge_vla.language.tokenizer import Tokenizer
+from edge_vla.pipeline import SHIPPED_MODEL
+from edge_vla.sim.questions import in_view, KINDS, sample_question, Visible
+from edge_vla.sim.raycast import render_batch, surface_distance
+from edge_vla.sim.scene import MAX_OBJECTS, sample_scene
+from edge_vla.sim.tasks import TASKS
+from edge_vla.training.bitnet_torch import BitNet
+from edge_vla.training.grounding import augment, FrameSampler, TRAIN_STYLES
+from edge_vla.training.language import export, train_tokenizer
+from edge_vla.training.optimise import descend, optimiser_of, record, save, schedule
+from edge_vla.vision import layout
+from edge_vla.vision.encoder import PatchEncoder
+import numpy as np
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F  # noqa: N812
+from tqdm import tqdm
+
+CAPACITY = 2048  # sixteen frames and a question
+
+
+@dataclass(frozen=True)
+class SeeingRecipe:
+    """What was done to train a seeing head; stored beside the weights."""
+
+    seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
+    threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
+    steps: int = setting(4000, 'optimiser steps', '', 1, 10**7)
+    clips: int = setting(16, 'clips of one frame in a step; fewer of longer ones', '', 1, 10**4)
+    float_share: float = setting(.6, 'part of the steps before weights are ternary', '', 0, 1)
+    questions: int = setting(16, 'questions about a clip', '', 1, 100)
+    rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
+    vocabulary: int = setting(384, 'tokens, special ones included', '', 300, 10**5)
+    hidden: int = setting(128, 'width of the decoder', '', 8, 10**5)
+    feed_forward: int = setting(320, 'width of its MLP', '', 8, 10**5)
+    layers: int = setting(4, 'layers', '', 1, 100)
+    heads: int = setting(4, 'attention heads', '', 1, 1000)
+    kv_heads: int = setting(2, 'key and value heads', '', 1, 1000)
+    augmentation: float = setting(.6, 'strength of what is done to the frames', '', 0, 1)
+    half: bool = setting(True, 'products in bfloat16')
+    save_every: int = setting(250, 'steps between checkpoints', '', 1, 10**6)
+
+
+class Clip(NamedTuple):
+    """Visual tokens float32 [F * TOKENS, CHANNELS] and what the last frame shows."""
+
+    tokens: np.ndarray
+    objects: list[Visible]
+
+
+class ClipSampler:
+    """
+    Short flights past random scenes, as the encoder sees them.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of every choice.
+    encoder : PatchEncoder
+        The shipped one.
+    strength : float
+        Of the augmentation, 0 to 1.
+
+    """
+
+    def __init__(self, rng: np.random.Generator, encoder: PatchEncoder, strength: float) -> None:
+        self._rng, self._encoder, self._strength = rng, encoder, strength
+        self._poses = FrameSampler(rng)
+
+    def batch(self, clips: int, frames: int) -> list[Clip]:
+        """Return so many clips of so many frames."""
+        rng, n = self._rng, clips * frames
+        rows, counts = np.zeros((n, MAX_OBJECTS, 12)), np.zeros(n, np.int64)
+        positions, rotations = np.zeros((n, 3)), np.zeros((n, 3, 3))
+        lights, scenes = [], []
+        for i in range(clips):
+            scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
+                                 count=(2, 7), without=UNSEEN_PAIRS)
+            own = slice(i * frames, (i + 1) * frames)
+            rows[own], counts[own] = scene.rows(), len(scene.objects)
+            positions[own], rotations[own] = self._flight(rows[own][0], counts[own][0], frames)
+            lights += [scene.light] * frames
+            scenes.append(scene)
+        zoom = 1 + int(rng.random() < .5)  # half of the batches are smoothed like a real lens
+        h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
+        images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
+        depth = np.empty((n, h, w), np.float32)
+        render_batch(images, ids, depth, rows, counts, positions, rotations, layout.TAN_HALF,
+                     np.stack(lights))
+        if zoom > 1:
+            images = np.stack([cv2.resize(im, (layout.WIDTH, layout.HEIGHT),
+                                          interpolation=cv2.INTER_AREA) for im in images])
+        images = self._augmented(images, clips)
+        out = []
+        for i, scene in enumerate(scenes):
+            last = (i + 1) * frames - 1
+            tokens = np.concatenate([self._encoder.encode(im)
+                                     for im in images[i * frames:last + 1]])
+            order = [scene.target] + [k for k in range(len(scene.objects)) if k != scene.target]
+            out.append(Clip(tokens, [
+                in_view(scene.objects[k].colour, scene.objects[k].shape, rows[last, j],
+                        positions[last], rotations[last],
+                        int((ids[last] == j).sum()) // zoom ** 2) for j, k in enumerate(order)]))
+        return out
+
+    def _flight(self, rows: np.ndarray, count: int, frames: int
+                ) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions [F, 3] and rotations [F, 3, 3] of a piece of flight."""
+        rng = self._rng
+        position, rotation = self._poses.pose(rows, count)
+        ages = np.arange(frames - 1, -1, -1) / rng.uniform(10, 60)
+        speed = rotation @ np.array([rng.uniform(-.5, 1.5), rng.normal(0, .4), rng.normal(0, .3)])
+        way = position - ages[:, None] * speed
+        if min(surface_distance(rows[k], *way[0]) for k in range(count)) < .15:
+            way[:] = position
+        turn = -ages * rng.normal(0, .5)
+        cos, sin, zero = np.cos(turn), np.sin(turn), np.zeros(frames)
+        turned = np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1)
+        return way, turned.reshape(-1, 3, 3) @ rotation
+
+    def _augmented(self, images: np.ndarray, clips: int) -> np.ndarray:
+        """Return the frames with light, noise and stains; those of a clip are treated alike."""
+        h, w = layout.HEIGHT, layout.WIDTH
+        side_by_side = images.reshape(clips, -1, h, w, 3).swapaxes(1, 2).reshape(clips, h, -1, 3)
+        generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        out = augment(generator, torch.as_tensor(side_by_side),
+                      self._strength * self._rng.random()).numpy()
+        out = out.reshape(clips, h, -1, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
+        return np.ascontiguousarray(out)
+
+
+class SeeingNet(nn.Module):
+    """
+    The decoder with its eye.
+
+    Parameters
+    ----------
+    config : BitNetConfig
+        Of the decoder.
+
+    """
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__()
+        self.decoder = BitNet(config)
+        self.projection = nn.Linear(layout.CHANNELS, config.hidden_size)
+
+    def forward(self, ids: Tensor, view: Tensor, asked: Tensor, positions: Tensor) -> Tensor:
+        """
+        Return logits of the text.
+
+        Parameters
+        ----------
+        ids : Tensor
+            int64 [B, 1 + T]: what begins the sequence, then all questions and answers.
+        view : Tensor
+            float32 [B, V, CHANNELS].
+        asked : Tensor
+            int64 [B, T], number of the question each token belongs to.
+        positions : Tensor
+            int64 [B, T].
+
+        Returns
+        -------
+        Tensor
+            float32 [B, T, vocabulary].
+
+        """
+        b, v = view.shape[:2]
+        text = self.decoder.model.embed_tokens(ids)
+        h = torch.cat([text[:, :1], self.projection(view), text[:, 1:]], 1)
+        owner = torch.cat([torch.full((b, 1 + v), -1), asked], 1)
+        place = torch.cat([torch.arange(1 + v).expand(b, -1), positions], 1)
+        mask = (owner[:, None] == -1) | (owner[:, None] == owner[:, :, None])
+        mask = mask & torch.ones(h.shape[1], h.shape[1], dtype=torch.bool).tril()
+        return self.decoder.logits(self.decoder.decode(h, place, mask[:, None])[:, 1 + v:])
+
+
+class Batch(NamedTuple):
+    """Text of a batch: ids [B, 1 + T], asked [B, T], positions [B, T], answer [B, T] as bool."""
+
+    ids: Tensor
+    asked: Tensor
+    positions: Tensor
+    answer: Tensor
+
+
+def batch_text(tokenizer: Tokenizer, asked: Sequence[Sequence[tuple[str, str]]],
+               view: int) -> Batch:
+    """
+    Lay out questions and answers, several of each clip.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Of the head.
+    asked : sequence of sequence of (str, str)
+        Questions with answers, of each clip.
+    view : int
+        Visual tokens of a clip.
+
+    """
+    s, rows = tokenizer.special, []
+    for pairs in asked:
+        row: list[tuple[int, int, int, bool]] = []
+        for k, (question, answer) in enumerate(pairs):
+            ids = [s[QUESTION], *tokenizer.encode(canonical(question)), s[ANSWER]]
+            said = [*tokenizer.encode(canonical(answer)), s[END]]
+            row += [(token, k, 1 + view + j, j >= len(ids)) for j, token in enumerate(ids + said)]
+        rows.append(row)
+    width = max(map(len, rows))
+    table = np.zeros((len(rows), width, 4), np.int64)
+    table[..., 1] = 10**6  # padding is nobody's
+    for i, row in enumerate(rows):
+        table[i, :len(row)] = row
+    t = torch.as_tensor(table)
+    begin = torch.full((len(rows), 1), s[BEGIN])
+    return Batch(torch.cat([begin, t[..., 0]], 1), t[..., 1], t[..., 2], t[..., 3] > 0)
+
+
+def ask(rng: np.random.Generator, clip: Clip, count: int, split: str
+        ) -> list[tuple[str, str, str]]:
+    """Draw questions about a clip that have a clear answer: kind, question, answer."""
+    out: list[tuple[str, str, str]] = []
+    for _ in range(10 * count):
+        drawn = sample_question(rng, clip.objects, split)
+        if drawn is not None:
+            out.append(drawn)
+        if len(out) == count:
+            break
+    return out
+
+
+def lengths(rng: np.random.Generator) -> Iterator[int]:
+    """Draw how many frames the clips of each step have: long ones are dear, and seldom."""
+    while True:
+        yield int(rng.choice((1, 2, 4, 8), p=(.6, .2, .12, .08)))
+
+
+def accuracy(net: SeeingNet, tokenizer: Tokenizer, sampler: ClipSampler, split: str, frames: int,
+             clips: int = 60) -> dict[str, float]:
+    """Return the share of answers that are right word for word, of all and of each kind."""
+    rng, right = np.random.default_rng(99), {kind: [0, 0] for kind in KINDS}
+    with torch.no_grad():
+        for clip in sampler.batch(clips, frames):
+            drawn = ask(rng, clip, 8, split)
+            if not drawn:
+                continue
+            batch = batch_text(tokenizer, [[d[1:] for d in drawn]], len(clip.tokens))
+            logits = net(batch.ids, torch.as_tensor(clip.tokens)[None], batch.asked,
+                         batch.positions)
+            wrong = (logits[0, :-1].argmax(-1) != batch.ids[0, 2:]) & batch.answer[0, 1:]
+            for k, (kind, _, _) in enumerate(drawn):
+                right[kind][0] += not bool(wrong[batch.asked[0, 1:] == k].any())
+                right[kind][1] += 1
+    done, total = (sum(r[i] for r in right.values()) for i in (0, 1))
+    return {'all': round(done / max(total, 1), 4)} | {
+        kind: round(a / b, 4) for kind, (a, b) in right.items() if b}
+
+
+def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> SeeingNet:
+    """
+    Run the training, from its checkpoint if there is one, and export.
+
+    Parameters
+    ----------
+    recipe : SeeingRecipe
+        Sizes, seed and rates.
+    out : Path
+        Folder of the run.
+    model : Path
+        Pilot whose encoder it sees with.
+
+    """
+    torch.manual_seed(recipe.seed)
+    encoder = PatchEncoder(read_safetensors(model / 'policy.safetensors')[0])
+    rng = np.random.default_rng([recipe.seed, 1])
+    sampler = ClipSampler(rng, encoder, recipe.augmentation)
+    if not (out / 'tokenizer.json').exists():
+        drawn = (d for clip in sampler.batch(400, 1) for d in ask(rng, clip, 30, 'train'))
+        train_tokenizer((canonical(t) for d in drawn for t in d[1:]), special_tokens(),
+                        recipe.vocabulary, out / 'tokenizer.json')
+    tokenizer = Tokenizer.load(out / 'tokenizer.json')
+    net = SeeingNet(BitNetConfig(
+        hidden_size=recipe.hidden, intermediate_size=recipe.feed_forward,
+        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads, vocab_size=recipe.vocabulary,
+        max_position_embeddings=CAPACITY, rope_theta=10000.0,
+        bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END]))
+    optimiser = optimiser_of(net, recipe.rate)
+    path, start = out / 'seeing.pt', 0
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        net.load_state_dict(state['net'])
+        optimiser.load_state_dict(state['optimiser'])
+        rng.bit_generator.state, start = state['rng'], state['step']
+    length = lengths(rng)
+    bar = tqdm(range(start, recipe.steps), 'seeing', initial=start, total=recipe.steps,
+               mininterval=5)
+    for step in bar:
+        net.decoder.quantise(step >= recipe.float_share * recipe.steps)
+        frames = next(length)
+        clips = sampler.batch(max(2, recipe.clips // frames), frames)
+        asked = [[d[1:] for d in ask(rng, clip, recipe.questions, 'train')] for clip in clips]
+        text = batch_text(tokenizer, asked, frames * layout.TOKENS)
+        view = torch.as_tensor(np.stack([clip.tokens for clip in clips]))
+        with torch.autocast('cpu', torch.bfloat16, enabled=recipe.half):
+            logits = net(text.ids, view, text.asked, text.positions)
+        # a token predicts the next, as long as that is part of the answer
+        wanted = text.answer[:, 1:]
+        loss = F.cross_entropy(logits[:, :-1][wanted].float(), text.ids[:, 2:][wanted])
+        value = descend(optimiser, loss, schedule(step, recipe.steps, recipe.rate))
+        done = step + 1
+        if done % recipe.save_every == 0 or done == recipe.steps:
+            readings = {'step': done, 'loss': round(value, 4)}
+            last = done == recipe.steps
+            for split in ('train', 'held_out'):
+                for count in (1, 8) if last or split == 'held_out' else ():
+                    readings[f'{split} {count}'] = accuracy(
+                        net, tokenizer, ClipSampler(np.random.default_rng([7, count]), encoder, 0),
+                        split, count, 500 if last else 60)
+            bar.set_postfix(loss=value, held_out=readings['held_out 1']['all'])
+            record(out / 'seeing.jsonl', readings)
+            save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
+                 rng=rng.bit_generator.state, step=done)
+    export(net.decoder, recipe, out)
+    write_safetensors(out / 'projection.safetensors', {
+        name: p.detach().numpy() for name, p in net.projection.named_parameters()}, {
+            'format': 'pt', 'recipe': json.dumps(asdict(recipe), sort_keys=True)})
+    for name in ('model.safetensors', 'projection.safetensors', 'tokenizer.json', 'config.json'):
+        print(f'{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {out / name}')
+    return net
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``edge-vla train seeing``."""
+    parser = argparse.ArgumentParser('edge-vla train seeing', description=__doc__)
+    parser.add_argument('--out', type=Path, default=Path('runs/seeing'), help='folder of the run')
+    parser.add_argument('--config', type=Path, help='YAML file of the recipe; flags win')
+    parser.add_argument('--model', type=Path, default=SHIPPED_MODEL,
+                        help='pilot whose encoder it sees with (default: the shipped one)')
+    add_arguments(parser, SeeingRecipe)
+    args = parser.parse_args(argv)
+    recipe = from_arguments(SeeingRecipe, args, args.config)
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(recipe.threads)
+    train(recipe, args.out, args.model)
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
