@@ -20,7 +20,7 @@ demo: $(STAMP)  ## Fly three instructions over ROS 2 in the simulator; see out/d
 	@$(BIN)/edge-vla demo $(ARGS)
 
 test: $(STAMP)  ## Run every test: unit, property, golden, live ROS on loopback, linters
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@tools/test.sh $(BIN)/python $(ARGS)
 
 lint: $(STAMP)  ## Check style alone
 	@$(BIN)/ruff check . && echo 'style: clean'

@@ -38,8 +38,8 @@ EXTRAS = {
     'docs': ['sphinx>=7', 'myst-parser>=2', 'furo'],
     'train': ['torch>=2.2', 'tokenizers', 'tqdm'],
     # wheel: an older setuptools needs it to build one, which a test does
-    'test': ['pytest>=7,<9', 'pytest-timeout', 'hypothesis', 'ruff>=0.6', 'wheel', 'gguf>=0.17',
-             'safetensors'],
+    'test': ['pytest>=7,<9', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff>=0.6', 'wheel',
+             'gguf>=0.17', 'safetensors'],
     # Compared against in tests, which skip without them.
     'oracle': ['torch>=2.2', 'transformers>=4.54', 'accelerate', 'safetensors', 'tokenizers',
                'ncps'],

@@ -34,6 +34,13 @@ os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(
     Path(__file__).resolve().parents[2] / 'config' / 'fastdds.xml')
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder: they are run one after the other, on a quiet machine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.live)
+
+
 class Bench:
     """Starts nodes and talks to them from a node of its own."""
 

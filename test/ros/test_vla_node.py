@@ -204,6 +204,36 @@ def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
     bench.until(dropped, 'a dropped frame')
 
 
+def test_questions_are_answered_and_the_narration_tells_what_is_seen(bench) -> None:  # noqa: ANN001, E501
+    from edge_vla.config import CameraConfig, SimConfig
+    from edge_vla.sim.simulator import Simulator
+    bench.start('vla_node')
+    camera = Camera(bench)
+    camera.image = Simulator(SimConfig(seed=4, instruction='red sphere'),
+                             CameraConfig(width=160, height=120)).frame().image
+    answers = bench.listen(String, 'answer', qos.RELIABLE)
+    questions = bench.node.create_publisher(String, 'question', qos.RELIABLE)
+    camera.settle()
+
+    def ask(text: str) -> str:
+        known = len(answers)
+
+        def answered() -> bool:
+            questions.publish(String(data=text))
+            camera.fly(3)
+            return len(answers) > known
+        bench.until(answered, f'an answer to "{text}"')
+        return answers[-1][1].data
+    assert ask('where is the red sphere?').startswith('red sphere ')
+    assert ask('where is the purple box?') == 'I cannot see a purple box'
+    bench.until(lambda: camera.fly(5) and camera.narrations[-1][1].data.startswith(
+        'red sphere ') and 'search' in camera.narrations[-1][1].data, 'what is seen')
+    # a question that cannot be read is refused, and the next one answered
+    questions.publish(String(data='x' * 500))
+    assert 'a question has 1 to 400 characters' in camera.report()[1]
+    assert ask('what is ahead?')
+
+
 def test_parameters_and_services(bench) -> None:  # noqa: ANN001
     bench.start('vla_node')
     camera = Camera(bench)
