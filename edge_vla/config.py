@@ -83,6 +83,11 @@ class PipelineConfig:
     tokens: str = setting('live', 'which visual tokens are read: full is all; live what changed; '
                           'dycoke and team by the papers', choices=('full', 'live', 'dycoke',
                                                                     'team'))
+    planner: str = setting('', 'large language model that reads instructions too (path); empty is '
+                           'none')
+    planner_threads: int = setting(0, 'its threads; 0 leaves one core to what flies', '', 0, 256)
+    planner_time: float = setting(5.0, 'a plan that took longer is not flown', 's', 0.1, 120.0,
+                                  dynamic=True)
 
 
 @dataclass(frozen=True)

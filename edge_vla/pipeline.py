@@ -14,8 +14,11 @@
 
 """The one way from an observation to an action; robot, simulator and bag all use it."""
 
+from collections.abc import Callable
 from pathlib import Path
+import sys
 import threading
+import time
 
 from edge_vla.adaptation.composite import Adaptation
 from edge_vla.checkpoints.safetensors import read_safetensors
@@ -23,9 +26,10 @@ from edge_vla.compression.temporal import TemporalStream
 from edge_vla.compression.visual_tokens import VisualTokens
 from edge_vla.config import AdaptationConfig, PipelineConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
-from edge_vla.exceptions import CheckpointError, InstructionError
-from edge_vla.language.head import LanguageHead
+from edge_vla.exceptions import CheckpointError, EdgeVlaError, InstructionError
+from edge_vla.language.head import LanguageHead, understood
 from edge_vla.language.plan import CONTEXT_SIZE, Plan, VERBS
+from edge_vla.language.planner import objection, Planner
 from edge_vla.language.seeing import Answer, SCHEMES, SeeingHead
 from edge_vla.policy.liquid import Grounding, LiquidPolicy
 from edge_vla.policy.mission import Mission
@@ -60,12 +64,17 @@ class Pipeline:
         where the vehicle does not do what is commanded.
     seeing : SeeingHead, optional
         Answers questions about the last frames.
+    planner : Planner, optional
+        Reads instructions after the small head has.
+    say : callable, optional
+        Called with a line of text about the planner; printed as an error by default.
 
     Attributes
     ----------
     adaptation : Adaptation
     language : LanguageHead
     seeing : SeeingHead or None
+    planner : Planner or None
     context : Context or None
         The instruction in force, as it was read.
     mission : Mission or None
@@ -76,9 +85,11 @@ class Pipeline:
     def __init__(self, tensors: dict[str, np.ndarray], language: LanguageHead,
                  config: PipelineConfig | None = None, synchronous: bool = True,
                  kind: str = 'cfc', adaptation: AdaptationConfig | None = None,
-                 seeing: SeeingHead | None = None) -> None:
+                 seeing: SeeingHead | None = None, planner: Planner | None = None,
+                 say: Callable[[str], None] | None = None) -> None:
         self.config = config or PipelineConfig()
-        self.language, self.seeing = language, seeing
+        self.language, self.seeing, self.planner = language, seeing, planner
+        self._say = say or _print
         self._memory = TemporalStream(layout.TOKENS, layout.CHANNELS,
                                       SCHEMES[self.config.tokens].temporal, self.config.frames)
         self._remembering = threading.Lock()
@@ -96,9 +107,12 @@ class Pipeline:
 
     @classmethod
     def load(cls, config: PipelineConfig | None = None, synchronous: bool = True,
-             adaptation: AdaptationConfig | None = None) -> 'Pipeline':
+             adaptation: AdaptationConfig | None = None,
+             say: Callable[[str], None] | None = None) -> 'Pipeline':
         """
         Load the checkpoint, allocate, compile and warm up.
+
+        A planner that cannot be loaded is said to be missing, and the small head reads alone.
 
         Raises
         ------
@@ -107,20 +121,27 @@ class Pipeline:
 
         """
         config = config or PipelineConfig()
-        folder = Path(config.model) if config.model else SHIPPED_MODEL
-        if not (folder / 'policy.safetensors').is_file():
-            raise CheckpointError(f'{folder} is not a pilot: it has no policy.safetensors; set '
-                                  'pipeline.model to a folder that has one, or leave it empty')
+        folder = _folder(config)
         tensors, metadata = read_safetensors(folder / 'policy.safetensors')
-        language = folder / 'language'
-        head = LanguageHead.load(language if language.is_dir() else SHIPPED_MODEL / 'language')
+        head = load_head(config)
         # a seeing head reads the tokens of the encoder it was trained with, and no others
         seeing = SeeingHead.load(folder / 'seeing', config.tokens) if config.seeing and (
             folder / 'seeing').is_dir() else None
+        planner = None
+        try:
+            if config.planner:
+                planner = Planner.load(config.planner, config.planner_threads, say)
+        except Exception as error:  # noqa: B902  the pilot flies without one
+            (say or _print)(f'no planner, the small head reads alone: {_line(error)}')
         pipeline = cls(tensors, head, config, synchronous, metadata.get('kind', 'cfc'), adaptation,
-                       seeing)
+                       seeing, planner, say)
         pipeline.warm_up()
         return pipeline
+
+    def close(self) -> None:
+        """End the threads of the planner."""
+        if self.planner is not None:
+            self.planner.close()
 
     def _pilot(self, tensors: dict[str, np.ndarray],
                kind: str) -> tuple[PatchEncoder, Grounding, LiquidPolicy]:
@@ -168,8 +189,43 @@ class Pipeline:
 
     def understands(self, context: Context) -> bool:
         """Tell whether a context is sure enough to fly by, and an instruction at all."""
-        return context.confidence >= self.config.min_confidence and all(
-            step.plan.verb != 'unknown' for step in context.steps)
+        return understood(context, self.config.min_confidence)
+
+    def reconsider(self, context: Context,
+                   outdated: Callable[[], bool] = lambda: False) -> Context | None:
+        """
+        Return the planner's reading of an instruction if it is to be flown, else None.
+
+        Parameters
+        ----------
+        context : Context
+            What the small head read, which is flown meanwhile.
+        outdated : callable
+            Tells that nobody waits any longer. A synchronous pipeline waits for ever: a replay
+            must not depend on the clock.
+
+        """
+        if self.planner is None:
+            return None
+        began = time.monotonic()
+
+        def check() -> None:
+            if outdated():
+                raise TimeoutError('a newer instruction has come')
+            if not self._synchronous and time.monotonic() - began > self.config.planner_time:
+                raise TimeoutError(f'it took longer than {self.config.planner_time:g} s')
+        words = ''
+        try:
+            planned = self.planner.read(context.instruction, check)
+            check()
+            words = f' reads "{planned.text}" ({planned.confidence:.2f})'
+            why = objection(context, planned, self.config.min_confidence)
+        except Exception as error:  # noqa: B902  the small head's reading is there
+            why = _line(error)
+        took = f'{time.monotonic() - began:.1f} s'
+        self._say(f'the planner{words}, {took}' + (
+            f'; the reading of the small head stays: {why}' if why else ''))
+        return None if why else planned
 
     def sent(self, command: Command) -> None:
         """Hear what the safety gate made of the last action, so that adaptation knows."""
@@ -258,7 +314,8 @@ class Pipeline:
             self.context = None
         elif self.context is None or self.context.instruction.strip() != text:
             try:
-                self.context, self._refused = self.language.read(instruction), ''
+                first = self.language.read(instruction)
+                self.context, self._refused = self.reconsider(first) or first, ''
             except InstructionError:
                 # an instruction that cannot be read must not keep the old one flying
                 self.context, self._refused = None, text
@@ -297,3 +354,41 @@ class Pipeline:
 def question_about(target: Plan) -> str:
     """Return the question where the object of a plan is."""
     return f'where is the {target.colour} {target.shape}?'
+
+
+def load_head(config: PipelineConfig) -> LanguageHead:
+    """
+    Load the small head of a pilot, or the shipped one if it has none of its own.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Its `model` counts.
+
+    Raises
+    ------
+    CheckpointError
+        The model folder is missing, incomplete or corrupt.
+
+    """
+    language = _folder(config) / 'language'
+    return LanguageHead.load(language if language.is_dir() else SHIPPED_MODEL / 'language')
+
+
+def _folder(config: PipelineConfig) -> Path:
+    folder = Path(config.model) if config.model else SHIPPED_MODEL
+    if not (folder / 'policy.safetensors').is_file():
+        raise CheckpointError(f'{folder} is not a pilot: it has no policy.safetensors; set '
+                              'pipeline.model to a folder that has one, or leave it empty')
+    return folder
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says, in one line; unexpected ones with their type."""
+    told = ' '.join(str(error).split())
+    known = isinstance(error, EdgeVlaError | TimeoutError)
+    return told if known else f'{type(error).__name__}: {told}'

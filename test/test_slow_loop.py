@@ -14,6 +14,8 @@
 
 """The slow loop: the newest instruction counts, errors are told, nothing waits for it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 import threading
 
 from edge_vla.datatypes import Context
@@ -130,12 +132,54 @@ def test_a_job_that_fails_is_told_and_the_loop_goes_on(parts) -> None:  # noqa: 
     head, listener, _ = parts
     errors: list[Exception] = []
     finished = threading.Event()
-    loop = SlowLoop(head, listener.context, listener.error, errors.append)
+    loop = SlowLoop(head, listener.context, listener.error, on_job_error=errors.append)
     loop.do('wrong', lambda: int('x'))
     loop.do('right', finished.set)
     assert finished.wait(PATIENCE_S)
     loop.stop()
     assert [type(e) for e in errors] == [ValueError]
+
+
+def test_a_second_reading_follows_the_first() -> None:
+    head, listener = Head(), Listener()
+    head.allowed.release(100)
+
+    def reconsider(context: Context, outdated: Callable[[], bool]) -> Context | None:
+        assert not outdated()
+        return replace(context, text='better') if context.text == 'good' else None
+
+    loop = SlowLoop(head, listener.context, listener.error, reconsider)
+    for text, told in (('good', ['good', 'better']), ('best', ['best']),
+                       ('wrong', [('wrong', InstructionError)]), (' ', [None])):
+        loop.instruct(text)
+        for _ in told:
+            listener.newest()
+        assert listener.heard == told
+        listener.heard.clear()
+    loop.stop()
+
+
+@pytest.mark.parametrize('newer', ['stop', ' '])
+def test_a_newer_instruction_does_not_wait_for_a_second_reading(newer: str) -> None:
+    head, listener, begun = Head(), Listener(), threading.Semaphore(0)
+    head.allowed.release(100)
+
+    def reconsider(context: Context, outdated: Callable[[], bool]) -> Context | None:
+        if context.text != 'first':
+            return None
+        begun.release()
+        while not outdated():  # for ever
+            pass
+        return replace(context, text='too late')
+
+    loop = SlowLoop(head, listener.context, listener.error, reconsider)
+    loop.instruct('first')
+    assert begun.acquire(timeout=PATIENCE_S)
+    loop.instruct(newer)
+    for _ in range(2):
+        listener.newest()
+    assert listener.heard == ['first', 'stop' if newer == 'stop' else None]
+    loop.stop()
 
 
 def test_after_stop_nothing_is_told(parts) -> None:  # noqa: ANN001

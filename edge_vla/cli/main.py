@@ -34,6 +34,7 @@ from edge_vla.cli import (
     doctor,
     evaluate,
     generate,
+    plan,
     replay,
     train,
     world,
@@ -41,8 +42,8 @@ from edge_vla.cli import (
 from edge_vla.exceptions import EdgeVlaError
 
 COMMANDS = {'demo': demo, 'evaluate': evaluate, 'replay': replay, 'bag': bag, 'bench': bench,
-            'convert': convert, 'generate': generate, 'train': train, 'world': world,
-            'doctor': doctor}
+            'convert': convert, 'generate': generate, 'plan': plan, 'train': train,
+            'world': world, 'doctor': doctor}
 
 
 def make_parser() -> argparse.ArgumentParser:

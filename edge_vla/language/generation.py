@@ -301,7 +301,7 @@ def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Samp
          started: float) -> Generator[str, None, Generation]:
     cache, tokenizer = decoder.cache, decoder.tokenizer
     text = None if tokenizer is None else TextStream(tokenizer)
-    ends = _ends(decoder)
+    ends = ends_of(decoder)
     said: list[str] = []
     speculation = None if draft is None else Speculation(decoder, draft, sampler)
     reused = cached.reuse(cache, prompt)
@@ -351,7 +351,7 @@ def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Samp
                       *((speculation.proposed, speculation.kept) if speculation else ()))
 
 
-def _ends(decoder: TextDecoder) -> set[int]:
+def ends_of(decoder: TextDecoder) -> set[int]:
     """Return the tokens after which a model has nothing more to say."""
     end = decoder.config.eos_token_id
     ends = {end} if isinstance(end, int) else set(end)

@@ -14,6 +14,7 @@
 
 """The language head: an instruction becomes a plan, its probabilities become the context."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 import threading
 
@@ -43,6 +44,7 @@ LONGEST = 400  # characters
 BEGIN, PLAN, END = '<bos>', '<plan>', f'<{LAST}>'
 LONGEST_PLAN = 7 * MAX_STEPS  # tokens: six of a step and what joins it
 Choice = dict[str, float]  # the words allowed at one place and their probabilities
+Spoken = tuple[str, Choice]  # the word that was said there
 
 
 def special_tokens() -> list[str]:
@@ -104,48 +106,98 @@ class LanguageHead:
             Empty, not text, or longer than 400 characters.
 
         """
-        if not isinstance(instruction, str):
-            raise InstructionError(f'an instruction is text, not {type(instruction).__name__}')
-        if not instruction.strip():
-            raise InstructionError('the instruction is empty; say for example "fly to the red '
-                                   'sphere"')
-        if len(instruction) > LONGEST:
-            raise InstructionError(f'the instruction has {len(instruction)} characters, at most '
-                                   f'{LONGEST} can be read')
+        check_instruction(instruction)
         ids = self._tokenizer.encode(canonical(instruction))
         room = self._decoder.cache.capacity - 2 - LONGEST_PLAN
         if len(ids) > room:
             raise InstructionError(f'the instruction has {len(ids)} tokens, at most {room} can be '
                                    'read')
         with self._lock:
-            steps = self._decode(ids)
-        return Context(steps[0].vector, ', then '.join(step.plan.text() for step in steps),
-                       instruction, min(step.confidence for step in steps), steps)
+            return context_of(instruction, self._decode(ids))
 
-    def _decode(self, ids: list[int]) -> tuple[Step, ...]:
+    def _decode(self, ids: list[int]) -> Iterator[Spoken]:
         """Continue the instruction under the grammar, greedily."""
         self._decoder.cache.truncate(0)
         logits = self._decoder.forward([self._begin, *ids, self._plan])
-        steps: list[Step] = []
-        said: list[str] = []
-        choices: list[Choice] = []
-        while True:
-            allowed = next_words(said, len(steps))
+        steps, said, word = 0, [], ''
+        while word != LAST:
+            allowed = next_words(said, steps)
             x = logits[[self._word[word] for word in allowed]].astype(np.float64)
             p = np.exp(x - x.max())
             p /= p.sum()
             word = allowed[int(p.argmax())]
-            choices.append(dict(zip(allowed, p.tolist(), strict=True)))
-            if word == 'unknown':  # a half understood instruction is not understood
-                return (_step([word], choices),)
-            if word in (THEN, LAST):
-                steps.append(_step(said, choices))
-                said, choices = [], []
+            yield word, dict(zip(allowed, p.tolist(), strict=True))
+            if word == THEN:
+                steps, said = steps + 1, []
             else:
                 said.append(word)
-            if word == LAST:
-                return tuple(steps)
-            logits = self._decoder.forward([self._word[word]])
+            if word != LAST:
+                logits = self._decoder.forward([self._word[word]])
+
+
+def check_instruction(instruction: str) -> None:
+    """
+    Refuse what is no instruction.
+
+    Raises
+    ------
+    InstructionError
+        Empty, not text, or longer than 400 characters.
+
+    """
+    if not isinstance(instruction, str):
+        raise InstructionError(f'an instruction is text, not {type(instruction).__name__}')
+    if not instruction.strip():
+        raise InstructionError('the instruction is empty; say for example "fly to the red '
+                               'sphere"')
+    if len(instruction) > LONGEST:
+        raise InstructionError(f'the instruction has {len(instruction)} characters, at most '
+                               f'{LONGEST} can be read')
+
+
+def context_of(instruction: str, spoken: Iterable[Spoken]) -> Context:
+    """
+    Make a context of the words of a plan.
+
+    Parameters
+    ----------
+    instruction : str
+        What they were read from.
+    spoken : iterable of tuple
+        Every word, those that join and end steps too, and the probability of each word that was
+        allowed in its place. After 'unknown' none is asked for.
+
+    """
+    steps: list[Step] = []
+    said: list[str] = []
+    choices: list[Choice] = []
+    for word, choice in spoken:
+        choices.append(choice)
+        if word == 'unknown':  # a half understood instruction is not understood
+            steps = [_step([word], choices)]
+            break
+        if word in (THEN, LAST):
+            steps.append(_step(said, choices))
+            said, choices = [], []
+        else:
+            said.append(word)
+    return Context(steps[0].vector, ', then '.join(step.plan.text() for step in steps),
+                   instruction, min(step.confidence for step in steps), tuple(steps))
+
+
+def understood(context: Context, least: float) -> bool:
+    """
+    Tell whether a context is sure enough to fly by, and an instruction at all.
+
+    Parameters
+    ----------
+    context : Context
+        What was read.
+    least : float
+        The confidence it must have.
+
+    """
+    return context.confidence >= least and all(s.plan.verb != 'unknown' for s in context.steps)
 
 
 def _step(said: list[str], choices: list[Choice]) -> Step:

@@ -36,6 +36,9 @@ class SlowLoop:
         is blank.
     on_error : callable
         Called with the instruction and the exception when one cannot be read.
+    reconsider : callable, optional
+        Called with each new Context after `on_context`, and with what tells whether a newer
+        instruction has come; returns the Context to fly by instead, None if it stays.
     on_job_error : callable
         Called with the exception of a job.
 
@@ -43,9 +46,10 @@ class SlowLoop:
 
     def __init__(self, head: LanguageHead, on_context: Callable[[Context | None], None],
                  on_error: Callable[[str, Exception], None],
+                 reconsider: Callable[[Context, Callable[[], bool]], Context | None] | None = None,
                  on_job_error: Callable[[Exception], None] = lambda error: None) -> None:
         self._head, self._on_context, self._on_error = head, on_context, on_error
-        self._on_job_error = on_job_error
+        self._reconsider, self._on_job_error = reconsider, on_job_error
         self._wake = threading.Condition()
         self._instruction: str | None = None
         self._jobs: dict[str, Callable[[], None]] = {}
@@ -100,15 +104,21 @@ class SlowLoop:
                     context = self._head.read(instruction)
             except Exception as caught:  # noqa: B902  the thread must outlive any one sentence
                 error = caught
-            with self._wake:
-                if self._stopping:
-                    return
-                if self._instruction is not None:  # a newer one came while this was read
-                    continue
-            if error is None:
-                self._on_context(context)
-            else:
+            if self._outdated():
+                continue
+            if error is not None:
                 self._on_error(instruction, error)
+                continue
+            self._on_context(context)
+            if context is not None and self._reconsider is not None:
+                better = self._reconsider(context, self._outdated)
+                if better is not None and not self._outdated():
+                    self._on_context(better)
+
+    def _outdated(self) -> bool:
+        """Tell whether what is being read is no longer wanted."""
+        with self._wake:
+            return self._stopping or self._instruction is not None
 
     def _attempt(self, job: Callable[[], None]) -> None:
         try:

@@ -91,7 +91,8 @@ class VlaNode(LifecycleNode):
         self._clear()
         try:
             self._pipeline = Pipeline.load(self.config.pipeline, synchronous=False,
-                                           adaptation=self.config.adaptation)
+                                           adaptation=self.config.adaptation,
+                                           say=self.get_logger().warning)
             self._connect()
         except Exception as error:  # noqa: B902  rclpy would swallow it without a word
             self._release()
@@ -105,6 +106,7 @@ class VlaNode(LifecycleNode):
     def _connect(self) -> None:
         """Start the slow loop and create topics, services and timers."""
         self._slow = SlowLoop(self._pipeline.language, self._on_context, self._on_language_error,
+                              self._pipeline.reconsider,
                               lambda error: self._fail(_said(error)))
         create, keep = self.create_publisher, self._entities
         self._command = create(TwistStamped, 'cmd_vel', qos.COMMAND)
@@ -180,7 +182,9 @@ class VlaNode(LifecycleNode):
         for destroy, entity in self._entities:
             destroy(entity)
         self._entities.clear()
-        self._pipeline = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
         gc.unfreeze()
 
     def _clear(self) -> None:

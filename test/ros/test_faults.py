@@ -45,7 +45,8 @@ class Unreliable:
         self.fault: object = None
         self.resets = 0
 
-    def load(self, config: object, synchronous: bool, adaptation: object) -> 'Unreliable':
+    def load(self, config: object, synchronous: bool, adaptation: object,
+             say: object) -> 'Unreliable':
         if isinstance(self.fault, CheckpointError | MemoryError):
             raise self.fault
         return self
@@ -62,6 +63,12 @@ class Unreliable:
 
     def set_context(self, context: object) -> None:
         self.context = context
+
+    def reconsider(self, context: object, outdated: object) -> None:
+        """Have no planner."""
+
+    def close(self) -> None:
+        """Have no threads."""
 
     def reset(self) -> None:
         self.resets += 1
