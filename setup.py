@@ -53,6 +53,7 @@ setup(
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: ['checkpoints/pilot/*', 'checkpoints/pilot/language/*',
+                         'checkpoints/pilot/seeing/*',
                          'visualization/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
+import shutil
 from typing import NamedTuple
 
 import cv2
@@ -167,6 +168,32 @@ class ClipSampler:
         return np.ascontiguousarray(out)
 
 
+class Projection(nn.Module):
+    """
+    From the encoder to the decoder, with the place of a token in its picture.
+
+    The encoder's tokens hardly tell where they are: it reads places off its grid.
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the decoder.
+
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(hidden, layout.CHANNELS) * layout.CHANNELS ** -.5)
+        self.rows = nn.Parameter(torch.randn(layout.ROWS, hidden) * .3)
+        self.columns = nn.Parameter(torch.randn(layout.COLUMNS, hidden) * .3)
+
+    def forward(self, view: Tensor) -> Tensor:
+        """View [B, F * TOKENS, CHANNELS] -> [B, F * TOKENS, hidden]."""
+        place = (self.rows[:, None] + self.columns).flatten(0, 1)
+        frames = view.shape[1] // layout.TOKENS
+        return F.linear(view, self.weight) + place.repeat(frames, 1)
+
+
 class SeeingNet(nn.Module):
     """
     The decoder with its eye.
@@ -181,7 +208,7 @@ class SeeingNet(nn.Module):
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
         self.decoder = BitNet(config)
-        self.projection = nn.Linear(layout.CHANNELS, config.hidden_size)
+        self.projection = Projection(config.hidden_size)
 
     def forward(self, ids: Tensor, view: Tensor, asked: Tensor, positions: Tensor) -> Tensor:
         """
@@ -296,7 +323,8 @@ def accuracy(net: SeeingNet, tokenizer: Tokenizer, sampler: ClipSampler, split: 
         kind: round(a / b, 4) for kind, (a, b) in right.items() if b}
 
 
-def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> SeeingNet:
+def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
+          initial: Path | None = None) -> SeeingNet:
     """
     Run the training, from its checkpoint if there is one, and export.
 
@@ -308,12 +336,16 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
         Folder of the run.
     model : Path
         Pilot whose encoder it sees with.
+    initial : Path, optional
+        ``seeing.pt`` of another run to go on from.
 
     """
     torch.manual_seed(recipe.seed)
     encoder = PatchEncoder(read_safetensors(model / 'policy.safetensors')[0])
     rng = np.random.default_rng([recipe.seed, 1])
     sampler = ClipSampler(rng, encoder, recipe.augmentation)
+    if initial is not None:
+        shutil.copy(initial.parent / 'tokenizer.json', out)
     if not (out / 'tokenizer.json').exists():
         drawn = (d for clip in sampler.batch(400, 1) for d in ask(rng, clip, 30, 'train'))
         train_tokenizer((canonical(t) for d in drawn for t in d[1:]), special_tokens(),
@@ -325,6 +357,8 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
         num_key_value_heads=recipe.kv_heads, vocab_size=recipe.vocabulary,
         max_position_embeddings=CAPACITY, rope_theta=10000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END]))
+    if initial is not None:
+        net.load_state_dict(torch.load(initial, weights_only=False)['net'], strict=False)
     optimiser = optimiser_of(net, recipe.rate)
     path, start = out / 'seeing.pt', 0
     if path.exists():
@@ -377,12 +411,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--config', type=Path, help='YAML file of the recipe; flags win')
     parser.add_argument('--model', type=Path, default=SHIPPED_MODEL,
                         help='pilot whose encoder it sees with (default: the shipped one)')
+    parser.add_argument('--initial', type=Path, metavar='FILE',
+                        help='seeing.pt of another run to go on from')
     add_arguments(parser, SeeingRecipe)
     args = parser.parse_args(argv)
     recipe = from_arguments(SeeingRecipe, args, args.config)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
-    train(recipe, args.out, args.model)
+    train(recipe, args.out, args.model, args.initial)
     return 0
 
 
