@@ -28,7 +28,6 @@ L1, and the best found are their defaults.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 import json
 import math
 from pathlib import Path
@@ -37,49 +36,19 @@ import platform
 from edge_vla.adaptation import composite
 from edge_vla.adaptation.composite import Adaptation
 from edge_vla.config import AdaptationConfig
-from edge_vla.datatypes import Action, Motion
+from edge_vla.datatypes import Motion
+from edge_vla.evaluation.velocity_tracking import Fault, fly, Frozen, LENGTH_S, ONSET_S
 from edge_vla.kernels import adaptation as kernel
-from edge_vla.safety import SafetyGate
-from edge_vla.sim import dynamics
-from edge_vla.sim.wind import DrydenWind, GustyWind
 import numpy as np
 
-ONSET_S, LENGTH_S = 5.0, 13.0
 WINDOWS = {'0-3 s': (0.0, 3.0), '2-3 s': (2.0, 3.0), '3-8 s': (3.0, 8.0)}
 LIMIT = AdaptationConfig().max_compensation  # m/s, what any law may add
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A shift that sets in at once."""
-
-    wind: float = 0.0
-    gust: float = 0.0
-    dryden: float = 0.0
-    thrust: float = 1.0
-    gain: float = 1.0
-    command: float = 1.0
-    drag: float = 1.0
-    push: float = 0.0  # m/s^2, sideways in the body frame: a bent arm
-
-
 SHIFTS = {
     'none': Fault(), 'wind 4 m/s': Fault(wind=4.0), 'wind 8 m/s': Fault(wind=8.0),
     'wind 12 m/s': Fault(wind=12.0), 'gusts 5 m/s': Fault(gust=5.0),
     'Dryden 6 m/s': Fault(dryden=6.0), 'velocity gain 0.5': Fault(gain=.5),
     'command gain 0.6': Fault(command=.6), 'thrust 0.8': Fault(thrust=.8),
     'drag x 4': Fault(drag=4.0), 'sideways push 1.5 m/s^2': Fault(push=1.5)}
-
-
-class Frozen:
-    """No adaptation."""
-
-    def step(self, wanted: np.ndarray, motion: Motion, dt: float) -> np.ndarray:
-        """Return what is wanted."""
-        return wanted
-
-    def sent(self, command: np.ndarray) -> None:
-        """Hear what was sent."""
 
 
 class PI(Adaptation):
@@ -145,53 +114,6 @@ class NoTracking(Adaptation):
 
 LAWS: dict[str, Callable[[], object]] = {
     'frozen': Frozen, 'PI': PI, 'L1': L1, 'least squares': NoTracking, 'composite': Adaptation}
-
-
-def wanted_at(t: float, phase: np.ndarray) -> np.ndarray:
-    """Return a wanted velocity and yaw rate like those of the pilot: slow turns and steps."""
-    out = np.array([.7 * math.sin(.7 * t + phase[0]), .5 * math.sin(.9 * t + phase[1]),
-                    .25 * math.sin(.5 * t + phase[2]), .5 * math.sin(.4 * t + phase[3])])
-    out[0] += .4 * (math.sin(.35 * t + phase[4]) > 0)
-    return out
-
-
-def fly(law: object, fault: Fault, seed: int, rate: float) -> np.ndarray:
-    """Fly one seed and return the true velocity at every step, world frame [T, 3]."""
-    rng = np.random.default_rng([seed, 1])  # noise, the same for every law
-    phase = np.random.default_rng([seed, 2]).uniform(0, 2 * np.pi, 5)
-    air = np.random.default_rng([seed, 3])
-    angle = air.uniform(0, 2 * np.pi)
-    steady = fault.wind * np.array([math.cos(angle), math.sin(angle), 0.0])
-    wind = (GustyWind(air, 2.0, fault.gust) if fault.gust else
-            DrydenWind(air, fault.dryden) if fault.dryden else None)
-    state, rotation = np.zeros(dynamics.STATE_COLUMNS), np.eye(3)
-    dynamics.hover_state(state, 0.0, 0.0, 20.0, 0.0)
-    vehicle, calm, gate = dynamics.VEHICLE.copy(), np.zeros(3), SafetyGate()
-    period = 1 / rate
-    times = np.arange(round(LENGTH_S * rate)) * period
-    out = np.zeros((len(times), 3))
-    for k, t in enumerate(times):
-        shifted = t >= ONSET_S
-        if shifted:
-            vehicle = dynamics.VEHICLE * (fault.thrust, fault.drag, fault.drag, 1.0, fault.gain)
-        yaw = math.atan2(rotation[1, 0], rotation[0, 0])
-        c, s = math.cos(yaw), math.sin(yaw)
-        v = np.array([c * state[3] + s * state[4], -s * state[3] + c * state[4], state[5]])
-        motion = Motion(round(t * 1e9), v + rng.normal(0, .04, 3),
-                        float(state[12]) + rng.normal(0, .02), 0.0, 0.0)
-        asked = law.step(wanted_at(t, phase), motion, period)
-        limited = gate.filter(Action(motion.stamp_ns, asked[:3], float(asked[3])))
-        command = np.array([*limited.velocity, limited.yaw_rate])
-        law.sent(command)
-        sent = command * ((fault.command,) * 3 + (1,)) if shifted else command
-        moving = calm if not shifted else steady if wind is None else wind.advance(period)
-        steps = math.ceil(period * 1e9 / dynamics.STEP_NS)
-        for _ in range(steps):
-            dynamics.fly(state, sent, moving, vehicle, rotation, period / steps, 1)
-            if shifted and fault.push:
-                state[3:5] += fault.push * period / steps * rotation[:2, 1]
-        out[k] = state[3:6]
-    return out
 
 
 def tune(seeds: int, rate: float) -> None:

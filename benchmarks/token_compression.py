@@ -37,13 +37,10 @@ from edge_vla.compression.temporal import LIVE, TemporalSettings, TemporalStream
 from edge_vla.evaluation.language_speed import machine, SHAPES
 from edge_vla.kernels.attention import attend
 from edge_vla.kernels.isa import best_isa
-from edge_vla.language.config import BitNetConfig
 from edge_vla.language.decoder import Decoder, DecoderSettings
 from edge_vla.language.engine import random_model
 import numpy as np
 
-SHIPPED = BitNetConfig(hidden_size=128, intermediate_size=320, num_hidden_layers=4,
-                       num_attention_heads=4, num_key_value_heads=2, vocab_size=1024)
 Row = dict[str, Any]
 
 
@@ -144,7 +141,7 @@ def settings_of(frames: int, tokens: int, layers: int) -> Iterator[tuple[str, fl
 
 def savings(shape: str, frames: int, tokens: int, measured: bool) -> Iterator[Row]:
     """Count, and measure if wanted, prefill and cache of a decoder that is shown frames."""
-    config = SHIPPED if shape == 'shipped' else SHAPES[shape]
+    config = SHAPES[shape]
     d = DecoderShape(config.num_hidden_layers, config.hidden_size, config.intermediate_size,
                      config.kv_size)
     text = 32
@@ -204,7 +201,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=50)
-    parser.add_argument('--shape', choices=('shipped', *SHAPES), default='shipped')
+    parser.add_argument('--shape', choices=tuple(SHAPES), default='shipped')
     parser.add_argument('--frames', type=int, default=16)
     parser.add_argument('--tokens', type=int, default=108, help='of a frame')
     parser.add_argument('--count-only', action='store_true', help='run no decoder')

@@ -65,11 +65,17 @@ def commands_page() -> str:
     """Return the page of every command, as its own help says it."""
     os.environ['COLUMNS'] = '96'
     lines = ['# Commands', '']
-    parser = make_parser()
-    actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    for name, sub in actions[0].choices.items():
+    for name, sub in subcommands(make_parser()).items():
         lines += [f'## edge-vla {name}', '', '```text', sub.format_help().strip(), '```', '']
+        for more in subcommands(sub).values():
+            lines += ['```text', more.format_help().strip(), '```', '']
     return '\n'.join(lines)
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of a command's own commands by name."""
+    return {name: sub for a in parser._actions if isinstance(a, argparse._SubParsersAction)
+            for name, sub in a.choices.items()}
 
 
 def generate(app: Any) -> None:

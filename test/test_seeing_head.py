@@ -125,7 +125,7 @@ def decoder():  # noqa: ANN201
 def weights() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(2)
     return (rng.normal(0, .3, (128, layout.CHANNELS)).astype(np.float32),
-            rng.normal(0, .1, 128).astype(np.float32))
+            rng.normal(0, .1, (layout.TOKENS, 128)).astype(np.float32))
 
 
 def clip(frames: int, seed: int = 0) -> np.ndarray:
@@ -159,8 +159,9 @@ def test_full_tokens_are_what_the_decoder_says(decoder, weights: tuple) -> None:
     head = SeeingHead(decoder, tokenizer, *weights)
     head.answer('what?', view_of(frames, 'full'))
     rows = np.empty((2 * layout.TOKENS, 128), np.float32)
-    dense(frames.reshape(len(rows), -1), np.ascontiguousarray(weights[0].T), weights[1], False,
-          rows)
+    dense(frames.reshape(len(rows), -1), np.ascontiguousarray(weights[0].T),
+          np.zeros(128, np.float32), False, rows)
+    rows += np.tile(weights[1], (2, 1))
     plain = head.decoder
     plain.look(rows, np.arange(len(rows)), before=[0])
     ids = [1, *tokenizer.encode(' what?'), 2]

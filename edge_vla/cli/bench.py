@@ -12,23 +12,35 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Measure how fast the language engine runs on this machine, and how near to its limit."""
+"""Measure this machine: the language engine, visual tokens, or the whole stack."""
 
 import argparse
 import json
+import os
 from pathlib import Path
 import sys
 from typing import Any
 
+from edge_vla.cli import bench_tokens
 from edge_vla.exceptions import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('what', choices=('language',), help='what to measure')
-    parser.add_argument('--shape', default='2b4t', help='2b4t (default), 0.7b or 0.1b, '
-                        'lfm2-1.2b or lfm2-350m: random weights of this shape, nothing is '
-                        'downloaded')
+    actions = parser.add_subparsers(dest='what', required=True, metavar='WHAT')
+    what = 'how fast the language engine runs, and how near to its limit'
+    _add_language(actions.add_parser('language', help=what, description=what.capitalize() + '.'))
+    what = 'what fewer visual tokens cost and save, in flight and for a large decoder'
+    bench_tokens.add_arguments(actions.add_parser('tokens', help=what,
+                                                  description=what.capitalize() + '.'))
+    what = 'every claim the project began with, beside what this machine shows'
+    _add_stack(actions.add_parser('stack', help=what, description=what.capitalize() + '.'))
+
+
+def _add_language(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--shape', default='2b4t', help='2b4t (default), 0.7b, 0.1b or '
+                        'shipped, lfm2-1.2b or lfm2-350m: random weights of this shape, nothing '
+                        'is downloaded')
     parser.add_argument('--model', type=Path, help='a checkpoint instead of random weights')
     parser.add_argument('--threads', default='', metavar='N[,N]',
                         help='thread counts (default: 1 and all)')
@@ -46,10 +58,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'language.json'), help='where the report goes (default %(default)s)')
 
 
+def _add_stack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--shape', default='0.1b', help='of the language model: 0.1b (default), '
+                        'shipped, 0.7b, or 2b4t for the full page; random weights')
+    parser.add_argument('--threads', type=int, default=1, metavar='N',
+                        help='of the engine, and of the BLAS beside it (default 1)')
+    parser.add_argument('--rounds', type=int, default=3,
+                        help='answers in each way, in turn (default 3)')
+    parser.add_argument('--frames', type=int, default=8,
+                        help='that an answer is about (default 8)')
+    parser.add_argument('--flight', type=int, default=300,
+                        help='frames of the simulated flight (default 300)')
+    parser.add_argument('--seeds', type=int, default=24, help='flights in the wind (default 24)')
+    parser.add_argument('--video', type=Path, nargs='+', default=[], metavar='FILE',
+                        help='real videos to count tokens on (default: the simulated flight)')
+    parser.add_argument('--json', type=Path, metavar='FILE', default=Path('out/bench/stack.json'),
+                        help='where the report goes (default %(default)s)')
+    parser.add_argument('--plot', type=Path, metavar='FILE',
+                        help='write a picture there (extra viz)')
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    import os
+    return {'language': _language, 'tokens': bench_tokens.run, 'stack': _stack}[args.what](args)
 
+
+def _stack(args: argparse.Namespace) -> int:
+    if min(args.threads, args.rounds, args.seeds) < 1 or not 1 <= args.frames <= args.flight:
+        raise ConfigError('--threads, --rounds, --frames and --seeds are positive, and --flight '
+                          'is not less than --frames')
+    if args.plot is not None:
+        from edge_vla.visualization.shift_plot import need_matplotlib
+        need_matplotlib()
+    for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
+        os.environ[name] = str(args.threads)  # BLAS reads it when NumPy is loaded
+    from edge_vla.evaluation import stack
+    from edge_vla.evaluation.stack_rows import Scale
+    if args.shape not in stack.SHAPES:
+        raise ConfigError(f'--shape is one of {", ".join(stack.SHAPES)}')
+    scale = Scale(args.shape, args.threads, args.rounds, args.frames, args.flight, args.seeds,
+                  tuple(args.video))
+    report = stack.measure(scale, lambda line: print(line, file=sys.stderr))
+    print(stack.as_text(report))
+    _write(args.json, report)
+    if args.plot is not None:
+        from edge_vla.visualization.stack_plot import plot_stack
+        plot_stack(args.plot, report)
+        print(f'wrote {args.plot}')
+    return 0
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + '\n')
+    print(f'wrote {path}')
+
+
+def _language(args: argparse.Namespace) -> int:
     from edge_vla.evaluation import language_speed as speed
     from edge_vla.kernels.isa import best_isa
     from edge_vla.language.decoder import DecoderSettings, read_model
@@ -85,9 +150,7 @@ def run(args: argparse.Namespace) -> int:
                             'peak': speed.peak_memory_mb()},
               'machine': speed.machine(), 'results': rows}
     _show(report)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(report, indent=1) + '\n')
-    print(f'wrote {args.json}')
+    _write(args.json, report)
     return 0
 
 

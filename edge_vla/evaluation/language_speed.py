@@ -50,6 +50,9 @@ SHAPES: dict[str, AnyConfig] = {
                          num_attention_heads=16, num_key_value_heads=16, vocab_size=32002),
     '0.1b': BitNetConfig(hidden_size=768, intermediate_size=2048, num_hidden_layers=12,
                          num_attention_heads=12, num_key_value_heads=4, vocab_size=32000),
+    # the language head in the package
+    'shipped': BitNetConfig(hidden_size=128, intermediate_size=320, num_hidden_layers=4,
+                            num_attention_heads=4, num_key_value_heads=2, vocab_size=1024),
     'lfm2-1.2b': Lfm2Config(),
     'lfm2-350m': Lfm2Config(hidden_size=1024, intermediate_size=4608, num_attention_heads=16),
 }
@@ -122,14 +125,27 @@ def bytes_per_token(model: AnyModel) -> dict[str, int]:
     return {'body': model.tensors['body'].nbytes, 'head': head}
 
 
-class _Bandwidth:
-    """Reads a large array with some threads, each its own part."""
+class Bandwidth:
+    """
+    Reads a large array with some threads, each its own part, when it is called.
+
+    Parameters
+    ----------
+    isa : Isa
+        With which instructions.
+    array : numpy.ndarray
+        uint8 [N].
+    threads : int
+        How many.
+
+    """
 
     def __init__(self, isa: Isa, array: np.ndarray, threads: int) -> None:
         self._isa, self._parts = isa, np.array_split(array, threads)
         self._crew, self._threads = Crew(threads), threads
 
     def __call__(self) -> None:
+        """Read it once."""
         finished = [False] * self._threads
 
         def job(me: int) -> None:
@@ -197,7 +213,7 @@ def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], roun
         decoder.warm_up()
         decoder.forward([0] * CONTEXT)
         actions = _actions(decoder, prompt)
-        actions['read'] = _Bandwidth(decoder.isa, large, count)
+        actions['read'] = Bandwidth(decoder.isa, large, count)
         runs.append((count, actions, {}))
     for turn in range(rounds + 1):
         for _, actions, times in runs:

@@ -17,7 +17,7 @@ The seeing head: questions about the last camera frames, answered in words.
 
 A BitNet decoder reads ``<bos> visual tokens <question> ... <answer>`` and goes on with the answer.
 The visual tokens are those of the pilot's encoder, brought to the decoder's width by one float
-matrix. How many it reads is up to a scheme, none of which it was trained with.
+matrix, and told where they are. How many it reads is up to a scheme; it was trained with all.
 """
 
 from dataclasses import dataclass
@@ -139,8 +139,9 @@ class SeeingHead:
     ----------
     decoder : Decoder
     tokenizer : Tokenizer
-    weight, bias : numpy.ndarray
-        float32 [hidden_size, CHANNELS] and [hidden_size], from the encoder to the decoder.
+    weight, place : numpy.ndarray
+        float32 [hidden_size, CHANNELS], from the encoder to the decoder, and [TOKENS,
+        hidden_size], what tells where in its picture a token is.
     scheme : str
         One of ``SCHEMES``.
 
@@ -157,14 +158,15 @@ class SeeingHead:
     """
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, weight: np.ndarray,
-                 bias: np.ndarray, scheme: str = 'full') -> None:
+                 place: np.ndarray, scheme: str = 'full') -> None:
         missing = [t for t in special_tokens() if t not in tokenizer.special]
         if missing or tokenizer.size > decoder.config.vocab_size:
             raise CheckpointError('tokenizer and model do not belong together: ' + (
                 f'no token {missing[0]!r}' if missing else
                 f'{tokenizer.size} tokens, the model has {decoder.config.vocab_size}'))
         self._decoder, self._tokenizer = decoder, tokenizer
-        self._weight, self._bias = np.ascontiguousarray(weight.T), bias
+        self._weight, self._place = np.ascontiguousarray(weight.T), place
+        self._nothing = np.zeros(place.shape[1], np.float32)
         self._lock = threading.Lock()
         self.use(SCHEMES[scheme])
 
@@ -183,9 +185,10 @@ class SeeingHead:
         decoder = load_decoder(folder)
         tensors, _ = read_safetensors(folder / 'projection.safetensors')
         d = decoder.config.hidden_size
+        place = (take(tensors, 'rows', (layout.ROWS, d))[:, None]
+                 + take(tensors, 'columns', (layout.COLUMNS, d))).reshape(-1, d)
         return cls(decoder, Tokenizer.load(folder / 'tokenizer.json'),
-                   take(tensors, 'weight', (d, layout.CHANNELS)), take(tensors, 'bias', (d,)),
-                   scheme)
+                   take(tensors, 'weight', (d, layout.CHANNELS)), place, scheme)
 
     def use(self, scheme: Scheme) -> None:
         """Read fewer tokens, or more, from the next view on."""
@@ -249,8 +252,9 @@ class SeeingHead:
 
     def _read(self, view: VisualTokens, guides: list[int]) -> None:
         """Let the decoder read a view; `guides` is the question if what is read depends on it."""
-        rows = np.empty((len(view.tokens), len(self._bias)), np.float32)
-        dense(view.tokens, self._weight, self._bias, False, rows)
+        rows = np.empty((len(view.tokens), len(self._nothing)), np.float32)
+        dense(view.tokens, self._weight, self._nothing, False, rows)
+        rows += self._place[view.patches]
         sizes, positions = view.sizes, view.positions(layout.TOKENS)
         span = (int(positions[-1]) // layout.TOKENS + 1) * layout.TOKENS
         if self._expander is not None:

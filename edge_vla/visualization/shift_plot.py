@@ -104,11 +104,12 @@ def _whiskers(values: list[float], intervals: list[list[float]]) -> list[list[fl
             [max(0.0, high - v) for v, (_, high) in zip(values, intervals, strict=True)]]
 
 
-def _clean(axes: Any) -> None:
+def clean(axes: Any) -> None:
+    """Give axes the look of the house: no ticks, a faint frame."""
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_color(FAINT)
-    axes.tick_params(length=0, labelcolor=INK)
+    axes.tick_params(length=0, which='both', labelcolor=INK)
 
 
 def _draw_shifts(axes: Any, summary: dict[str, Any], rows: list[tuple[str, str]],
@@ -139,7 +140,7 @@ def _draw_shifts(axes: Any, summary: dict[str, Any], rows: list[tuple[str, str]]
     axes.set_xlim(0, 1.02)
     axes.grid(axis='x', color=FAINT, linewidth=.7)
     axes.set_xlabel('success (dashed: without a shift)', color=GREY, fontsize=9.5)
-    _clean(axes)
+    clean(axes)
 
 
 def _draw_strengths(axes: Any, summary: dict[str, Any], strengths: list[str]) -> None:
@@ -162,4 +163,4 @@ def _draw_strengths(axes: Any, summary: dict[str, Any], strengths: list[str]) ->
     axes.set_ylim(0, 1.02)
     axes.grid(axis='y', color=FAINT, linewidth=.7)
     axes.set_ylabel('success, average over all shifts', color=GREY, fontsize=9.5)
-    _clean(axes)
+    clean(axes)
