@@ -25,7 +25,6 @@ from pathlib import Path
 import time
 from typing import Any
 
-from edge_vla.config import build, CameraConfig
 from edge_vla.exceptions import ConfigError, MissingDependencyError
 
 
@@ -86,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
     return _run_one(args, camera)
 
 
-def camera_of(size: str, rate: float | None = None) -> CameraConfig:
+def camera_of(size: str, rate: float | None = None) -> Any:
     """
-    Return a simulated camera.
+    Return the settings of a simulated camera, a CameraConfig.
 
     Parameters
     ----------
@@ -103,6 +102,7 @@ def camera_of(size: str, rate: float | None = None) -> CameraConfig:
         `size` is none, or a value is out of range.
 
     """
+    from edge_vla.config import build, CameraConfig
     values: dict[str, Any] = {} if rate is None else {'rate': rate}
     if size:
         width, _, height = size.partition('x')
