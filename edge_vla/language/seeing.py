@@ -76,7 +76,7 @@ SCHEMES = {
     'full': Scheme(FULL),
     'live': Scheme(LIVE),
     'dycoke': Scheme(TemporalSettings(), KeyPruningSettings(layer=2)),
-    'team': Scheme(FULL, merging=ExpandMergeSettings(layer=2, anchors=ANCHORS))}
+    'team': Scheme(FULL, merging=ExpandMergeSettings(seeds=1, layer=2, anchors=ANCHORS))}
 
 
 class Answer(NamedTuple):

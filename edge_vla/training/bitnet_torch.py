@@ -53,7 +53,17 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention with RoPE and a sub-norm."""
+    """
+    Causal grouped-query attention with RoPE and a sub-norm.
+
+    Attributes
+    ----------
+    watched : bool
+        Keep `looks`, the logarithm of the first head's attention, float32 [B, T, T].
+
+    """
+
+    watched = False
 
     def __init__(self, c: BitNetConfig) -> None:
         super().__init__()
@@ -73,6 +83,10 @@ class Attention(nn.Module):
         k = rotate(heads(self.k_proj(x), self.kv_heads), cos, sin)
         v = heads(self.v_proj(x), self.kv_heads)
         k, v = (y.repeat_interleave(self.heads // self.kv_heads, 1) for y in (k, v))
+        if self.watched:
+            scores = q[:, 0].float() @ k[:, 0].float().transpose(1, 2) * q.shape[-1] ** -.5
+            allowed = torch.ones(t, t, dtype=torch.bool).tril() if mask is None else mask[:, 0]
+            self.looks = scores.masked_fill(~allowed, -torch.inf).log_softmax(-1)
         with torch.autocast('cpu', enabled=False):  # its bfloat16 gradient is the slower one
             y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask,
                                                is_causal=mask is None)

@@ -37,6 +37,7 @@ from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import canonical
 from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import ANSWER, BEGIN, END, QUESTION, special_tokens
+from edge_vla.language.sight import parse_seen
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.pipeline import SHIPPED_MODEL
 from edge_vla.sim.questions import in_view, KINDS, sample_question, Visible
@@ -68,6 +69,7 @@ class SeeingRecipe:
     clips: int = setting(16, 'clips of one frame in a step; fewer of longer ones', '', 1, 10**4)
     float_share: float = setting(.6, 'part of the steps before weights are ternary', '', 0, 1)
     questions: int = setting(16, 'questions about a clip', '', 1, 100)
+    looking: float = setting(.1, 'weight of the loss on where an answer looks', '', 0, 10)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(384, 'tokens, special ones included', '', 300, 10**5)
     hidden: int = setting(128, 'width of the decoder', '', 8, 10**5)
@@ -81,10 +83,23 @@ class SeeingRecipe:
 
 
 class Clip(NamedTuple):
-    """Visual tokens float32 [F * TOKENS, CHANNELS] and what the last frame shows."""
+    """
+    A piece of flight.
+
+    Attributes
+    ----------
+    tokens : numpy.ndarray
+        float32 [F * TOKENS, CHANNELS].
+    objects : list of Visible
+        What the last frame shows.
+    covered : numpy.ndarray
+        bool [objects, F * TOKENS], the tokens on which an object is.
+
+    """
 
     tokens: np.ndarray
     objects: list[Visible]
+    covered: np.ndarray
 
 
 class ClipSampler:
@@ -133,13 +148,14 @@ class ClipSampler:
         out = []
         for i, scene in enumerate(scenes):
             last = (i + 1) * frames - 1
-            tokens = np.concatenate([self._encoder.encode(im)
-                                     for im in images[i * frames:last + 1]])
+            own = slice(i * frames, last + 1)
+            tokens = np.concatenate([self._encoder.encode(im).copy() for im in images[own]])
             order = [scene.target] + [k for k in range(len(scene.objects)) if k != scene.target]
             out.append(Clip(tokens, [
                 in_view(scene.objects[k].colour, scene.objects[k].shape, rows[last, j],
                         positions[last], rotations[last],
-                        int((ids[last] == j).sum()) // zoom ** 2) for j, k in enumerate(order)]))
+                        int((ids[last] == j).sum()) // zoom ** 2) for j, k in enumerate(order)],
+                np.stack([covered(ids[own] == j) for j in range(len(order))])))
         return out
 
     def _flight(self, rows: np.ndarray, count: int, frames: int
@@ -166,6 +182,27 @@ class ClipSampler:
                       self._strength * self._rng.random()).numpy()
         out = out.reshape(clips, h, -1, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
         return np.ascontiguousarray(out)
+
+
+def covered(mask: np.ndarray) -> np.ndarray:
+    """
+    Return the tokens on which an object is: those it covers by a third, or the most of all.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool [F, H, W], its pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool [F * TOKENS].
+
+    """
+    f, h, w = mask.shape
+    share = mask.reshape(f, layout.ROWS, h // layout.ROWS, layout.COLUMNS, -1).mean((2, 4))
+    share = share.reshape(f, -1)
+    return ((share >= np.minimum(.33, share.max(1, keepdims=True))) & (share > 0)).ravel()
 
 
 class Projection(nn.Module):
@@ -242,7 +279,19 @@ class SeeingNet(nn.Module):
 
 
 class Batch(NamedTuple):
-    """Text of a batch: ids [B, 1 + T], asked [B, T], positions [B, T], answer [B, T] as bool."""
+    """
+    Text of a batch.
+
+    Attributes
+    ----------
+    ids : Tensor
+        int64 [B, 1 + T], the beginning and all questions and answers.
+    asked, positions : Tensor
+        int64 [B, T], number of its question and place of each token.
+    answer : Tensor
+        bool [B, T], whether it belongs to an answer.
+
+    """
 
     ids: Tensor
     asked: Tensor
@@ -294,6 +343,41 @@ def ask(rng: np.random.Generator, clip: Clip, count: int, split: str
         if len(out) == count:
             break
     return out
+
+
+def looking_loss(looks: Tensor, clips: Sequence[Clip], asked: Sequence[Sequence[tuple[str, str]]],
+                 text: Batch) -> Tensor:
+    """
+    Return how much the answers look away from the object they speak of.
+
+    That an answer about an object must look at it is learned very late from words alone. One
+    head of one layer is told: minus the logarithm of its attention to the tokens of the object,
+    from the token after which the answer begins.
+
+    Parameters
+    ----------
+    looks : Tensor
+        Logarithm of attention, float32 [B, 1 + V + T, 1 + V + T].
+    clips : sequence of Clip
+        What was looked at.
+    asked : sequence of sequence of (str, str)
+        Questions with answers, of each clip.
+    text : Batch
+        The same, laid out.
+
+    """
+    view = looks.shape[1] - text.asked.shape[1]
+    losses = []
+    for i, (clip, pairs) in enumerate(zip(clips, asked, strict=True)):
+        for k, (_, answer) in enumerate(pairs):
+            seen = parse_seen(answer)
+            if seen is None:
+                continue
+            j = [(o.colour, o.shape) for o in clip.objects].index(seen[:2])
+            rows = torch.nonzero((text.asked[i] == k) & text.answer[i])[:, 0] + view - 1
+            tokens = torch.nonzero(torch.as_tensor(clip.covered[j]))[:, 0] + 1
+            losses.append(-looks[i, rows][:, tokens].logsumexp(-1))
+    return torch.cat(losses).mean() if losses else looks.new_zeros(())
 
 
 def lengths(rng: np.random.Generator) -> Iterator[int]:
@@ -367,6 +451,8 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
         optimiser.load_state_dict(state['optimiser'])
         rng.bit_generator.state, start = state['rng'], state['step']
     length = lengths(rng)
+    watched = net.decoder.model.layers[recipe.layers * 2 // 3].self_attn
+    watched.watched = True
     bar = tqdm(range(start, recipe.steps), 'seeing', initial=start, total=recipe.steps,
                mininterval=5)
     for step in bar:
@@ -381,17 +467,21 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
         # a token predicts the next, as long as that is part of the answer
         wanted = text.answer[:, 1:]
         loss = F.cross_entropy(logits[:, :-1][wanted].float(), text.ids[:, 2:][wanted])
-        value = descend(optimiser, loss, schedule(step, recipe.steps, recipe.rate))
+        looking = looking_loss(watched.looks, clips, asked, text)
+        value = descend(optimiser, loss + recipe.looking * looking,
+                        schedule(step, recipe.steps, recipe.rate))
+        bar.set_postfix(words=float(loss), looking=float(looking), refresh=False)
         done = step + 1
         if done % recipe.save_every == 0 or done == recipe.steps:
-            readings = {'step': done, 'loss': round(value, 4)}
+            watched.watched = False
+            readings = {'step': done, 'loss': round(value, 4), 'looking': round(float(looking), 4)}
             last = done == recipe.steps
             for split in ('train', 'held_out'):
-                for count in (1, 8) if last or split == 'held_out' else ():
+                for count in (1, 8) if last or split == 'train' else ():
                     readings[f'{split} {count}'] = accuracy(
                         net, tokenizer, ClipSampler(np.random.default_rng([7, count]), encoder, 0),
                         split, count, 500 if last else 60)
-            bar.set_postfix(loss=value, held_out=readings['held_out 1']['all'])
+            watched.watched = True
             record(out / 'seeing.jsonl', readings)
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
                  rng=rng.bit_generator.state, step=done)
