@@ -1,0 +1,150 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Training of the seeing head: clips, layout of questions, resuming, and torch against numba."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason="training needs 'edge_vla[train]'")
+pytest.importorskip('tokenizers', reason="training needs 'edge_vla[train]'")
+
+from edge_vla.checkpoints.safetensors import read_safetensors  # noqa: E402
+from edge_vla.compression.temporal import compress_clip  # noqa: E402
+from edge_vla.language.seeing import SCHEMES, SeeingHead  # noqa: E402
+from edge_vla.language.sight import parse_seen  # noqa: E402
+from edge_vla.language.tokenizer import Tokenizer  # noqa: E402
+from edge_vla.pipeline import SHIPPED_MODEL  # noqa: E402
+from edge_vla.training import seeing  # noqa: E402
+from edge_vla.vision import layout  # noqa: E402
+from edge_vla.vision.encoder import PatchEncoder  # noqa: E402
+
+RECIPE = seeing.SeeingRecipe(steps=4, clips=2, questions=3, hidden=32, feed_forward=48, layers=2,
+                             heads=2, kv_heads=1, save_every=2, float_share=.5)
+
+
+@pytest.fixture(scope='module')
+def encoder() -> PatchEncoder:
+    return PatchEncoder(read_safetensors(SHIPPED_MODEL / 'policy.safetensors')[0])
+
+
+@pytest.fixture(scope='module')
+def clips(encoder: PatchEncoder) -> list:
+    return seeing.ClipSampler(np.random.default_rng(3), encoder, 0).batch(3, 2)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train for four steps, stopping after two."""
+    out = tmp_path_factory.mktemp('seeing')
+    original, seeing.accuracy = seeing.accuracy, lambda *a, **k: {'all': 0.0}
+    try:
+        seeing.train(RECIPE, out)
+    finally:
+        seeing.accuracy = original
+    return out
+
+
+def test_clips_show_what_their_labels_say(clips: list) -> None:
+    for clip in clips:
+        assert clip.tokens.shape == (2 * layout.TOKENS, layout.CHANNELS)
+        assert not np.array_equal(*clip.tokens.reshape(2, layout.TOKENS, -1))  # it moves
+        for o, covered in zip(clip.objects, clip.covered, strict=True):
+            last = covered.reshape(2, layout.ROWS, layout.COLUMNS)[1]
+            assert last.any() == (o.pixels > 0)
+            if o.pixels > 100:  # on the side of the picture that its bearing says
+                middle = np.nonzero(last)[1].mean() - (layout.COLUMNS - 1) / 2
+                assert abs(o.bearing) < .15 or np.sign(middle) == -np.sign(o.bearing)
+
+
+def test_a_question_among_others_is_as_alone(run: Path, clips: list) -> None:
+    tokenizer = Tokenizer.load(run / 'tokenizer.json')
+    torch.manual_seed(0)
+    net = seeing.SeeingNet(seeing.BitNetConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, vocab_size=RECIPE.vocabulary, max_position_embeddings=512,
+        rope_theta=10000.0))
+    net.decoder.quantise(False)  # so that no rounding flips
+    pairs = [('where is it?', 'here'), ('what is on the left?', 'a red box'), ('so?', 'yes')]
+    view = torch.as_tensor(clips[0].tokens)[None]
+    with torch.no_grad():
+        text = seeing.batch_text(tokenizer, [pairs], view.shape[1])
+        together = net(text.ids, view, text.asked, text.positions)[0]
+        for k, pair in enumerate(pairs):
+            own = seeing.batch_text(tokenizer, [[pair]], view.shape[1])
+            alone = net(own.ids, view, own.asked, own.positions)[0]
+            torch.testing.assert_close(together[text.asked[0] == k], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_looking_is_rewarded_where_the_object_is(run: Path, clips: list) -> None:
+    tokenizer = Tokenizer.load(run / 'tokenizer.json')
+    clip = next(c for c in clips if any(o.pixels > 50 for o in c.objects))
+    j = max(range(len(clip.objects)), key=lambda k: clip.objects[k].pixels)
+    answer = f'{clip.objects[j].colour} {clip.objects[j].shape} ahead, two metres'
+    assert parse_seen(answer)
+    asked = [[('where?', answer), ('else?', 'nothing')]]
+    text = seeing.batch_text(tokenizer, asked, len(clip.tokens))
+    size = 1 + len(clip.tokens) + text.asked.shape[1]
+
+    def looks(tokens: np.ndarray) -> torch.Tensor:
+        out = torch.full((1, size, size), -30.0)
+        out[..., 1 + np.nonzero(tokens)[0]] = -float(np.log(tokens.sum()))
+        return out
+    there = seeing.looking_loss(looks(clip.covered[j]), [clip], asked, text)
+    away = seeing.looking_loss(looks(~clip.covered[j]), [clip], asked, text)
+    assert float(there) == pytest.approx(0, abs=1e-4) and float(away) > 10
+
+
+def test_an_interrupted_run_gives_the_same_bytes(run: Path, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeing, 'accuracy', lambda *a, **k: {'all': 0.0})
+    stopped: list[int] = []
+
+    def record(path: Path, readings: dict) -> None:
+        stopped.append(readings['step'])
+
+    def save(path: Path, **state: object) -> None:
+        torch.save(state, path)
+        if len(stopped) == 1:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(seeing, 'record', record)
+    monkeypatch.setattr(seeing, 'save', save)
+    with pytest.raises(KeyboardInterrupt):
+        seeing.train(RECIPE, tmp_path)
+    seeing.train(RECIPE, tmp_path)
+    assert stopped == [2, 4]
+    for name in ('model.safetensors', 'projection.safetensors', 'tokenizer.json'):
+        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_the_exported_head_says_what_torch_says(run: Path, clips: list) -> None:
+    tokenizer = Tokenizer.load(run / 'tokenizer.json')
+    state = torch.load(run / 'seeing.pt', weights_only=False)
+    head = SeeingHead.load(run)
+    net = seeing.SeeingNet(head.decoder.config)
+    net.load_state_dict(state['net'])
+    for clip in clips:
+        view = compress_clip(clip.tokens.reshape(2, layout.TOKENS, -1), SCHEMES['full'].temporal)
+        text = seeing.batch_text(tokenizer, [[('where is the red box?', 'nothing')]],
+                                 len(clip.tokens))
+        with torch.no_grad():
+            want = net(text.ids, torch.as_tensor(clip.tokens)[None], text.asked,
+                       text.positions)[0].numpy()
+        head.answer('where is the red box?', view)
+        head.decoder.rewind(head._mark)
+        got = head.decoder.logits(text.ids[0, 1:].tolist())
+        # a rounding that two float sums put on two sides moves logits a little
+        assert np.abs(got - want).max() < .3 and np.median(np.abs(got - want)) < .02
