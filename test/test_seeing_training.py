@@ -16,21 +16,20 @@
 
 from pathlib import Path
 
+from edge_vla.checkpoints.safetensors import read_safetensors
+from edge_vla.compression.temporal import compress_clip
+from edge_vla.language.seeing import SCHEMES, SeeingHead
+from edge_vla.language.sight import parse_seen
+from edge_vla.language.tokenizer import Tokenizer
+from edge_vla.pipeline import SHIPPED_MODEL
+from edge_vla.vision import layout
+from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch', reason="training needs 'edge_vla[train]'")
 pytest.importorskip('tokenizers', reason="training needs 'edge_vla[train]'")
-
-from edge_vla.checkpoints.safetensors import read_safetensors  # noqa: E402
-from edge_vla.compression.temporal import compress_clip  # noqa: E402
-from edge_vla.language.seeing import SCHEMES, SeeingHead  # noqa: E402
-from edge_vla.language.sight import parse_seen  # noqa: E402
-from edge_vla.language.tokenizer import Tokenizer  # noqa: E402
-from edge_vla.pipeline import SHIPPED_MODEL  # noqa: E402
-from edge_vla.training import seeing  # noqa: E402
-from edge_vla.vision import layout  # noqa: E402
-from edge_vla.vision.encoder import PatchEncoder  # noqa: E402
+seeing = pytest.importorskip('edge_vla.training.seeing')
 
 RECIPE = seeing.SeeingRecipe(steps=4, clips=2, questions=3, hidden=32, feed_forward=48, layers=2,
                              heads=2, kv_heads=1, save_every=2, float_share=.5)
