@@ -15,11 +15,12 @@
 """Training of the seeing head: clips, layout of questions, resuming, and torch against numba."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.compression.temporal import compress_clip
 from edge_vla.language.seeing import SCHEMES, SeeingHead
-from edge_vla.language.sight import parse_seen
+from edge_vla.language.sight import DISTANCES, parse_seen, SIDES
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.pipeline import SHIPPED_MODEL
 from edge_vla.vision import layout
@@ -30,6 +31,7 @@ import pytest
 torch = pytest.importorskip('torch', reason="training needs 'edge_vla[train]'")
 pytest.importorskip('tokenizers', reason="training needs 'edge_vla[train]'")
 seeing = pytest.importorskip('edge_vla.training.seeing')
+ClipSampler = pytest.importorskip('edge_vla.training.clips').ClipSampler
 
 RECIPE = seeing.SeeingRecipe(steps=4, clips=2, questions=3, hidden=32, feed_forward=48, layers=2,
                              heads=2, kv_heads=1, save_every=2, float_share=.5)
@@ -42,7 +44,7 @@ def encoder() -> PatchEncoder:
 
 @pytest.fixture(scope='module')
 def clips(encoder: PatchEncoder) -> list:
-    return seeing.ClipSampler(np.random.default_rng(3), encoder, 0).batch(3, 2)
+    return ClipSampler(np.random.default_rng(3), encoder, 0).batch(3, 2)
 
 
 @pytest.fixture(scope='module')
@@ -98,13 +100,17 @@ def test_looking_is_rewarded_where_the_object_is(run: Path, clips: list) -> None
     text = seeing.batch_text(tokenizer, asked, len(clip.tokens))
     size = 1 + len(clip.tokens) + text.asked.shape[1]
 
-    def looks(tokens: np.ndarray) -> torch.Tensor:
-        out = torch.full((1, size, size), -30.0)
-        out[..., 1 + np.nonzero(tokens)[0]] = -float(np.log(tokens.sum()))
-        return out
-    there = seeing.looking_loss(looks(clip.covered[j]), [clip], asked, text)
-    away = seeing.looking_loss(looks(~clip.covered[j]), [clip], asked, text)
-    assert float(there) == pytest.approx(0, abs=1e-4) and float(away) > 10
+    def loss(tokens: np.ndarray, side: str, distance: str) -> float:
+        looks = torch.full((1, size, size), -30.0)
+        looks[..., 1 + np.nonzero(tokens)[0]] = -float(np.log(tokens.sum()))
+        read = [float(name in (side, distance)) * 40 for name in (*SIDES, *DISTANCES)]
+        return float(seeing.looking_loss(
+            SimpleNamespace(reading=lambda found: torch.tensor([read] * len(found))),
+            SimpleNamespace(looks=looks, found=torch.zeros(1, size, 8)), [clip], asked, text))
+    there = clip.covered[j]
+    assert loss(there, 'ahead', 'two metres') == pytest.approx(0, abs=1e-4)
+    assert loss(~there, 'ahead', 'two metres') > 10
+    assert loss(there, 'left', 'two metres') > 10 and loss(there, 'ahead', 'one metre') > 10
 
 
 def test_an_interrupted_run_gives_the_same_bytes(run: Path, tmp_path: Path,

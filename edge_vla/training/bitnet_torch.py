@@ -59,7 +59,8 @@ class Attention(nn.Module):
     Attributes
     ----------
     watched : bool
-        Keep `looks`, the logarithm of the first head's attention, float32 [B, T, T].
+        Keep `looks`, the logarithm of the first head's attention, float32 [B, T, T], and `found`,
+        what it brings back, float32 [B, T, head_dim].
 
     """
 
@@ -90,6 +91,8 @@ class Attention(nn.Module):
         with torch.autocast('cpu', enabled=False):  # its bfloat16 gradient is the slower one
             y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask,
                                                is_causal=mask is None)
+        if self.watched:
+            self.found = y[:, 0]
         return self.o_proj(self.attn_sub_norm(y.transpose(1, 2).reshape(b, t, d)))
 
 

@@ -30,22 +30,17 @@ from pathlib import Path
 import shutil
 from typing import NamedTuple
 
-import cv2
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import canonical
-from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import ANSWER, BEGIN, END, QUESTION, special_tokens
-from edge_vla.language.sight import parse_seen
+from edge_vla.language.sight import DISTANCES, parse_seen, SIDES
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.pipeline import SHIPPED_MODEL
-from edge_vla.sim.questions import in_view, KINDS, sample_question, Visible
-from edge_vla.sim.raycast import render_batch, surface_distance
-from edge_vla.sim.scene import MAX_OBJECTS, sample_scene
-from edge_vla.sim.tasks import TASKS
-from edge_vla.training.bitnet_torch import BitNet
-from edge_vla.training.grounding import augment, FrameSampler, TRAIN_STYLES
+from edge_vla.sim.questions import KINDS, sample_question
+from edge_vla.training.bitnet_torch import Attention, BitNet
+from edge_vla.training.clips import Clip, ClipSampler
 from edge_vla.training.language import export, train_tokenizer
 from edge_vla.training.optimise import descend, optimiser_of, record, save, schedule
 from edge_vla.vision import layout
@@ -69,7 +64,7 @@ class SeeingRecipe:
     clips: int = setting(16, 'clips of one frame in a step; fewer of longer ones', '', 1, 10**4)
     float_share: float = setting(.6, 'part of the steps before weights are ternary', '', 0, 1)
     questions: int = setting(16, 'questions about a clip', '', 1, 100)
-    looking: float = setting(.1, 'weight of the loss on where an answer looks', '', 0, 10)
+    looking: float = setting(.2, 'weight of the loss on where an answer looks', '', 0, 10)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(384, 'tokens, special ones included', '', 300, 10**5)
     hidden: int = setting(128, 'width of the decoder', '', 8, 10**5)
@@ -80,129 +75,6 @@ class SeeingRecipe:
     augmentation: float = setting(.6, 'strength of what is done to the frames', '', 0, 1)
     half: bool = setting(True, 'products in bfloat16')
     save_every: int = setting(250, 'steps between checkpoints', '', 1, 10**6)
-
-
-class Clip(NamedTuple):
-    """
-    A piece of flight.
-
-    Attributes
-    ----------
-    tokens : numpy.ndarray
-        float32 [F * TOKENS, CHANNELS].
-    objects : list of Visible
-        What the last frame shows.
-    covered : numpy.ndarray
-        bool [objects, F * TOKENS], the tokens on which an object is.
-
-    """
-
-    tokens: np.ndarray
-    objects: list[Visible]
-    covered: np.ndarray
-
-
-class ClipSampler:
-    """
-    Short flights past random scenes, as the encoder sees them.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of every choice.
-    encoder : PatchEncoder
-        The shipped one.
-    strength : float
-        Of the augmentation, 0 to 1.
-
-    """
-
-    def __init__(self, rng: np.random.Generator, encoder: PatchEncoder, strength: float) -> None:
-        self._rng, self._encoder, self._strength = rng, encoder, strength
-        self._poses = FrameSampler(rng)
-
-    def batch(self, clips: int, frames: int) -> list[Clip]:
-        """Return so many clips of so many frames."""
-        rng, n = self._rng, clips * frames
-        rows, counts = np.zeros((n, MAX_OBJECTS, 12)), np.zeros(n, np.int64)
-        positions, rotations = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        lights, scenes = [], []
-        for i in range(clips):
-            scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
-                                 count=(2, 7), without=UNSEEN_PAIRS)
-            own = slice(i * frames, (i + 1) * frames)
-            rows[own], counts[own] = scene.rows(), len(scene.objects)
-            positions[own], rotations[own] = self._flight(rows[own][0], counts[own][0], frames)
-            lights += [scene.light] * frames
-            scenes.append(scene)
-        zoom = 1 + int(rng.random() < .5)  # half of the batches are smoothed like a real lens
-        h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
-        images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
-        depth = np.empty((n, h, w), np.float32)
-        render_batch(images, ids, depth, rows, counts, positions, rotations, layout.TAN_HALF,
-                     np.stack(lights))
-        if zoom > 1:
-            images = np.stack([cv2.resize(im, (layout.WIDTH, layout.HEIGHT),
-                                          interpolation=cv2.INTER_AREA) for im in images])
-        images = self._augmented(images, clips)
-        out = []
-        for i, scene in enumerate(scenes):
-            last = (i + 1) * frames - 1
-            own = slice(i * frames, last + 1)
-            tokens = np.concatenate([self._encoder.encode(im).copy() for im in images[own]])
-            order = [scene.target] + [k for k in range(len(scene.objects)) if k != scene.target]
-            out.append(Clip(tokens, [
-                in_view(scene.objects[k].colour, scene.objects[k].shape, rows[last, j],
-                        positions[last], rotations[last],
-                        int((ids[last] == j).sum()) // zoom ** 2) for j, k in enumerate(order)],
-                np.stack([covered(ids[own] == j) for j in range(len(order))])))
-        return out
-
-    def _flight(self, rows: np.ndarray, count: int, frames: int
-                ) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions [F, 3] and rotations [F, 3, 3] of a piece of flight."""
-        rng = self._rng
-        position, rotation = self._poses.pose(rows, count)
-        ages = np.arange(frames - 1, -1, -1) / rng.uniform(10, 60)
-        speed = rotation @ np.array([rng.uniform(-.5, 1.5), rng.normal(0, .4), rng.normal(0, .3)])
-        way = position - ages[:, None] * speed
-        if min(surface_distance(rows[k], *way[0]) for k in range(count)) < .15:
-            way[:] = position
-        turn = -ages * rng.normal(0, .5)
-        cos, sin, zero = np.cos(turn), np.sin(turn), np.zeros(frames)
-        turned = np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1)
-        return way, turned.reshape(-1, 3, 3) @ rotation
-
-    def _augmented(self, images: np.ndarray, clips: int) -> np.ndarray:
-        """Return the frames with light, noise and stains; those of a clip are treated alike."""
-        h, w = layout.HEIGHT, layout.WIDTH
-        side_by_side = images.reshape(clips, -1, h, w, 3).swapaxes(1, 2).reshape(clips, h, -1, 3)
-        generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
-        out = augment(generator, torch.as_tensor(side_by_side),
-                      self._strength * self._rng.random()).numpy()
-        out = out.reshape(clips, h, -1, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
-        return np.ascontiguousarray(out)
-
-
-def covered(mask: np.ndarray) -> np.ndarray:
-    """
-    Return the tokens on which an object is: those it covers by a third, or the most of all.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool [F, H, W], its pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool [F * TOKENS].
-
-    """
-    f, h, w = mask.shape
-    share = mask.reshape(f, layout.ROWS, h // layout.ROWS, layout.COLUMNS, -1).mean((2, 4))
-    share = share.reshape(f, -1)
-    return ((share >= np.minimum(.33, share.max(1, keepdims=True))) & (share > 0)).ravel()
 
 
 class Projection(nn.Module):
@@ -221,8 +93,8 @@ class Projection(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(hidden, layout.CHANNELS) * layout.CHANNELS ** -.5)
-        self.rows = nn.Parameter(torch.randn(layout.ROWS, hidden) * .3)
-        self.columns = nn.Parameter(torch.randn(layout.COLUMNS, hidden) * .3)
+        self.rows = nn.Parameter(torch.randn(layout.ROWS, hidden))
+        self.columns = nn.Parameter(torch.randn(layout.COLUMNS, hidden))
 
     def forward(self, view: Tensor) -> Tensor:
         """View [B, F * TOKENS, CHANNELS] -> [B, F * TOKENS, hidden]."""
@@ -246,6 +118,8 @@ class SeeingNet(nn.Module):
         super().__init__()
         self.decoder = BitNet(config)
         self.projection = Projection(config.hidden_size)
+        # a read-out that only shapes what is learned
+        self.reading = nn.Linear(config.head_dim, len(SIDES) + len(DISTANCES))
 
     def forward(self, ids: Tensor, view: Tensor, asked: Tensor, positions: Tensor) -> Tensor:
         """
@@ -345,19 +219,21 @@ def ask(rng: np.random.Generator, clip: Clip, count: int, split: str
     return out
 
 
-def looking_loss(looks: Tensor, clips: Sequence[Clip], asked: Sequence[Sequence[tuple[str, str]]],
-                 text: Batch) -> Tensor:
+def looking_loss(net: SeeingNet, watched: Attention, clips: Sequence[Clip],
+                 asked: Sequence[Sequence[tuple[str, str]]], text: Batch) -> Tensor:
     """
-    Return how much the answers look away from the object they speak of.
+    Return how badly the answers look at the object they speak of, and see where it is.
 
-    That an answer about an object must look at it is learned very late from words alone. One
-    head of one layer is told: minus the logarithm of its attention to the tokens of the object,
-    from the token after which the answer begins.
+    That is learned very late from words alone, so one head of one layer is told, from the token
+    after which an answer begins: the loss is minus the logarithm of its attention to the tokens
+    of the object, and the cross-entropy of side and distance read off what it brings back.
 
     Parameters
     ----------
-    looks : Tensor
-        Logarithm of attention, float32 [B, 1 + V + T, 1 + V + T].
+    net : SeeingNet
+        Its `reading` reads.
+    watched : Attention
+        Of which the first head is told, after a pass over the batch.
     clips : sequence of Clip
         What was looked at.
     asked : sequence of sequence of (str, str)
@@ -366,8 +242,8 @@ def looking_loss(looks: Tensor, clips: Sequence[Clip], asked: Sequence[Sequence[
         The same, laid out.
 
     """
-    view = looks.shape[1] - text.asked.shape[1]
-    losses = []
+    view = watched.looks.shape[1] - text.asked.shape[1]
+    losses, found, sides, distances = [], [], [], []
     for i, (clip, pairs) in enumerate(zip(clips, asked, strict=True)):
         for k, (_, answer) in enumerate(pairs):
             seen = parse_seen(answer)
@@ -376,8 +252,15 @@ def looking_loss(looks: Tensor, clips: Sequence[Clip], asked: Sequence[Sequence[
             j = [(o.colour, o.shape) for o in clip.objects].index(seen[:2])
             rows = torch.nonzero((text.asked[i] == k) & text.answer[i])[:, 0] + view - 1
             tokens = torch.nonzero(torch.as_tensor(clip.covered[j]))[:, 0] + 1
-            losses.append(-looks[i, rows][:, tokens].logsumexp(-1))
-    return torch.cat(losses).mean() if losses else looks.new_zeros(())
+            losses.append(-watched.looks[i, rows][:, tokens].logsumexp(-1))
+            found.append(watched.found[i, rows])
+            sides += [SIDES.index(seen.side)] * len(rows)
+            distances += [DISTANCES.index(seen.distance)] * len(rows)
+    if not losses:
+        return watched.looks.new_zeros(())
+    side, distance = net.reading(torch.cat(found)).split((len(SIDES), len(DISTANCES)), -1)
+    return torch.cat(losses).mean() + F.cross_entropy(side, torch.tensor(sides)) + (
+        F.cross_entropy(distance, torch.tensor(distances)))
 
 
 def lengths(rng: np.random.Generator) -> Iterator[int]:
@@ -442,7 +325,9 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
         max_position_embeddings=CAPACITY, rope_theta=10000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END]))
     if initial is not None:
-        net.load_state_dict(torch.load(initial, weights_only=False)['net'], strict=False)
+        known = torch.load(initial, weights_only=False)['net']
+        net.load_state_dict({k: v for k, v in known.items() if k in net.state_dict()},
+                            strict=False)
     optimiser = optimiser_of(net, recipe.rate)
     path, start = out / 'seeing.pt', 0
     if path.exists():
@@ -467,14 +352,16 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
         # a token predicts the next, as long as that is part of the answer
         wanted = text.answer[:, 1:]
         loss = F.cross_entropy(logits[:, :-1][wanted].float(), text.ids[:, 2:][wanted])
-        looking = looking_loss(watched.looks, clips, asked, text)
+        looking = looking_loss(net, watched, clips, asked, text)
         value = descend(optimiser, loss + recipe.looking * looking,
                         schedule(step, recipe.steps, recipe.rate))
-        bar.set_postfix(words=float(loss), looking=float(looking), refresh=False)
+        bar.set_postfix(words=float(loss.detach()), looking=float(looking.detach()),
+                        refresh=False)
         done = step + 1
         if done % recipe.save_every == 0 or done == recipe.steps:
             watched.watched = False
-            readings = {'step': done, 'loss': round(value, 4), 'looking': round(float(looking), 4)}
+            readings = {'step': done, 'loss': round(value, 4),
+                        'looking': round(float(looking.detach()), 4)}
             last = done == recipe.steps
             for split in ('train', 'held_out'):
                 for count in (1, 8) if last or split == 'train' else ():

@@ -1,0 +1,152 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Short flights past random scenes, as the encoder sees them, for the seeing head to learn."""
+
+from typing import NamedTuple
+
+import cv2
+from edge_vla.language.plan import UNSEEN_PAIRS
+from edge_vla.sim.questions import in_view, Visible
+from edge_vla.sim.raycast import OBJECT_COLUMNS, render_batch, surface_distance
+from edge_vla.sim.scene import MAX_OBJECTS, sample_scene
+from edge_vla.sim.tasks import TASKS
+from edge_vla.training.grounding import augment, FrameSampler, TRAIN_STYLES
+from edge_vla.vision import layout
+from edge_vla.vision.encoder import PatchEncoder
+import numpy as np
+import torch
+
+
+class Clip(NamedTuple):
+    """
+    A piece of flight.
+
+    Attributes
+    ----------
+    tokens : numpy.ndarray
+        float32 [F * TOKENS, CHANNELS].
+    objects : list of Visible
+        What the last frame shows.
+    covered : numpy.ndarray
+        bool [objects, F * TOKENS], the tokens on which an object is.
+
+    """
+
+    tokens: np.ndarray
+    objects: list[Visible]
+    covered: np.ndarray
+
+
+class ClipSampler:
+    """
+    Short flights past random scenes, as the encoder sees them.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of every choice.
+    encoder : PatchEncoder
+        The shipped one.
+    strength : float
+        Of the augmentation, 0 to 1.
+
+    """
+
+    def __init__(self, rng: np.random.Generator, encoder: PatchEncoder, strength: float) -> None:
+        self._rng, self._encoder, self._strength = rng, encoder, strength
+        self._poses = FrameSampler(rng)
+
+    def batch(self, clips: int, frames: int) -> list[Clip]:
+        """Return so many clips of so many frames."""
+        rng, n = self._rng, clips * frames
+        rows, counts = np.zeros((n, MAX_OBJECTS, OBJECT_COLUMNS)), np.zeros(n, np.int64)
+        positions, rotations = np.zeros((n, 3)), np.zeros((n, 3, 3))
+        lights, scenes = [], []
+        for i in range(clips):
+            scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
+                                 count=(2, 7), without=UNSEEN_PAIRS)
+            own = slice(i * frames, (i + 1) * frames)
+            rows[own], counts[own] = scene.rows(), len(scene.objects)
+            positions[own], rotations[own] = self._flight(rows[own][0], counts[own][0], frames)
+            lights += [scene.light] * frames
+            scenes.append(scene)
+        zoom = 1 + int(rng.random() < .5)  # half of the batches are smoothed like a real lens
+        h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
+        images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
+        depth = np.empty((n, h, w), np.float32)
+        render_batch(images, ids, depth, rows, counts, positions, rotations, layout.TAN_HALF,
+                     np.stack(lights))
+        if zoom > 1:
+            images = np.stack([cv2.resize(im, (layout.WIDTH, layout.HEIGHT),
+                                          interpolation=cv2.INTER_AREA) for im in images])
+        images = self._augmented(images, clips)
+        out = []
+        for i, scene in enumerate(scenes):
+            last = (i + 1) * frames - 1
+            own = slice(i * frames, last + 1)
+            tokens = np.concatenate([self._encoder.encode(im).copy() for im in images[own]])
+            order = [scene.target] + [k for k in range(len(scene.objects)) if k != scene.target]
+            out.append(Clip(tokens, [
+                in_view(scene.objects[k].colour, scene.objects[k].shape, rows[last, j],
+                        positions[last], rotations[last],
+                        int((ids[last] == j).sum()) // zoom ** 2) for j, k in enumerate(order)],
+                np.stack([covered(ids[own] == j) for j in range(len(order))])))
+        return out
+
+    def _flight(self, rows: np.ndarray, count: int, frames: int
+                ) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions [F, 3] and rotations [F, 3, 3] of a piece of flight."""
+        rng = self._rng
+        position, rotation = self._poses.pose(rows, count)
+        ages = np.arange(frames - 1, -1, -1) / rng.uniform(10, 60)
+        speed = rotation @ np.array([rng.uniform(-.5, 1.5), rng.normal(0, .4), rng.normal(0, .3)])
+        way = position - ages[:, None] * speed
+        if min(surface_distance(rows[k], *way[0]) for k in range(count)) < .15:
+            way[:] = position
+        turn = -ages * rng.normal(0, .5)
+        cos, sin, zero = np.cos(turn), np.sin(turn), np.zeros(frames)
+        turned = np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1)
+        return way, turned.reshape(-1, 3, 3) @ rotation
+
+    def _augmented(self, images: np.ndarray, clips: int) -> np.ndarray:
+        """Return the frames with light, noise and stains; those of a clip are treated alike."""
+        h, w = layout.HEIGHT, layout.WIDTH
+        side_by_side = images.reshape(clips, -1, h, w, 3).swapaxes(1, 2).reshape(clips, h, -1, 3)
+        generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        out = augment(generator, torch.as_tensor(side_by_side),
+                      self._strength * self._rng.random()).numpy()
+        out = out.reshape(clips, h, -1, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
+        return np.ascontiguousarray(out)
+
+
+def covered(mask: np.ndarray) -> np.ndarray:
+    """
+    Return the tokens on which an object is: those it covers by a third, or the most of all.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool [F, H, W], its pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool [F * TOKENS].
+
+    """
+    f, h, w = mask.shape
+    share = mask.reshape(f, layout.ROWS, h // layout.ROWS, layout.COLUMNS, -1).mean((2, 4))
+    share = share.reshape(f, -1)
+    return ((share >= np.minimum(.33, share.max(1, keepdims=True))) & (share > 0)).ravel()
