@@ -82,6 +82,7 @@ def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int
 
     """
     pool = ProcessPoolExecutor(processes, get_context('spawn'), start, arguments)
+    pending: dict[Future, T] = {}
     try:
         with _for_workers(ONE_THREAD):
             pending = {pool.submit(function, piece): piece for piece in work}
@@ -96,6 +97,10 @@ def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int
         raise EdgeVlaError('a process of the evaluation died, perhaps for want of memory; '
                            'try fewer with --jobs') from error
     finally:
+        queue = getattr(pool, '_call_queue', None)
+        if pending and queue is not None:
+            # Python 3.11 waits at its end until the queue was read, by processes that are ended
+            queue.cancel_join_thread()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():  # only left after an error or an interruption
             process.terminate()
