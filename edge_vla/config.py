@@ -145,7 +145,22 @@ class SimConfig:
 
 
 @dataclass(frozen=True)
-class Px4Config:
+class AutopilotConfig:
+    """How commands reach an autopilot; every subclass says its own `topics`."""
+
+    topics: str = setting('', 'prefix of the topics of the autopilot')
+    max_frame_age: float = setting(1.0, 'commands that answer an older image are not passed on',
+                                   's', 0.1, 5.0)
+    max_speed: float = setting(5.0, 'faster commands are refused, not limited', 'm/s', 0.0, 30.0)
+    max_yaw_rate: float = setting(3.0, 'faster turns are refused, not limited', 'rad/s', 0.0,
+                                  10.0)
+    frame_id: str = setting('base_link', 'frame the commands must be in')
+    odom_frame_id: str = setting('odom', 'world frame of the published odometry')
+    diagnostics_period: float = setting(1.0, 'time between diagnostics', 's', 0.1, 60.0)
+
+
+@dataclass(frozen=True)
+class Px4Config(AutopilotConfig):
     """How commands become offboard setpoints of PX4."""
 
     topics: str = setting('fmu', 'prefix of the topics of PX4')
@@ -153,8 +168,6 @@ class Px4Config:
                              255)
     allow_commands: bool = setting(False, 'let the services ~/arm and ~/offboard command PX4',
                                    dynamic=True)
-    max_frame_age: float = setting(1.0, 'commands that answer an older image are not passed on',
-                                   's', 0.1, 5.0)
     max_gap: float = setting(0.5, 'after a longer gap in offboard flight nothing is passed on '
                              'until another mode was chosen; keep it below COM_OF_LOSS_T', 's',
                              0.1, 5.0)
@@ -162,32 +175,18 @@ class Px4Config:
                                       's', 0.02, 5.0)
     max_status_age: float = setting(1.5, 'without vehicle_status for this long PX4 counts as gone',
                                     's', 0.2, 10.0)
-    max_speed: float = setting(5.0, 'faster commands are refused, not limited', 'm/s', 0.0, 30.0)
-    max_yaw_rate: float = setting(3.0, 'faster turns are refused, not limited', 'rad/s', 0.0,
-                                  10.0)
     request_timeout: float = setting(3.0, 'so long PX4 may take to do what was asked', 's', 0.5,
                                      30.0)
-    frame_id: str = setting('base_link', 'frame the commands must be in')
-    odom_frame_id: str = setting('odom', 'world frame of the published odometry')
-    diagnostics_period: float = setting(1.0, 'time between diagnostics', 's', 0.1, 60.0)
 
 
 @dataclass(frozen=True)
-class ArduPilotConfig:
+class ArduPilotConfig(AutopilotConfig):
     """How commands reach ArduPilot's DDS interface."""
 
     topics: str = setting('/ap', 'prefix of the topics of ArduPilot')
-    max_frame_age: float = setting(1.0, 'commands that answer an older image are not passed on',
-                                   's', 0.1, 5.0)
     max_pose_age: float = setting(0.5, 'without a pose for this long nothing is passed on', 's',
                                   0.02, 5.0)
-    max_speed: float = setting(5.0, 'faster commands are refused, not limited', 'm/s', 0.0, 30.0)
-    max_yaw_rate: float = setting(3.0, 'faster turns are refused, not limited', 'rad/s', 0.0,
-                                  10.0)
-    frame_id: str = setting('base_link', 'frame the commands must be in')
     map_frame_id: str = setting('map', 'frame they are sent in: east, north, up')
-    odom_frame_id: str = setting('odom', 'world frame of the published odometry')
-    diagnostics_period: float = setting(1.0, 'time between diagnostics', 's', 0.1, 60.0)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ FORWARDED = ('params_file', 'sim_params_file', 'single_process', 'respawn', 'aut
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the arguments and the drones."""
-    common = {a.name: a for a in launching.arguments()}
     return LaunchDescription([
         launching.argument('drones', '2', 'how many; their namespaces are drone1, drone2, ...'),
         launching.argument('instructions', 'fly to the red sphere; orbit the blue box',
@@ -36,7 +35,7 @@ def generate_launch_description() -> LaunchDescription:
         launching.argument('sim_params_file', str(launching.share() / 'config' / 'sim.yaml'),
                            'YAML file with the parameters of every sim_node'),
         launching.single_process(),
-        *(common[name] for name in FORWARDED if name in common),
+        *launching.arguments(FORWARDED),
         OpaqueFunction(function=drones)])
 
 

@@ -18,72 +18,49 @@
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory, PackageNotFoundError
+from edge_vla.ros import launching
 from launch import LaunchContext, LaunchDescription
-from launch.actions import (
-    AppendEnvironmentVariable,
-    DeclareLaunchArgument,
-    IncludeLaunchDescription,
-    OpaqueFunction,
-)
+from launch.actions import AppendEnvironmentVariable, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 import yaml
 
-SHARE = Path(get_package_share_directory('edge_vla'))
+SHARE = launching.share()
 WORLDS = SHARE / 'worlds'
 # Garden and newer, then Fortress, which knows the first from 6.16 on
 RESOURCE_PATHS = ('GZ_SIM_RESOURCE_PATH', 'IGN_GAZEBO_RESOURCE_PATH')
+FORWARDED = ('params_file', 'namespace', 'use_sim_time', 'autostart', 'log_level')
 
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the arguments, Gazebo, the bridge and the pilot."""
+    argument = launching.argument
     return LaunchDescription([
-        DeclareLaunchArgument(
-            'task', default_value='go', choices=sorted(p.stem for p in WORLDS.glob('*.sdf')),
-            description='which of the worlds that come with edge_vla'),
-        DeclareLaunchArgument(
-            'world', default_value='',
-            description='SDF file of another world instead, which includes '
-                        'model://edge_vla_quadrotor (edge-vla world makes such)'),
-        DeclareLaunchArgument(
-            'instruction', default_value='',
-            description='what to do; empty is what tasks.yaml beside the world says'),
-        DeclareLaunchArgument(
-            'headless', default_value='false', choices=['true', 'false'],
-            description='no window; the camera needs EGL then, on a GPU or in software'),
+        argument('task', 'go', 'which of the worlds that come with edge_vla',
+                 sorted(p.stem for p in WORLDS.glob('*.sdf'))),
+        argument('world', '', 'SDF file of another world instead, which includes '
+                 'model://edge_vla_quadrotor (edge-vla world makes such)'),
+        argument('headless', 'false', 'no window; the camera needs EGL then, on a GPU or in '
+                 'software', launching.BOOL),
         # not named gz_version: the file of ros_gz would see that, empty as it is
-        DeclareLaunchArgument(
-            'gazebo_version', default_value='',
-            description="Gazebo's major version where several are installed; empty is the one "
-                        'that ros_gz was built for'),
-        DeclareLaunchArgument(
-            'gazebo_args', default_value='-r -v 2',
-            description='arguments for Gazebo; without -r it starts paused'),
-        DeclareLaunchArgument(
-            'bridge_file', default_value=str(SHARE / 'config' / 'ros_gz_bridge.yaml'),
-            description='YAML file with the topics of ros_gz_bridge'),
-        DeclareLaunchArgument(
-            'params_file', default_value=str(SHARE / 'config' / 'vla.yaml'),
-            description='YAML file with the parameters of vla_node'),
-        DeclareLaunchArgument(
-            'namespace', default_value='', description='namespace of the pilot and the bridge'),
-        DeclareLaunchArgument(
-            'use_sim_time', default_value='true', choices=['true', 'false'],
-            description='vla_node takes time from Gazebo'),
-        DeclareLaunchArgument(
-            'autostart', default_value='true', choices=['true', 'false'],
-            description='configure and activate vla_node without a lifecycle manager'),
-        DeclareLaunchArgument(
-            'log_level', default_value='info',
-            choices=['debug', 'info', 'warn', 'error', 'fatal'], description='logging level'),
+        argument('gazebo_version', '', "Gazebo's major version where several are installed; "
+                 'empty is the one that ros_gz was built for'),
+        argument('gazebo_args', '-r -v 2', 'arguments for Gazebo; without -r it starts paused'),
+        argument('bridge_file', str(SHARE / 'config' / 'ros_gz_bridge.yaml'),
+                 'YAML file with the topics of ros_gz_bridge'),
+        *launching.arguments(
+            ('instruction', *FORWARDED),
+            instruction=('', 'what to do; empty is what tasks.yaml beside the world says'),
+            namespace=('', 'namespace of the pilot and the bridge'),
+            use_sim_time=('true', 'vla_node takes time from Gazebo')),
         OpaqueFunction(function=everything)])
 
 
 def everything(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Describe what is started, now that the arguments are known."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in (
+    given = {name: launching.value(context, name) for name in (
         'task', 'world', 'instruction', 'headless', 'gazebo_version', 'gazebo_args')}
     sim, _ = (_share(package) for package in ('ros_gz_sim', 'ros_gz_bridge'))
     world = Path(given['world']).expanduser() if given['world'] else WORLDS / (
@@ -99,8 +76,7 @@ def everything(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         gazebo['gz_version'] = given['gazebo_version']
     models = [AppendEnvironmentVariable(path, str(folder)) for path in RESOURCE_PATHS
               for folder in (world.parent.parent / 'models', SHARE / 'models')]
-    pilot = {name: LaunchConfiguration(name) for name in (
-        'params_file', 'namespace', 'use_sim_time', 'autostart', 'log_level')}
+    pilot = {name: LaunchConfiguration(name) for name in FORWARDED}
     # the pilot comes first: its profile for the middleware also serves the bridge
     return [
         _include(SHARE / 'launch' / 'vla_launch.py', pilot | {'instruction': instruction}),

@@ -292,8 +292,19 @@ def test_a_checkpoint_of_hugging_face_is_loaded(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / 'model', config, packed(weights))
     want = decoder_of(config, weights).logits(ids)
     np.testing.assert_array_equal(load_decoder(folder).logits(ids), want)
-    other = load_decoder(str(folder), DecoderSettings(packing='2bit', kv='int8', head='int4'))
-    assert (other.isa.packing, other.cache.kind) == ('2bit', 'int8')
+
+
+# one by one: a program for all together would be compiled for this test alone
+@pytest.mark.parametrize('given', [{'packing': '2bit'}, {'kv': 'int8'}, {'head': 'int4'}])
+def test_settings_are_kept_while_loading(given: dict[str, str], tmp_path: Path) -> None:
+    config = config_of('much sharing')
+    weights, ids = masters(config), some_ids(config, 12)
+    folder = write_folder(tmp_path / 'model', config, packed(weights))
+    decoder = load_decoder(str(folder), DecoderSettings(**given))
+    assert {'packing': decoder.isa.packing, 'kv': decoder.cache.kind, 'head': 'int4'}.items() >= (
+        given.items())
+    np.testing.assert_array_equal(decoder.logits(ids),
+                                  decoder_of(config, weights, **given).logits(ids))
 
 
 @pytest.mark.parametrize('name', ['model.layers.1.mlp.up_proj.weight', 'model.norm.weight',

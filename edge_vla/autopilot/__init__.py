@@ -13,4 +13,4 @@
 # limitations under the License.
 
 
-"""Autopilots without ROS: frames, clocks, freshness and PX4's offboard control."""
+"""Autopilots without ROS: frames, clocks, freshness, and what PX4 and ArduPilot are sent."""

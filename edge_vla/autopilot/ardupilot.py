@@ -26,34 +26,24 @@ from collections.abc import Sequence
 import math
 
 from edge_vla.autopilot import frames
-from edge_vla.autopilot.freshness import Freshness
+from edge_vla.autopilot.bridge import VelocityBridge
 from edge_vla.config import ArduPilotConfig
 import numpy as np
 
 
-class ArduPilotVelocity:
+class ArduPilotVelocity(VelocityBridge[np.ndarray]):
     """
     Decides over every command and turns it into the world.
 
-    Times named `now` are seconds of a clock that never stops or jumps.
+    What is to be sent is a float64 [3], m/s, ENU; the yaw rate goes on unchanged.
 
     Parameters
     ----------
     config : ArduPilotConfig
 
-    Attributes
-    ----------
-    reason : str
-        Why the last command was refused; empty where it was passed on.
-
     """
 
-    def __init__(self, config: ArduPilotConfig) -> None:
-        self.config = config
-        self.reason = 'no command was heard yet'
-        self.passed = self.refused = 0
-        self._fresh = Freshness(config.max_frame_age, config.max_speed, config.max_yaw_rate)
-        self._yaw, self._yaw_at = math.nan, -math.inf
+    config: ArduPilotConfig
 
     def hear_attitude(self, now: float, quaternion: Sequence[float]) -> bool:
         """
@@ -80,36 +70,10 @@ class ArduPilotVelocity:
         self._yaw_at = now
         return True
 
-    def command(self, now: float, clock_ns: int, stamp_ns: int, velocity: Sequence[float],
-                yaw_rate: float) -> np.ndarray | None:
-        """
-        Answer one command of the pilot.
+    def _refuse(self, now: float) -> str:
+        if now - self._yaw_at > self.config.max_pose_age:
+            return 'no pose of ArduPilot: which way is forward?'
+        return ''
 
-        Parameters
-        ----------
-        now : float
-            Time of arrival, s.
-        clock_ns : int
-            The same moment on the clock of the stamps, ns.
-        stamp_ns : int
-            Stamp of the image it answers, ns.
-        velocity : sequence of float
-            [3], m/s, heading frame: forward, left, up.
-        yaw_rate : float
-            rad/s; it goes on unchanged.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            float64 [3], m/s, ENU, to be sent at once; None where nothing may be sent, for
-            the `reason` that is kept.
-
-        """
-        self.reason = self._fresh.judge(now, clock_ns, stamp_ns, velocity, yaw_rate)
-        if not self.reason and now - self._yaw_at > self.config.max_pose_age:
-            self.reason = 'no pose of ArduPilot: which way is forward?'
-        if self.reason:
-            self.refused += 1
-            return None
-        self.passed += 1
+    def _answer(self, now: float, velocity: Sequence[float], yaw_rate: float) -> np.ndarray:
         return frames.heading_to_enu(velocity, self._yaw)

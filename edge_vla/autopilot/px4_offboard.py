@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import math
 
 from edge_vla.autopilot import frames
-from edge_vla.autopilot.freshness import Freshness
+from edge_vla.autopilot.bridge import VelocityBridge
 from edge_vla.autopilot.px4_requests import OFFBOARD, Request, Requests, Vehicle, VehicleCommand
 from edge_vla.config import Px4Config
 
@@ -52,11 +52,11 @@ class Setpoint:
     yaw_rate: float
 
 
-class Px4Offboard:
+class Px4Offboard(VelocityBridge[Setpoint]):
     """
     Decides over every command, and carries out what was asked of PX4.
 
-    Times named `now` are seconds of a clock that never stops or jumps.
+    What is to be sent is a `Setpoint`, together with a heartbeat.
 
     Parameters
     ----------
@@ -64,22 +64,18 @@ class Px4Offboard:
 
     Attributes
     ----------
-    reason : str
-        Why the last command was refused; empty where it was passed on.
     vehicle : Vehicle or None
         Newest state of PX4.
 
     """
 
+    config: Px4Config
+
     def __init__(self, config: Px4Config) -> None:
-        self.config = config
-        self.reason = 'no command was heard yet'
+        super().__init__(config)
         self.vehicle: Vehicle | None = None
-        self.passed = self.refused = 0
-        self._fresh = Freshness(config.max_frame_age, config.max_speed, config.max_yaw_rate)
         self._requests = Requests(config.request_timeout)
-        self._vehicle_at = self._yaw_at = self._sent_at = self._stream_since = -math.inf
-        self._yaw = math.nan
+        self._vehicle_at = self._sent_at = self._stream_since = -math.inf
         self._interrupted = False
 
     def hear_vehicle(self, now: float, vehicle: Vehicle) -> None:
@@ -122,43 +118,6 @@ class Px4Offboard:
         """Tell whether setpoints are going out."""
         return now - self._sent_at <= self.config.max_gap
 
-    def command(self, now: float, clock_ns: int, stamp_ns: int, velocity: Sequence[float],
-                yaw_rate: float) -> Setpoint | None:
-        """
-        Answer one command of the pilot.
-
-        Parameters
-        ----------
-        now : float
-            Time of arrival, s.
-        clock_ns : int
-            The same moment on the clock of the stamps, ns.
-        stamp_ns : int
-            Stamp of the image it answers, ns.
-        velocity : sequence of float
-            [3], m/s, heading frame: forward, left, up.
-        yaw_rate : float
-            rad/s, counter-clockwise seen from above.
-
-        Returns
-        -------
-        Setpoint or None
-            To be sent at once together with a heartbeat; None where nothing may be sent,
-            for the `reason` that is kept.
-
-        """
-        self.reason = (self._fresh.judge(now, clock_ns, stamp_ns, velocity, yaw_rate)
-                       or self._refuse(now))
-        if self.reason:
-            self.refused += 1
-            return None
-        if not self.streaming(now):
-            self._stream_since = now
-        self._sent_at = now
-        self.passed += 1
-        north, east, down = (float(v) for v in frames.heading_to_ned(velocity, self._yaw))
-        return Setpoint((north, east, down), -float(yaw_rate))
-
     def _refuse(self, now: float) -> str:
         vehicle = self.vehicle
         if vehicle is None or not self.connected(now):
@@ -171,6 +130,13 @@ class Px4Offboard:
         if self._interrupted:
             return 'offboard was interrupted: choose another mode, then offboard again'
         return ''
+
+    def _answer(self, now: float, velocity: Sequence[float], yaw_rate: float) -> Setpoint:
+        if not self.streaming(now):
+            self._stream_since = now
+        self._sent_at = now
+        north, east, down = (float(v) for v in frames.heading_to_ned(velocity, self._yaw))
+        return Setpoint((north, east, down), -float(yaw_rate))
 
     def request(self, now: float, kind: str) -> Request:
         """

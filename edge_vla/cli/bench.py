@@ -88,7 +88,7 @@ def _stack(args: argparse.Namespace) -> int:
         raise ConfigError('--threads, --rounds, --frames and --seeds are positive, and --flight '
                           'is not less than --frames')
     if args.plot is not None:
-        from edge_vla.visualization.shift_plot import need_matplotlib
+        from edge_vla.visualization.style import need_matplotlib
         need_matplotlib()
     for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
         os.environ[name] = str(args.threads)  # BLAS reads it when NumPy is loaded

@@ -152,7 +152,8 @@ def _run_suite(args: argparse.Namespace, camera: Any) -> int:
     if args.task is not None or args.drop or args.shift != 'none':
         raise ConfigError('--task, --drop and --shift are not for a suite')
     if args.plot is not None:
-        from edge_vla.visualization.shift_plot import need_matplotlib, plot_shifts
+        from edge_vla.visualization.shift_plot import plot_shifts
+        from edge_vla.visualization.style import need_matplotlib
         need_matplotlib()  # now, not after hours of flights
     names = [n for n in args.shifts.split(',') if n] if args.shifts else list(SHIFTS)
     pairs = conditions(names, STRENGTHS if args.strength == 'all' else (args.strength,))

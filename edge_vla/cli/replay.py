@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.duration > LONGEST_S:
         args.duration = math.inf
     if args.report:
-        from edge_vla.visualization.shift_plot import need_matplotlib
+        from edge_vla.visualization.style import need_matplotlib
         need_matplotlib()  # now, not after the work
     pilots = _pilots(args)
     folders = _folders(args)

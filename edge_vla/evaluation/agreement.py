@@ -61,9 +61,9 @@ def hold(times: np.ndarray, from_times: np.ndarray, values: np.ndarray) -> np.nd
 
 def interpolate(times: np.ndarray, from_times: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return measured values at each time, linear between neighbours; see `hold`."""
-    out = np.full((len(times), 4), np.nan)
     if len(from_times) < 2:
         return hold(times, from_times, values)
+    out = np.full((len(times), 4), np.nan)
     k = np.clip(np.searchsorted(from_times, times, side='right') - 1, 0, len(from_times) - 2)
     gap = from_times[k + 1] - from_times[k]
     share = (times - from_times[k]) / np.maximum(gap, 1)
@@ -101,11 +101,11 @@ def agreement(times: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[s
     axes = {}
     for k, name in enumerate(AXES):
         e = error[:, k]
-        axes[name] = {'mae': _round(np.abs(e).mean()), 'rmse': _round(np.sqrt((e * e).mean())),
-                      'p95': _round(np.percentile(np.abs(e), 95)), 'bias': _round(e.mean()),
-                      'correlation': _round(correlation(a[:, k], b[:, k]))}
+        axes[name] = {'mae': rounded(np.abs(e).mean()), 'rmse': rounded(np.sqrt((e * e).mean())),
+                      'p95': rounded(np.percentile(np.abs(e), 95)), 'bias': rounded(e.mean()),
+                      'correlation': rounded(correlation(a[:, k], b[:, k]))}
     return {'compared': int(known.sum()), 'axes': axes,
-            'velocity_rmse': _round(np.sqrt((error[:, :3] ** 2).sum(1).mean())),
+            'velocity_rmse': rounded(np.sqrt((error[:, :3] ** 2).sum(1).mean())),
             'direction': direction(a, b), 'lag': lag(times, ours, theirs)['best']}
 
 
@@ -142,11 +142,11 @@ def direction(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     turning = (np.abs(a[:, 3]) > MOVING) & (np.abs(b[:, 3]) > MOVING)
     some = len(angle) > 0
     return {'images': len(angle),
-            'mean_cosine': _round(np.cos(np.radians(angle)).mean()) if some else None,
-            'within_30_deg': _round((angle <= CLOSE_DEG).mean()) if some else None,
-            'median_deg': _round(np.median(angle), 2) if some else None,
-            'moving_alike': _round((rest[0] == rest[1]).mean()),
-            'turning_alike': _round((a[turning, 3] * b[turning, 3] > 0).mean())
+            'mean_cosine': rounded(np.cos(np.radians(angle)).mean()) if some else None,
+            'within_30_deg': rounded((angle <= CLOSE_DEG).mean()) if some else None,
+            'median_deg': rounded(np.median(angle), 2) if some else None,
+            'moving_alike': rounded((rest[0] == rest[1]).mean()),
+            'turning_alike': rounded((a[turning, 3] * b[turning, 3] > 0).mean())
             if turning.any() else None}
 
 
@@ -188,8 +188,8 @@ def lag(times: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, An
             offset = float(np.clip(.5 * (left - right) / bend, -.5, .5))
             peak = float(middle - .25 * (left - right) * offset)
     return {'shifts_s': (shifts * step * 1e-9).round(4).tolist(), 'curve': curve.tolist(),
-            'best': {'seconds': _round((shifts[k] + offset) * step * 1e-9),
-                     'correlation': _round(min(1.0, peak)), 'at_limit': limit}}
+            'best': {'seconds': rounded((shifts[k] + offset) * step * 1e-9),
+                     'correlation': rounded(min(1.0, peak)), 'at_limit': limit}}
 
 
 def _even(grid: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -237,7 +237,7 @@ def jerk(times: np.ndarray, values: np.ndarray) -> dict[str, float] | None:
     j = j[np.isfinite(j)]
     if not len(j):
         return None
-    return {'rms': _round(np.sqrt((j * j).mean())), 'p95': _round(np.percentile(j, 95))}
+    return {'rms': rounded(np.sqrt((j * j).mean())), 'p95': rounded(np.percentile(j, 95))}
 
 
 def second_derivative(times: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -250,6 +250,6 @@ def second_derivative(times: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.diff(rate, axis=0) / (.5 * (dt[1:] + dt[:-1]))
 
 
-def _round(value: Any, digits: int = 4) -> Any:
+def rounded(value: Any, digits: int = 4) -> Any:
     """Round for reports; None stays None, and no minus zero."""
     return None if value is None else round(float(value), digits) + 0.0

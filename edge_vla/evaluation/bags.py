@@ -94,7 +94,7 @@ class Bag:
         self.path = path
         wanted = wanted or Wanted()
         self.reader = open_reader(path)
-        self.ros = 1 if path.suffix == '.bag' else 2
+        self.ros = _ros(path)
         self.kind = _kind(path, self.ros)
         self.messages = Messages(self.ros)
         self.sent, self.measured = Series(), Series()
@@ -296,7 +296,13 @@ def _stamp(message: Any) -> int:
     return message.header.stamp.sec * SECOND_NS + message.header.stamp.nanosec
 
 
+def _ros(path: Path) -> int:
+    """Return which ROS has written a bag."""
+    return 1 if path.suffix == '.bag' else 2
+
+
 def _kind(path: Path, ros: int) -> str:
+    """Return what reports call the recording."""
     if ros == 1:
         return 'ROS 1 bag'
     files = [path] if path.is_file() else sorted(path.iterdir())
@@ -328,7 +334,7 @@ def open_reader(path: Path) -> Any:
         raise BagError(f'{path} is no rosbag2: it has no metadata.yaml' + (
             f'; give its file instead: {path / files[0]}' if files else ''))
     try:
-        reader = (r.rosbag1 if path.suffix == '.bag' else r.rosbag2).Reader(path)
+        reader = (r.rosbag1 if _ros(path) == 1 else r.rosbag2).Reader(path)
         reader.open()
     except Exception as error:  # noqa: B902  rosbags has many ways to fail
         raise _broken(path, error) from error
@@ -339,7 +345,7 @@ def _broken(path: Path, error: Exception) -> BagError:
     """Say in one line why a bag cannot be read."""
     detail = ' '.join(str(error).split()) or type(error).__name__
     detail = detail.replace('; please report issue', '')
-    if 'not indexed' in detail and path.suffix == '.bag':
+    if 'not indexed' in detail and _ros(path) == 1:
         detail = 'it was not closed when it was recorded; run rosbag reindex on it'
         return BagError(f'{path} cannot be read: {detail}')
     if any(text in detail for text in UNSUPPORTED):
@@ -396,7 +402,7 @@ def cameras_of(path: Path) -> list[str]:
     """
     reader = open_reader(path)
     try:
-        known = topics.Topics(str(path), reader.connections, Messages(2))
+        known = topics.Topics(str(path), reader.connections, Messages(_ros(path)))
         return known.cameras() or [known.image('')]
     finally:
         reader.close()

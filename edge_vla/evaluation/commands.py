@@ -18,6 +18,7 @@
 import math
 from typing import Any
 
+from edge_vla.autopilot import frames
 import numpy as np
 
 TWIST = 'geometry_msgs/msg/Twist'
@@ -33,7 +34,7 @@ LOCAL_NED, IGNORES_VELOCITY, IGNORES_YAW_RATE = 1, 8 | 16 | 32, 2048  # MAVLink
 def yaw_of(message: Any) -> float:
     """Return the heading of a ``nav_msgs/Odometry``, rad, counter-clockwise from its x axis."""
     q = message.pose.pose.orientation
-    return math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+    return frames.yaw_of((q.w, q.x, q.y, q.z))
 
 
 def command_from_message(message: Any, kind: str, yaw: float | None) -> np.ndarray | None:

@@ -138,7 +138,7 @@ def replay_all(work: Sequence[Job], processes: int = 1, ray: str = '',
 
     def poll() -> None:
         progress(counter.value, max(total, counter.value))
-    for job, future in on_processes(run_safely, work, min(processes, len(work)), _start,
+    for job, future in on_processes(run_safely, work, min(processes, len(work)), _count_in,
                                     (counter,), poll):
         yield job, future.result()
 
@@ -164,7 +164,8 @@ def run_safely(job: Job, progress: Callable[[int, int], None] | None = None) -> 
                             f'{error.strerror or error}; choose another --out')
 
 
-def _start(counter: Any) -> None:
+def _count_in(counter: Any) -> None:
+    """Let this process count its images in a counter that all share."""
     global _counter
     _counter = counter
 

@@ -25,7 +25,15 @@ from typing import Any
 
 from edge_vla import __version__
 from edge_vla.config import settings_of, VlaNodeConfig
-from edge_vla.evaluation.agreement import agreement, angles, hold, interpolate, jerk, lag
+from edge_vla.evaluation.agreement import (
+    agreement,
+    angles,
+    hold,
+    interpolate,
+    jerk,
+    lag,
+    rounded,
+)
 from edge_vla.evaluation.replay import Run
 from edge_vla.evaluation.track import ADAPTING, STATES
 from edge_vla.pipeline import SHIPPED_MODEL
@@ -122,11 +130,11 @@ def _run(run: Run) -> dict[str, Any]:
         'said': [{'s': round((t - run.begin_ns) * 1e-9, 3), 'text': text}
                  for t, text in track.said],
         'states': {name: int(count) for name, count in zip(STATES, states, strict=True) if count},
-        'target': {'seen': _round(seen.mean()),
-                   'median_distance_m': _round(np.median(distance[seen])) if seen.any() else None},
-        'command': {'mean_speed': _round(speed.mean()), 'max_speed': _round(speed.max()),
+        'target': {'seen': rounded(seen.mean()), 'median_distance_m': rounded(
+            np.median(distance[seen]) if seen.any() else None)},
+        'command': {'mean_speed': rounded(speed.mean()), 'max_speed': rounded(speed.max()),
                     'jerk': jerk(np.array(track.stamp_ns), command)},
-        'token_keep_ratio': {'mean': _round(tokens.mean()), 'min': _round(tokens.min())},
+        'token_keep_ratio': {'mean': rounded(tokens.mean()), 'min': rounded(tokens.min())},
         'adaptation': _adaptation(run),
         'agreement': agreement(times, command, reference.at(times)) if reference.kind else None}
 
@@ -140,9 +148,9 @@ def _adaptation(run: Run) -> dict[str, Any] | None:
     counts = np.bincount(adapting, minlength=len(ADAPTING))
     return {'heard': 'recorded commands' if len(run.sent[0]) else "the pilot's commands",
             'states': {n: int(c) for n, c in zip(ADAPTING, counts, strict=True) if c},
-            'mean_error': _round(error.mean()), 'mean_error_without': _round(without.mean()),
-            'max_compensation': _round(compensation.max()),
-            'last_compensation': _round(compensation[-1])}
+            'mean_error': rounded(error.mean()), 'mean_error_without': rounded(without.mean()),
+            'max_compensation': rounded(compensation.max()),
+            'last_compensation': rounded(compensation[-1])}
 
 
 def _difference(base: Run, other: Run) -> dict[str, Any]:
@@ -154,8 +162,8 @@ def _difference(base: Run, other: Run) -> dict[str, Any]:
     worst = int(gap.argmax())
     return {'name': other.job.name, 'base': base.job.name,
             'identical': bool((a == b).all()),
-            'largest': {'m_s': _round(gap[worst]),
-                        's': _round((times[worst] - base.begin_ns) * 1e-9, 3)},
+            'largest': {'m_s': rounded(gap[worst]),
+                        's': rounded((times[worst] - base.begin_ns) * 1e-9, 3)},
             'agreement': agreement(times[:n], a, b)}
 
 
@@ -237,11 +245,6 @@ def plot_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
             'measured_s': seconds(run.measured[0]), 'measured': run.measured[1],
             'pictures': pictures})
     return out
-
-
-def _round(value: Any, digits: int = 4) -> float:
-    """Round for reports, without a minus zero."""
-    return round(float(value), digits) + 0.0
 
 
 def write_index(out: Path, rows: Sequence[dict[str, Any]], instruction: str,

@@ -90,7 +90,7 @@ class Topics:
         """
         if not any(c.msgcount for c in self._connections):
             raise BagError(f'{self._name} is empty: it holds no messages')
-        return self._choose(asked, (IMAGE, COMPRESSED), 'image', '--topic', self.cameras()[:])
+        return self._choose(asked, (IMAGE, COMPRESSED), 'image', '--topic', self.cameras())
 
     def cameras(self) -> list[str]:
         """Return the topics that may show what a camera saw, raw ones before compressed ones."""

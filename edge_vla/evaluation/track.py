@@ -71,8 +71,7 @@ class Track:
         return len(self.stamp_ns)
 
     def add(self, action: Action, command: Command, recorded_ns: int, speed: float | None,
-            tokens: int, latency_ms: float,
-            adaptation: Mapping[str, float | str]) -> None:
+            tokens: int, latency_ms: float, adaptation: Mapping[str, float | str]) -> None:
         """
         Append one step.
 

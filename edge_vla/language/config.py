@@ -15,18 +15,16 @@
 """Configuration of a BitNet b1.58 decoder, in the words of Hugging Face's config.json."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 import json
-import math
-from pathlib import Path
 from typing import Any
 
-from edge_vla.checkpoints.sources import read_json
 from edge_vla.exceptions import CheckpointError
+from edge_vla.language.decoder_config import DecoderConfig
 
 
 @dataclass(frozen=True)
-class BitNetConfig:
+class BitNetConfig(DecoderConfig):
     """
     Shape of a decoder; the defaults are microsoft/bitnet-b1.58-2B-4T.
 
@@ -48,32 +46,10 @@ class BitNetConfig:
     hidden_act: str = 'relu2'
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.type is int and 'token' not in f.name and value < 1 or (
-                    f.type is float and not 0 < value < math.inf):
-                raise CheckpointError(f'{f.name} must be positive, is {value}')
+        self._check_positive()
         if self.hidden_act != 'relu2':
             raise CheckpointError(f'hidden_act {self.hidden_act!r} is not supported, only relu2')
-        if self.hidden_size % self.num_attention_heads:
-            raise CheckpointError(f'hidden_size {self.hidden_size} is not a multiple of '
-                                  f'num_attention_heads {self.num_attention_heads}')
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise CheckpointError(
-                f'num_attention_heads {self.num_attention_heads} is not a multiple of '
-                f'num_key_value_heads {self.num_key_value_heads}')
-        if self.head_dim % 2:
-            raise CheckpointError(f'head size {self.head_dim} is odd: RoPE needs pairs')
-
-    @property
-    def head_dim(self) -> int:
-        """Size of one attention head."""
-        return self.hidden_size // self.num_attention_heads
-
-    @property
-    def kv_size(self) -> int:
-        """Width of the keys (and of the values) of one token."""
-        return self.num_key_value_heads * self.head_dim
+        self._check_heads()
 
     @property
     def context(self) -> int:
@@ -93,60 +69,17 @@ class BitNetConfig:
         return {'input_layernorm': d, 'self_attn.attn_sub_norm': d,
                 'post_attention_layernorm': d, 'mlp.ffn_sub_norm': self.intermediate_size}
 
-    @classmethod
-    def load(cls, path: Path) -> 'BitNetConfig':
-        """
-        Read a config.json.
-
-        Raises
-        ------
-        CheckpointError
-            Missing, malformed, or of another architecture.
-
-        """
-        return cls.from_dict(read_json(path), str(path))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> 'BitNetConfig':
-        """
-        Take what is needed from the keys of a config.json.
-
-        Parameters
-        ----------
-        values : Mapping
-            As in config.json, from whichever kind of file; how the weights are stored is not
-            looked at.
-        where : str
-            The file, for messages.
-
-        Raises
-        ------
-        CheckpointError
-            A value is malformed, or of another architecture.
-
-        """
+    @staticmethod
+    def _check_architecture(values: Mapping[str, Any], where: str) -> None:
         if values.get('model_type') != 'bitnet':
             raise CheckpointError(f'{where}: model_type is {values.get("model_type")!r}, only '
                                   'bitnet is supported')
         if values.get('attention_bias'):
             raise CheckpointError(f'{where}: attention_bias is set, which no BitNet b1.58 has')
-        # newer files keep rope_theta here; what a file leaves out is as in transformers
-        rope = values.get('rope_parameters') or values.get('rope_scaling') or {}
-        if not isinstance(rope, Mapping):
-            raise CheckpointError(f'{where}: the parameters of RoPE are not a table')
-        kind = rope.get('rope_type', rope.get('type', 'default'))
-        if kind != 'default':
-            raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')
-        raw = {'tie_word_embeddings': False, 'max_position_embeddings': 2048} | {
-            **values, **rope}
-        try:
-            config = cls(**{f.name: f.type(raw[f.name]) for f in fields(cls) if f.name in raw})
-        except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f'{where}: a value has the wrong type ({error})') from error
-        if values.get('head_dim', config.head_dim) not in (None, config.head_dim):
-            raise CheckpointError(f'{where}: head_dim {values["head_dim"]} is not hidden_size / '
-                                  f'num_attention_heads = {config.head_dim}')
-        return config
+
+    @staticmethod
+    def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {'tie_word_embeddings': False, 'max_position_embeddings': 2048, **values}
 
     def to_json(self) -> str:
         """Return config.json as Hugging Face writes it for packed weights."""

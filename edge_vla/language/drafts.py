@@ -26,7 +26,7 @@ from typing import Any
 
 from edge_vla.exceptions import ConfigError
 from edge_vla.language.generation import CachedIds
-from edge_vla.language.sampling import probabilities, SamplingConfig
+from edge_vla.language.sampling import pick, probabilities, SamplingConfig
 from edge_vla.language.speculative import Draft, Proposal
 import numpy as np
 
@@ -96,9 +96,7 @@ class _Model:
 
     def draw(self, law: np.ndarray) -> int:
         """Return a token of a law."""
-        total = law.cumsum()
-        return min(int(np.searchsorted(total, self.random.random() * total[-1], side='right')),
-                   int(np.flatnonzero(law)[-1]))
+        return pick(law, self.random.random())
 
 
 class ModelDraft:
@@ -206,13 +204,14 @@ class Bridge:
         return []
 
     def _spelled(self, data: bytes) -> list[int]:
+        """Return tokens of the draft for some bytes; those that it cannot say are left out."""
         if data in self._theirs:
             return [self._theirs[data]]
         try:
             return self.other.encode(data.decode())
         except UnicodeDecodeError:
-            bits = (bytes([b]) for b in data)
-            return [self._theirs[b] for b in bits if b in self._theirs]
+            single = (bytes([b]) for b in data)
+            return [self._theirs[b] for b in single if b in self._theirs]
 
 
 def _by_bytes(tokenizer: Any, size: int) -> dict[bytes, int]:
@@ -328,6 +327,7 @@ def draft_for(decoder: Any, draft: Any, sampling: SamplingConfig) -> Draft:
 
 
 def _same(mine: Any, theirs: Any, decoder: Any, draft: Any) -> bool:
+    """Tell whether both vocabularies are one."""
     size = decoder.config.vocab_size
     return size == draft.config.vocab_size and mine.special == theirs.special and all(
         mine.bytes_of(i) == theirs.bytes_of(i) for i in range(size))

@@ -15,7 +15,7 @@
 """A checkpoint as the kernels want it: packed, padded, the head quantised."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_vla.checkpoints.sources import Source
 from edge_vla.exceptions import CheckpointError
@@ -52,6 +52,19 @@ def padded(size: int, multiple: int = LANES) -> int:
     return -(-size // multiple) * multiple
 
 
+def read_only(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """
+    Return views that cannot be written to, as those of mapped files are.
+
+    Numba compiles a program anew for arrays that may be written to: a model just built shares
+    the compiled code of one that was loaded.
+    """
+    out = {name: array.view() for name, array in tensors.items()}
+    for array in out.values():
+        array.flags.writeable = False
+    return out
+
+
 @dataclass
 class EngineModel:
     """
@@ -66,7 +79,8 @@ class EngineModel:
         One of HEADS.
     tensors : dict of str to numpy.ndarray
         ``body`` (uint8), ``scales`` (float32 [L, 7]), the norms (float32, padded), ``head`` and
-        ``head_scales``, and where they are not tied ``embedding`` and ``embedding_scales``.
+        ``head_scales``, and where they are not tied ``embedding`` and ``embedding_scales``; none
+        can be written to.
 
     """
 
@@ -74,6 +88,9 @@ class EngineModel:
     packing: str
     head: str
     tensors: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        self.tensors = read_only(self.tensors)
 
     def matrices(self) -> list[tuple[int, int, int]]:
         """Return (first byte, rows, columns) of every ternary matrix, layer by layer."""
@@ -96,9 +113,8 @@ class EngineModel:
         """
         if packing == self.packing:
             return self
-        out = EngineModel(self.config, packing, self.head, dict(self.tensors))
-        out.tensors['body'] = aligned(body_size(self.config, packing))
-        old = self.tensors['body']
+        out = replace(self, packing=packing)
+        old, body = self.tensors['body'], aligned(body_size(self.config, packing))
         for (at, rows, columns), (to, _, _) in zip(self.matrices(), out.matrices(), strict=True):
             try:
                 trits = unpack_matrix(self.packing, old[at:at + packed_size(
@@ -106,9 +122,8 @@ class EngineModel:
             except ValueError as error:
                 raise CheckpointError(f"tensor 'body': {error} near byte {at}: the file is "
                                       'corrupt') from error
-            pack_matrix(packing, trits, out.tensors['body'][to:to + packed_size(
-                packing, rows, columns)])
-        return out
+            pack_matrix(packing, trits, body[to:to + packed_size(packing, rows, columns)])
+        return replace(out, tensors=self.tensors | {'body': body})
 
     def embed(self, token: int, out: np.ndarray) -> None:
         """Write the embedding of a token, float32 [hidden_size], to `out`."""
@@ -226,9 +241,8 @@ def build(source: Source, config: BitNetConfig, packing: str, head: str) -> Engi
         i, j = divmod(k, len(names))
         trits, scales[i, j] = source.trits(f'model.layers.{i}.{names[j]}', rows, columns)
         pack_matrix(packing, trits, body[at:at + packed_size(packing, rows, columns)])
-    model.tensors = {'body': body, 'scales': scales, **_floats(
-        config, head, source.vector, source.rows)}
-    return model
+    return replace(model, tensors={'body': body, 'scales': scales, **_floats(
+        config, head, source.vector, source.rows)})
 
 
 def _floats(config: BitNetConfig, head: str, vector: Vector, rows_of: Rows
@@ -271,8 +285,8 @@ def random_model(config: BitNetConfig, packing: str, head: str, seed: int = 0) -
 
     def repeated(name: str, shape: tuple[int, int], start: int, stop: int) -> np.ndarray:
         return drawn[:stop - start] * rng.choice(np.float32([-1, 1]), shape[1])
-    model.tensors = {'body': body, 'scales': scales, **_floats(config, head, ones, repeated)}
-    return model
+    return replace(model, tensors={'body': body, 'scales': scales,
+                                   **_floats(config, head, ones, repeated)})
 
 
 def shape_of_matrices(model: EngineModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

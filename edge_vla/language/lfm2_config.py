@@ -17,12 +17,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 import json
-import math
-from pathlib import Path
 from typing import Any
 
-from edge_vla.checkpoints.sources import read_json
 from edge_vla.exceptions import CheckpointError
+from edge_vla.language.decoder_config import DecoderConfig
 
 CONVOLUTION, ATTENTION = 'conv', 'full_attention'
 _PUBLISHED = tuple(ATTENTION if i in (2, 5, 8, 10, 12, 14) else CONVOLUTION for i in range(16))
@@ -32,13 +30,11 @@ _DEFAULTS = {'vocab_size': 65536, 'hidden_size': 2560, 'intermediate_size': 1228
              'eos_token_id': 2, 'block_multiple_of': 256, 'block_ffn_dim_multiplier': 1.0,
              'block_auto_adjust_ff_dim': True}
 _OLDER = {'block_ff_dim': 'intermediate_size', 'tie_embedding': 'tie_word_embeddings'}
-_SIZES = ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
-          'num_key_value_heads', 'vocab_size', 'max_position_embeddings', 'conv_L_cache')
 _CONTEXT = 32768
 
 
 @dataclass(frozen=True)
-class Lfm2Config:
+class Lfm2Config(DecoderConfig):
     """
     Shape of a decoder; the defaults are LiquidAI/LFM2-1.2B and LFM2.5-1.2B.
 
@@ -71,36 +67,13 @@ class Lfm2Config:
     tie_word_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
-            if getattr(self, name) < 1:
-                raise CheckpointError(f'{name} must be positive, is {getattr(self, name)}')
-        for name in ('norm_eps', 'rope_theta'):
-            if not 0 < getattr(self, name) < math.inf:
-                raise CheckpointError(f'{name} must be positive, is {getattr(self, name)}')
+        self._check_positive()
         if len(self.layer_types) != self.num_hidden_layers or not (
                 {CONVOLUTION, ATTENTION} >= set(self.layer_types)):
             raise CheckpointError(
                 f'layer_types must name {CONVOLUTION} or {ATTENTION} for each of '
                 f'{self.num_hidden_layers} layers, is {list(self.layer_types)}')
-        if self.hidden_size % self.num_attention_heads:
-            raise CheckpointError(f'hidden_size {self.hidden_size} is not a multiple of '
-                                  f'num_attention_heads {self.num_attention_heads}')
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise CheckpointError(
-                f'num_attention_heads {self.num_attention_heads} is not a multiple of '
-                f'num_key_value_heads {self.num_key_value_heads}')
-        if self.head_dim % 2:
-            raise CheckpointError(f'head size {self.head_dim} is odd: RoPE needs pairs')
-
-    @property
-    def head_dim(self) -> int:
-        """Size of one attention head."""
-        return self.hidden_size // self.num_attention_heads
-
-    @property
-    def kv_size(self) -> int:
-        """Width of the keys (and of the values) of one token."""
-        return self.num_key_value_heads * self.head_dim
+        self._check_heads()
 
     @property
     def context(self) -> int:
@@ -128,63 +101,22 @@ class Lfm2Config:
         return operator | {'feed_forward.w1': (f, d), 'feed_forward.w3': (f, d),
                            'feed_forward.w2': (d, f)}
 
-    @classmethod
-    def load(cls, path: Path) -> 'Lfm2Config':
-        """
-        Read a config.json.
-
-        Raises
-        ------
-        CheckpointError
-            Missing, malformed, or of another architecture.
-
-        """
-        return cls.from_dict(read_json(path), str(path))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> 'Lfm2Config':
-        """
-        Take what is needed from the keys of a config.json.
-
-        Parameters
-        ----------
-        values : Mapping
-            As in config.json, from whichever kind of file.
-        where : str
-            The file, for messages.
-
-        Raises
-        ------
-        CheckpointError
-            A value is malformed, or of another architecture.
-
-        """
+    @staticmethod
+    def _check_architecture(values: Mapping[str, Any], where: str) -> None:
         if values.get('model_type') != 'lfm2':
             raise CheckpointError(f'{where}: model_type is {values.get("model_type")!r}, '
                                   'expected lfm2')
-        rope = values.get('rope_parameters') or values.get('rope_scaling') or {}
-        if not isinstance(rope, Mapping):
-            raise CheckpointError(f'{where}: the parameters of RoPE are not a table')
-        kind = rope.get('rope_type', rope.get('type', 'default'))
-        if kind != 'default':
-            raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')
-        raw = {**_DEFAULTS, **{k: v for k, v in values.items() if v is not None
-                               or k == 'block_ffn_dim_multiplier'}, **rope}
-        raw |= {ours: raw[older] for older, ours in _OLDER.items() if older in raw}
-        try:
-            config = cls(**{
-                **{name: int(raw[name]) for name in (*_SIZES, 'bos_token_id') if name in raw},
-                **{name: float(raw[name]) for name in ('norm_eps', 'rope_theta') if name in raw},
-                **{name: bool(raw[name]) for name in ('conv_bias', 'tie_word_embeddings')
-                   if name in raw},
-                'intermediate_size': _adjusted(raw), 'layer_types': _layer_types(raw),
-                'eos_token_id': _ids(raw['eos_token_id'])})
-        except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f'{where}: a value has the wrong type ({error})') from error
-        if values.get('head_dim', config.head_dim) not in (None, config.head_dim):
-            raise CheckpointError(f'{where}: head_dim {values["head_dim"]} is not hidden_size / '
-                                  f'num_attention_heads = {config.head_dim}')
-        return config
+
+    @staticmethod
+    def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
+        raw = _DEFAULTS | {k: v for k, v in values.items()
+                           if v is not None or k == 'block_ffn_dim_multiplier'}
+        return raw | {ours: raw[older] for older, ours in _OLDER.items() if older in raw}
+
+    @staticmethod
+    def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {'intermediate_size': _adjusted(values), 'layer_types': _layer_types(values),
+                'eos_token_id': _ids(values['eos_token_id'])}
 
     def to_json(self) -> str:
         """Return config.json as Hugging Face writes it."""

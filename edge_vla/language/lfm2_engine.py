@@ -25,7 +25,7 @@ from edge_vla.kernels.block_layout import (
     quantise_blocks,
     UNIT,
 )
-from edge_vla.language.engine import aligned, embed, padded, read_tables
+from edge_vla.language.engine import aligned, embed, padded, read_only, read_tables
 from edge_vla.language.lfm2_config import ATTENTION, CONVOLUTION, Lfm2Config
 import numpy as np
 
@@ -52,13 +52,16 @@ class Lfm2Model:
         [L, 7], 0 where a layer has no such matrix), ``operator_norm`` and ``ffn_norm`` (float32,
         padded), ``query_norm``, ``key_norm``, ``taps`` [Lc, K, D], ``in_bias``, ``tap_bias``,
         ``out_bias``, ``final_norm``, ``head`` and ``head_scales``, and where they are not tied
-        ``embedding`` and ``embedding_scales``.
+        ``embedding`` and ``embedding_scales``; none can be written to.
 
     """
 
     config: Lfm2Config
     head: str
     tensors: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        self.tensors = read_only(self.tensors)
 
     def repacked(self, packing: str) -> 'Lfm2Model':
         """Return itself: there is but one packing."""

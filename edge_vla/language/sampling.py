@@ -96,10 +96,25 @@ class Sampler:
             In proportion to the probability of each, [vocab]; those of weight 0 never come.
 
         """
-        possible = np.flatnonzero(weights)
-        total = weights[possible].cumsum()
-        place = np.searchsorted(total, self._random.random() * total[-1], side='right')
-        return int(possible[min(place, len(possible) - 1)])  # rounding may reach the end
+        return pick(weights, self._random.random())
+
+
+def pick(weights: np.ndarray, share: float) -> int:
+    """
+    Return the token at a share of all weights, put one after the other.
+
+    Parameters
+    ----------
+    weights : numpy.ndarray
+        Not negative and not all 0, [vocab]; those of weight 0 are never returned.
+    share : float
+        At least 0 and less than 1.
+
+    """
+    possible = np.flatnonzero(weights)
+    total = weights[possible].cumsum()
+    place = np.searchsorted(total, share * total[-1], side='right')
+    return int(possible[min(place, len(possible) - 1)])  # rounding may reach the end
 
 
 def probabilities(logits: np.ndarray, ids: Sequence[int], config: SamplingConfig) -> np.ndarray:

@@ -21,14 +21,12 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from edge_vla.autopilot.ardupilot import ArduPilotVelocity
 from edge_vla.config import ArduPilotNodeConfig
-from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
+from edge_vla.ros import bridging, conversions, diagnostics, parameters, qos, spin
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from nav_msgs.msg import Odometry
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-
-LOG_EVERY_S = 2.0
 
 
 class ArduPilotNode(Node):
@@ -37,7 +35,6 @@ class ArduPilotNode(Node):
 
     Commands leave from the callback of ``cmd_vel`` and from nowhere else; without them
     ArduPilot stops after ``GUID_TIMEOUT``. It neither arms nor changes modes.
-
     """
 
     def __init__(self, **options: Any) -> None:
@@ -72,7 +69,7 @@ class ArduPilotNode(Node):
                            t.angular.x, t.angular.y, t.angular.z])
         if not np.isfinite(values).all():
             self.get_logger().error('ArduPilot sends what is not finite: no odometry',
-                                    throttle_duration_sec=LOG_EVERY_S)
+                                    throttle_duration_sec=bridging.LOG_EVERY_S)
             return
         attitude = np.array([q.x, q.y, q.z, q.w])
         # ArduPilot stamps with the time since its start until it has GPS: ours is better
@@ -81,24 +78,13 @@ class ArduPilotNode(Node):
             values[3:6], values[6:], self.config.odom_frame_id, self.config.frame_id))
 
     def _on_command(self, message: TwistStamped) -> None:
-        frame = message.header.frame_id
-        if frame != self.config.frame_id:
-            self.get_logger().error(
-                f'commands in frame "{frame}" are refused, they must be in '
-                f'"{self.config.frame_id}"', throttle_duration_sec=LOG_EVERY_S)
-            return
-        t = message.twist
-        world = self.core.command(
-            time.monotonic(), self.get_clock().now().nanoseconds,
-            conversions.to_nanoseconds(message.header.stamp),
-            (t.linear.x, t.linear.y, t.linear.z), t.angular.z)
+        world = bridging.answer(self, self.core, message)
         if world is None:
-            self.get_logger().warning(self.core.reason, throttle_duration_sec=LOG_EVERY_S)
             return
         out = TwistStamped()
         out.header.stamp, out.header.frame_id = message.header.stamp, self.config.map_frame_id
         out.twist.linear.x, out.twist.linear.y, out.twist.linear.z = (float(v) for v in world)
-        out.twist.angular.z = float(t.angular.z)
+        out.twist.angular.z = float(message.twist.angular.z)
         self._command.publish(out)
 
     def _report(self) -> None:

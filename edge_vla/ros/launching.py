@@ -15,7 +15,7 @@
 
 """What the launch files share: arguments, remappings, the pilot and its partner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,15 @@ def share() -> Path:
     return Path(get_package_share_directory('edge_vla'))
 
 
-def arguments(**other: str | tuple[str, str]) -> list[DeclareLaunchArgument]:
+def arguments(only: Collection[str] = (),
+              **other: str | tuple[str, str]) -> list[DeclareLaunchArgument]:
     """
-    Return the arguments that every launch file has.
+    Return the arguments that launch files have in common.
 
     Parameters
     ----------
+    only : collection of str, optional
+        Names of those wanted; empty takes all.
     **other : str or tuple of str
         Other default values; with a tuple, other descriptions too.
 
@@ -64,6 +67,8 @@ def arguments(**other: str | tuple[str, str]) -> list[DeclareLaunchArgument]:
                           '(geometry_msgs/TwistStamped)', None)}
     made = []
     for name, (default, text, choices) in known.items():
+        if only and name not in only:
+            continue
         given = other.get(name, default)
         made.append(argument(name, *((given, text) if isinstance(given, str) else given),
                              choices))

@@ -137,6 +137,13 @@ def to_odometry(pose: MeasuredPose, variances: Any, stamp_ns: int, frame_id: str
     return message
 
 
+def _stamped(kind: type, stamp_us: int) -> Any:
+    """Return an empty message with PX4's time, us."""
+    message = kind()
+    message.timestamp = int(stamp_us)
+    return message
+
+
 def from_setpoint(messages: ModuleType, stamp_us: int, setpoint: Setpoint) -> tuple[Any, Any]:
     """
     Return the heartbeat and the setpoint of one command.
@@ -151,11 +158,10 @@ def from_setpoint(messages: ModuleType, stamp_us: int, setpoint: Setpoint) -> tu
         What to fly.
 
     """
-    heartbeat = messages.OffboardControlMode()
-    heartbeat.timestamp, heartbeat.velocity = int(stamp_us), True
-    out = messages.TrajectorySetpoint()
-    out.timestamp = int(stamp_us)
-    out.position = out.acceleration = out.jerk = [float(v) for v in UNKNOWN]
+    heartbeat = _stamped(messages.OffboardControlMode, stamp_us)
+    heartbeat.velocity = True
+    out = _stamped(messages.TrajectorySetpoint, stamp_us)
+    out.position = out.acceleration = out.jerk = list(UNKNOWN)
     out.velocity = [float(v) for v in setpoint.velocity]
     out.yaw, out.yawspeed = math.nan, float(setpoint.yaw_rate)
     return heartbeat, out
@@ -178,8 +184,8 @@ def from_command(messages: ModuleType, stamp_us: int, command: VehicleCommand,
         MAV_SYS_ID of the vehicle.
 
     """
-    out = messages.VehicleCommand()
-    out.timestamp, out.command = int(stamp_us), int(command.command)
+    out = _stamped(messages.VehicleCommand, stamp_us)
+    out.command = int(command.command)
     out.param1, out.param2, out.param3 = (float(p) for p in command.params)
     out.target_system = out.source_system = int(system_id)
     out.target_component = out.source_component = COMPONENT

@@ -23,7 +23,7 @@ from edge_vla.autopilot.px4_offboard import Px4Offboard
 from edge_vla.autopilot.px4_requests import Request
 from edge_vla.autopilot.timesync import Timesync
 from edge_vla.config import Px4NodeConfig
-from edge_vla.ros import conversions, diagnostics, parameters, px4_messages, qos, spin
+from edge_vla.ros import bridging, diagnostics, parameters, px4_messages, qos, spin
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -34,7 +34,6 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool
 
 TICK_S = 0.05
-LOG_EVERY_S = 2.0
 
 
 class Px4OffboardNode(Node):
@@ -43,7 +42,6 @@ class Px4OffboardNode(Node):
 
     Heartbeats and setpoints leave from the callback of ``cmd_vel`` and from nowhere else. The
     timer carries out requests of the services ``~/arm`` and ``~/offboard``, nothing more.
-
     """
 
     def __init__(self, **options: Any) -> None:
@@ -117,19 +115,8 @@ class Px4OffboardNode(Node):
     # --- to PX4 ---
 
     def _on_command(self, message: TwistStamped) -> None:
-        frame = message.header.frame_id
-        if frame != self.config.frame_id:
-            self.get_logger().error(
-                f'commands in frame "{frame}" are refused, they must be in '
-                f'"{self.config.frame_id}"', throttle_duration_sec=LOG_EVERY_S)
-            return
-        t = message.twist
-        setpoint = self.core.command(
-            time.monotonic(), self._clock_ns(), conversions.to_nanoseconds(message.header.stamp),
-            (t.linear.x, t.linear.y, t.linear.z), t.angular.z)
+        setpoint = bridging.answer(self, self.core, message, 'not passed on: ')
         if setpoint is None:
-            self.get_logger().warning(f'not passed on: {self.core.reason}',
-                                      throttle_duration_sec=LOG_EVERY_S)
             return
         heartbeat, out = px4_messages.from_setpoint(self._messages, self._px4_us(), setpoint)
         self._heartbeat.publish(heartbeat)
@@ -189,7 +176,7 @@ class Px4OffboardNode(Node):
             if others := px4_messages.other_versions(self._status_topic, names):
                 message = (f'PX4 publishes {", ".join(others)}, the installed px4_msgs are for '
                            f'{self._status_topic}: install those of the release that flies')
-                self.get_logger().error(message, throttle_duration_sec=10 * LOG_EVERY_S)
+                self.get_logger().error(message, throttle_duration_sec=10 * bridging.LOG_EVERY_S)
         elif not core.streaming(now):
             level = diagnostics.WARN
         offset = self.sync.offset_ns

@@ -17,7 +17,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import math
 import os
 from pathlib import Path
 import random
@@ -30,6 +29,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from edge_vla.autopilot import frames
 from edge_vla.config import CameraConfig, PipelineConfig, settings_of, SimConfig
 from edge_vla.datatypes import Frame
 from edge_vla.exceptions import EdgeVlaError, ImageError
@@ -121,9 +121,9 @@ class FlightObserver(Node):
         p, q, t = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
         quaternion = np.array([q.x, q.y, q.z, q.w])
         world = rotate(quaternion, np.array([t.linear.x, t.linear.y, t.linear.z]))
-        yaw = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
         self.pose = Pose(conversions.to_nanoseconds(message.header.stamp),
-                         np.array([p.x, p.y, p.z]), quaternion, world, yaw)
+                         np.array([p.x, p.y, p.z]), quaternion, world,
+                         frames.yaw_of((q.w, q.x, q.y, q.z)))
 
     def _on_command(self, message: TwistStamped) -> None:
         t = message.twist

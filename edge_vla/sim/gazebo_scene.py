@@ -36,9 +36,9 @@ SYSTEMS = (('physics', 'Physics'), ('user-commands', 'UserCommands'),
            ('scene-broadcaster', 'SceneBroadcaster'), ('sensors', 'Sensors'), ('imu', 'Imu'))
 
 
-def linear(display: np.ndarray | float) -> np.ndarray:
+def linear(shown: np.ndarray | float) -> np.ndarray:
     """Return display values (sRGB, 0 to 1) as linear light, float64 of the same shape."""
-    v = np.asarray(display, float)
+    v = np.asarray(shown, float)
     return np.where(v <= .04045, v / 12.92, ((v + .055) / 1.055) ** 2.4)
 
 
@@ -94,8 +94,8 @@ def world(scene: Scene, name: str, gazebo: str = GAZEBOS[0]) -> str:
     stand = _add_static(top, 'start_stand', (x, y, z - GROUND - .01, 0, 0, yaw))
     add(stand, 'collision/geometry/box/size', (STAND_M, STAND_M, .02))
     slippery = add(stand.find('collision'), 'surface/friction/ode')  # it must not hold on
-    for name in ('mu', 'mu2'):
-        add(slippery, name, .05)
+    for direction in ('mu', 'mu2'):
+        add(slippery, direction, .05)
     _name(stand)
     vehicle = add(top, 'include')
     add(vehicle, 'uri', f'model://{QUADROTOR}')

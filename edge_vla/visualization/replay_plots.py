@@ -20,10 +20,11 @@ import io
 import re
 from typing import Any
 
-from edge_vla.visualization.shift_plot import need_matplotlib, PALETTE
+from edge_vla.visualization.shift_plot import PALETTE
+from edge_vla.visualization.style import GREY, INK, need_matplotlib
 import numpy as np
 
-INK, FAINT, GREY, RECORDED = '#22262b', '#e3e6dd', '#7b828a', '#22262b'
+FAINT, RECORDED = '#e3e6dd', INK
 WIDTH = 10.4  # inches at 72 dpi; the page scales it
 POINTS = 1200  # bins of a line; more would not be seen
 AXES = ('forward, m/s', 'left, m/s', 'up, m/s', 'yaw rate, rad/s')

@@ -18,29 +18,11 @@
 from pathlib import Path
 from typing import Any
 
-from edge_vla.exceptions import MissingDependencyError
+from edge_vla.visualization.style import blank, clean, FAINT, GREY, GROUND, INK, save
 
 PALETTE = ('#2e86ab', '#e4572e', '#3a9d5d', '#7b4fa3', '#c2185b', '#8a6d1d', '#4c5b66', '#00897b')
 MARKERS = 'os^Dv<>P'
-INK, FAINT, BAND, GREY = '#22262b', '#d9ddd2', '#f4f6f0', '#7b828a'
 NONE = 'none'
-
-
-def need_matplotlib() -> None:
-    """
-    Do nothing if pictures can be drawn.
-
-    Raises
-    ------
-    MissingDependencyError
-        matplotlib is not installed.
-
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "pictures need matplotlib: pip install 'edge_vla[viz]'") from error
 
 
 def plot_shifts(path: Path, summary: dict[str, Any], strength: str = '') -> None:
@@ -65,9 +47,6 @@ def plot_shifts(path: Path, summary: dict[str, Any], strength: str = '') -> None
         matplotlib is not installed.
 
     """
-    need_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     strengths = list(dict.fromkeys(a['strength'] for a in summary['averages']))
     if not strength:
         strength = 'medium' if 'medium' in strengths or not strengths else strengths[0]
@@ -76,8 +55,7 @@ def plot_shifts(path: Path, summary: dict[str, Any], strength: str = '') -> None
     groups = list(dict.fromkeys(group for group, _ in rows))
     rows.sort(key=lambda row: groups.index(row[0]))
     height = 2.2 + max(12, len(rows)) * (.16 + .07 * min(6, len(summary['pilots'])))
-    figure = Figure(figsize=(12, height), dpi=130, facecolor='white')
-    FigureCanvasAgg(figure)
+    figure = blank((12, height), 130)
     left, right = figure.subplots(1, 2, gridspec_kw={'width_ratios': (2.2, 1)})
     _draw_shifts(left, summary, rows, strength)
     _draw_strengths(right, summary, strengths)
@@ -90,8 +68,7 @@ def plot_shifts(path: Path, summary: dict[str, Any], strength: str = '') -> None
     box = right.get_position()  # a small panel, however many shifts there are
     share = min(box.height, 4.5 / height)
     right.set_position((box.x0, box.y1 - share, box.width, share))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _look(k: int) -> dict[str, Any]:
@@ -104,14 +81,6 @@ def _whiskers(values: list[float], intervals: list[list[float]]) -> list[list[fl
             [max(0.0, high - v) for v, (_, high) in zip(values, intervals, strict=True)]]
 
 
-def clean(axes: Any) -> None:
-    """Give axes the look of the house: no ticks, a faint frame."""
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set_color(FAINT)
-    axes.tick_params(length=0, which='both', labelcolor=INK)
-
-
 def _draw_shifts(axes: Any, summary: dict[str, Any], rows: list[tuple[str, str]],
                  strength: str) -> None:
     """Draw one row per shift, one band per group, first on top."""
@@ -121,7 +90,7 @@ def _draw_shifts(axes: Any, summary: dict[str, Any], rows: list[tuple[str, str]]
     for group in groups:
         ys = [-i for i, (g, _) in enumerate(rows) if g == group]
         if groups.index(group) % 2 == 0:
-            axes.axhspan(min(ys) - .5, max(ys) + .5, color=BAND, zorder=0)
+            axes.axhspan(min(ys) - .5, max(ys) + .5, color=GROUND, zorder=0)
         axes.text(.01, max(ys) + .42, group, fontsize=7.5, color=GREY, va='top')
     for k, pilot in enumerate(pilots):
         offset = .7 * ((k + .5) / len(pilots) - .5)

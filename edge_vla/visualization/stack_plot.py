@@ -17,15 +17,8 @@
 from pathlib import Path
 from typing import Any
 
-from edge_vla.visualization.shift_plot import (
-    BAND,
-    clean,
-    FAINT,
-    GREY,
-    INK,
-    need_matplotlib,
-    PALETTE,
-)
+from edge_vla.visualization.shift_plot import PALETTE
+from edge_vla.visualization.style import blank, clean, FAINT, GREY, GROUND, INK, save
 import numpy as np
 
 COLOURS = {'measured': PALETTE[0], 'model': PALETTE[3]}
@@ -54,13 +47,9 @@ def plot_stack(path: Path, report: dict[str, Any]) -> None:
         matplotlib is not installed.
 
     """
-    need_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     rows = [row for row in report['rows'] if row['ours'] is not None]
     height = 2.0 + .36 * len(rows)
-    figure = Figure(figsize=(13, height), dpi=90, facecolor='white')
-    FigureCanvasAgg(figure)
+    figure = blank((13, height), 90)
     left, right = figure.subplots(1, 2, gridspec_kw={'width_ratios': (1.5, 1)})
     _draw_rows(left, rows)
     _draw_ladder(right, report['ladder'])
@@ -71,8 +60,7 @@ def plot_stack(path: Path, report: dict[str, Any]) -> None:
     box = right.get_position()  # a small panel, however many rows there are
     share = min(box.height, 3.4 / height)
     right.set_position((box.x0, box.y1 - share, box.width, share))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -87,7 +75,7 @@ def _draw_rows(axes: Any, rows: list[dict[str, Any]]) -> None:
     for k, group in enumerate(groups):
         ys = [-i for i, row in enumerate(rows) if row['group'] == group]
         if k % 2 == 0:
-            axes.axhspan(min(ys) - .5, max(ys) + .5, color=BAND, zorder=0)
+            axes.axhspan(min(ys) - .5, max(ys) + .5, color=GROUND, zorder=0)
     reach = 1.0
     for i, row in enumerate(rows):
         ratio = row['ratio']
@@ -128,4 +116,3 @@ def _draw_ladder(axes: Any, ladder: list[dict[str, Any]]) -> None:
     axes.set_xlabel('seconds of one answer', color=GREY, fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc='lower right')
     clean(axes)
-

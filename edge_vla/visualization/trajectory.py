@@ -21,12 +21,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from edge_vla.exceptions import MissingDependencyError
 from edge_vla.sim.scene import Scene, SceneObject
+from edge_vla.visualization.style import blank, clean, FAINT, GREY, GROUND, INK, save
 import numpy as np
 
 PALETTE = ('#e4572e', '#2e86ab', '#7b4fa3', '#3a9d5d', '#c2185b', '#8a6d1d')
-INK, FAINT, GROUND = '#22262b', '#d9ddd2', '#f4f6f0'
 ARROW_EVERY_M = 1.3
 
 
@@ -64,14 +63,7 @@ def plot_flight(path: Path, scene: Scene, legs: Sequence[Leg], title: str = '') 
         matplotlib is not installed.
 
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "pictures need matplotlib: pip install 'edge_vla[viz]'") from error
-    figure = Figure(figsize=(9, 9.6), dpi=150, facecolor='white')
-    FigureCanvasAgg(figure)
+    figure = blank((9, 9.6), 150)
     axes = figure.add_axes((.07, .2, .88, .72))
     _frame(axes, scene, legs)
     for obj in scene.objects:
@@ -91,8 +83,7 @@ def plot_flight(path: Path, scene: Scene, legs: Sequence[Leg], title: str = '') 
         figure.text(.11, y_text, leg.instruction, va='center', fontsize=11, color=INK)
         figure.text(.95, y_text, leg.outcome, va='center', ha='right', fontsize=10.5,
                     color=colour)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _frame(axes: Any, scene: Scene, legs: Sequence[Leg]) -> None:
@@ -108,16 +99,14 @@ def _frame(axes: Any, scene: Scene, legs: Sequence[Leg]) -> None:
     axes.set_aspect('equal')
     axes.set_facecolor(GROUND)
     axes.grid(color=FAINT, linewidth=.8, zorder=0)
-    axes.set_axisbelow(True)
     from matplotlib.ticker import MultipleLocator
     step = 1 if half < 6 else 2 if half < 13 else 5
     axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.yaxis.set_major_locator(MultipleLocator(step))
-    for spine in axes.spines.values():
-        spine.set_color(FAINT)
-    axes.tick_params(length=0, labelsize=9, labelcolor='#7b828a')
-    axes.set_xlabel('east, m', fontsize=9.5, color='#7b828a')
-    axes.set_ylabel('north, m', fontsize=9.5, color='#7b828a')
+    clean(axes)
+    axes.tick_params(labelsize=9, labelcolor=GREY)
+    axes.set_xlabel('east, m', fontsize=9.5, color=GREY)
+    axes.set_ylabel('north, m', fontsize=9.5, color=GREY)
 
 
 def _draw_object(axes: Any, obj: SceneObject) -> None:

@@ -57,6 +57,7 @@ source = PythonLaunchDescriptionSource(sys.argv[1])
 service = launch.LaunchService(noninteractive=True)
 declared = source.get_launch_description(service.context).get_launch_arguments()
 assert all(argument.description for argument in declared)
+assert sorted(argument.name for argument in declared) == json.loads(sys.argv[3])
 service.include_launch_description(launch.LaunchDescription([
     launch.actions.IncludeLaunchDescription(
         source, launch_arguments=json.loads(sys.argv[2]).items())]))
@@ -74,9 +75,11 @@ with open(os.environ['RECORD'] + os.path.basename(sys.argv[0]), 'w') as record:
 
 def test_the_file_parses(root: Path) -> None:
     tree = ast.parse((root / 'launch' / 'gazebo_launch.py').read_text())
-    declared = {n.args[0].value for n in ast.walk(tree) if isinstance(n, ast.Call)
-                and getattr(n.func, 'id', '') == 'DeclareLaunchArgument'}
-    assert declared == ARGUMENTS
+    own = {n.args[0].value for n in ast.walk(tree) if isinstance(n, ast.Call)
+           and getattr(n.func, 'id', '') == 'argument'}
+    shared = next(ast.literal_eval(n.value) for n in tree.body
+                  if isinstance(n, ast.Assign) and n.targets[0].id == 'FORWARDED')
+    assert own | {'instruction', *shared} == ARGUMENTS
 
 
 def index(prefix: Path, package: str) -> Path:
@@ -122,7 +125,8 @@ def launched(root: Path, tmp_path: Path, monkeypatch) -> Any:  # noqa: ANN001
                 (made / 'launch' / 'gz_sim.launch.py').write_text(GAZEBO)
         done = subprocess.run(
             [sys.executable, '-c', LAUNCH, str(share / 'launch' / 'gazebo_launch.py'),
-             json.dumps(arguments)], capture_output=True, text=True, timeout=120)
+             json.dumps(arguments), json.dumps(sorted(ARGUMENTS))],
+            capture_output=True, text=True, timeout=120)
         records = {p.name.removeprefix('record_'): json.loads(p.read_text())
                    for p in tmp_path.glob('record_*')}
         for record in records.values():
