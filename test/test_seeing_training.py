@@ -18,11 +18,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from edge_vla.checkpoints.safetensors import read_safetensors
-from edge_vla.compression.temporal import compress_clip
+from edge_vla.compression.temporal import compress_clip, TemporalSettings
+from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import SCHEMES, SeeingHead
-from edge_vla.language.sight import DISTANCES, parse_seen, SIDES
+from edge_vla.language.sight import DISTANCES, SIDES
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.pipeline import SHIPPED_MODEL
+from edge_vla.sim.raycast import OBJECT_COLUMNS
+from edge_vla.sim.scene import RGB
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
@@ -31,10 +34,14 @@ import pytest
 torch = pytest.importorskip('torch', reason="training needs 'edge_vla[train]'")
 pytest.importorskip('tokenizers', reason="training needs 'edge_vla[train]'")
 seeing = pytest.importorskip('edge_vla.training.seeing')
-ClipSampler = pytest.importorskip('edge_vla.training.clips').ClipSampler
+lessons = pytest.importorskip('edge_vla.training.lessons')
+flown_module = pytest.importorskip('edge_vla.training.flown')
+clips_module = pytest.importorskip('edge_vla.training.clips')
+ClipSampler, repaint, Flown = clips_module.ClipSampler, clips_module.repaint, flown_module.Flown
 
 RECIPE = seeing.SeeingRecipe(steps=4, clips=2, questions=3, hidden=32, feed_forward=48, layers=2,
-                             heads=2, kv_heads=1, save_every=2, float_share=.5)
+                             heads=2, kv_heads=1, save_every=2, float_share=.5, flights=1,
+                             workers=0)
 
 
 @pytest.fixture(scope='module')
@@ -82,11 +89,12 @@ def test_a_question_among_others_is_as_alone(run: Path, clips: list) -> None:
     pairs = [('where is it?', 'here'), ('what is on the left?', 'a red box'), ('so?', 'yes')]
     view = torch.as_tensor(clips[0].tokens)[None]
     with torch.no_grad():
-        text = seeing.batch_text(tokenizer, [pairs], view.shape[1])
-        together = net(text.ids, view, text.asked, text.positions)[0]
+        text = lessons.batch_text(tokenizer, [pairs], view.shape[1])
+        where = torch.arange(view.shape[1])[None]
+        together = net(text.ids, view, where, text.asked, text.positions)[0]
         for k, pair in enumerate(pairs):
-            own = seeing.batch_text(tokenizer, [[pair]], view.shape[1])
-            alone = net(own.ids, view, own.asked, own.positions)[0]
+            own = lessons.batch_text(tokenizer, [[pair]], view.shape[1])
+            alone = net(own.ids, view, where, own.asked, own.positions)[0]
             torch.testing.assert_close(together[text.asked[0] == k], alone, atol=1e-4, rtol=1e-4)
 
 
@@ -94,11 +102,13 @@ def test_looking_is_rewarded_where_the_object_is(run: Path, clips: list) -> None
     tokenizer = Tokenizer.load(run / 'tokenizer.json')
     clip = next(c for c in clips if any(o.pixels > 50 for o in c.objects))
     j = max(range(len(clip.objects)), key=lambda k: clip.objects[k].pixels)
-    answer = f'{clip.objects[j].colour} {clip.objects[j].shape} ahead, two metres'
-    assert parse_seen(answer)
-    asked = [[('where?', answer), ('else?', 'nothing')]]
-    text = seeing.batch_text(tokenizer, asked, len(clip.tokens))
-    size = 1 + len(clip.tokens) + text.asked.shape[1]
+    name = f'{clip.objects[j].colour} {clip.objects[j].shape}'
+    asked = [[('where', 'where?', f'{name} ahead, about two metres'),
+              ('nearest', 'nearest?', f'{name} ahead, about two metres'),
+              ('exists', 'else?', 'no')]]
+    told = lessons.lesson(np.random.default_rng(0), tokenizer, [clip], asked)
+    assert told.answers.tolist() == [[0, 0, j, SIDES.index('ahead'), 1]]
+    size = 1 + len(clip.tokens) + told.text.asked.shape[1]
 
     def loss(tokens: np.ndarray, side: str, distance: str) -> float:
         looks = torch.full((1, size, size), -30.0)
@@ -106,11 +116,76 @@ def test_looking_is_rewarded_where_the_object_is(run: Path, clips: list) -> None
         read = [float(name in (side, distance)) * 40 for name in (*SIDES, *DISTANCES)]
         return float(seeing.looking_loss(
             SimpleNamespace(reading=lambda found: torch.tensor([read] * len(found))),
-            SimpleNamespace(looks=looks, found=torch.zeros(1, size, 8)), [clip], asked, text))
+            SimpleNamespace(looks=looks, found=torch.zeros(1, size, 8)), told))
     there = clip.covered[j]
-    assert loss(there, 'ahead', 'two metres') == pytest.approx(0, abs=1e-4)
-    assert loss(~there, 'ahead', 'two metres') > 10
-    assert loss(there, 'left', 'two metres') > 10 and loss(there, 'ahead', 'one metre') > 10
+    assert loss(there, 'ahead', 'about two metres') == pytest.approx(0, abs=1e-4)
+    assert loss(~there, 'ahead', 'about two metres') > 10
+    assert loss(there, 'left', 'about two metres') > 10
+    assert loss(there, 'ahead', 'within one metre') > 10
+
+
+def test_a_token_is_named_after_what_it_shows(run: Path, clips: list) -> None:
+    tokenizer = Tokenizer.load(run / 'tokenizer.json')
+    torch.manual_seed(0)
+    net = seeing.SeeingNet(seeing.BitNetConfig(
+        hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, vocab_size=RECIPE.vocabulary, max_position_embeddings=512))
+    told = lessons.lesson(np.random.default_rng(0), tokenizer, clips, [[]] * len(clips))
+    for clip, owner in zip(clips, told.owner, strict=True):
+        shown = (owner >= 0).numpy()
+        assert np.array_equal(shown, clip.covered.any(0)) and 0 < shown.mean() < 1
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    before = float(seeing.alignment_loss(net, told).detach())
+    for _ in range(60):
+        loss = seeing.alignment_loss(net, told)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < .5 * before
+
+
+def test_dropped_tokens_are_left_out_and_the_rest_stays_where_it_was(run: Path, clips: list,
+                                                                     ) -> None:
+    tokenizer = Tokenizer.load(run / 'tokenizer.json')
+    asked = [[('exists', 'is it there?', 'yes')]] * len(clips)
+    paper = TemporalSettings(.5, window=2)
+    told = lessons.lesson(np.random.default_rng(0), tokenizer, clips, asked, paper)
+    assert told.view.shape[1] == layout.TOKENS + paper.budget(layout.TOKENS)
+    for clip, view, where, covered in zip(clips, told.view, told.where, told.covered, strict=True):
+        assert np.array_equal(view, clip.tokens[where])
+        assert np.array_equal(covered[:len(clip.objects)], clip.covered[:, where])
+    whole = lessons.lesson(np.random.default_rng(0), tokenizer, clips, asked)
+    assert torch.equal(told.text.positions, whole.text.positions)  # the text does not move
+    head = SeeingHead.load(run)
+    net = seeing.SeeingNet(head.decoder.config)
+    padded = [torch.cat([x, x[:, :3]], 1) for x in (told.view, told.where)]
+    padded[1][:, -3:] = -1
+    with torch.no_grad():
+        torch.testing.assert_close(
+            net(told.text.ids, *padded, told.text.asked, told.text.positions),
+            net(told.text.ids, told.view, told.where, told.text.asked, told.text.positions),
+            atol=1e-4, rtol=1e-4)
+
+
+def test_a_repainted_scene_has_the_colours_it_says(clips: list) -> None:
+    rng = np.random.default_rng(1)
+    rows = np.zeros((2, 8, OBJECT_COLUMNS))
+    rows[:, :, 0] = 0, 0, 0, 0, 0, 0, 0, 1  # seven spheres and a box
+    names = repaint(rng, rows, 8)
+    assert len(set(names)) == 8 and not set(names) & set(UNSEEN_PAIRS)
+    for j, (colour, shape) in enumerate(names):
+        assert shape == ('sphere', 'box')[j == 7]
+        assert np.abs(rows[:, j, 9:12] - RGB[colour]).max() < .25
+
+
+def test_pieces_of_flights_are_those_that_were_flown(run: Path) -> None:
+    with np.load(run / 'flights.npz') as stored:
+        pieces = Flown(**stored)
+    assert len(pieces.counts) > 3 and pieces.positions.shape[1:] == (lessons.MOST_FRAMES, 3)
+    steps = np.linalg.norm(np.diff(pieces.positions, axis=1), axis=-1)
+    assert 0 < steps.max() < .5  # m in a tenth of a second
+    eye = pieces.rotations @ pieces.rotations.swapaxes(-1, -2)
+    assert np.abs(eye - np.eye(3)).max() < 1e-9
 
 
 def test_an_interrupted_run_gives_the_same_bytes(run: Path, tmp_path: Path,
@@ -143,10 +218,11 @@ def test_the_exported_head_says_what_torch_says(run: Path, clips: list) -> None:
     net.load_state_dict(state['net'])
     for clip in clips:
         view = compress_clip(clip.tokens.reshape(2, layout.TOKENS, -1), SCHEMES['full'].temporal)
-        text = seeing.batch_text(tokenizer, [[('where is the red box?', 'nothing')]],
-                                 len(clip.tokens))
+        text = lessons.batch_text(tokenizer, [[('where is the red box?', 'nothing')]],
+                                  len(clip.tokens))
         with torch.no_grad():
-            want = net(text.ids, torch.as_tensor(clip.tokens)[None], text.asked,
+            want = net(text.ids, torch.as_tensor(clip.tokens)[None],
+                       torch.arange(len(clip.tokens))[None], text.asked,
                        text.positions)[0].numpy()
         head.answer('where is the red box?', view)
         head.decoder.rewind(head._mark)

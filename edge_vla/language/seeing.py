@@ -254,12 +254,12 @@ class SeeingHead:
         """Let the decoder read a view; `guides` is the question if what is read depends on it."""
         rows = np.empty((len(view.tokens), len(self._nothing)), np.float32)
         dense(view.tokens, self._weight, self._nothing, False, rows)
-        rows += self._place[view.patches]
-        sizes, positions = view.sizes, view.positions(layout.TOKENS)
+        sizes, positions, patches = view.sizes, view.positions(layout.TOKENS), view.patches
         span = (int(positions[-1]) // layout.TOKENS + 1) * layout.TOKENS
-        if self._expander is not None:
+        if self._expander is not None:  # what a token shows is like its name; its place is not
             kept = self._expanded(rows, view.frames, guides)
-            rows, sizes, positions = rows[kept], sizes[kept], positions[kept]
+            rows, sizes, positions, patches = (a[kept] for a in (rows, sizes, positions, patches))
+        rows += self._place[patches]
         self._mark = self.decoder.look(
             rows, positions, None if (sizes == 1).all() else sizes, span=span,
             before=[self._tokenizer.special[BEGIN]], guides=guides)

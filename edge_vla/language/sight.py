@@ -23,8 +23,8 @@ from edge_vla.language.plan import COLOURS, SHAPES
 
 SIDES = ('left', 'ahead left', 'ahead', 'ahead right', 'right')
 _EDGES_RAD = (math.radians(24), math.radians(8), math.radians(-8), math.radians(-24))
-DISTANCES = ('one metre', 'two metres', 'four metres', 'eight metres')
-_STEPS_M = (math.sqrt(2), 2 * math.sqrt(2), 4 * math.sqrt(2))  # half-way on a scale of doubling
+DISTANCES = ('within one metre', 'about two metres', 'over three metres')
+_STEPS_M = (1.0, 3.0)
 NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight')
 NOTHING = 'nothing'
 MOST_LISTED = 3
@@ -63,7 +63,7 @@ def distance_of(gap: float) -> str:
 
 
 def describe(seen: Seen) -> str:
-    """Return 'red sphere ahead left, four metres'."""
+    """Return 'red sphere ahead left, about two metres'."""
     return f'{seen.colour} {seen.shape} {seen.side}, {seen.distance}'
 
 

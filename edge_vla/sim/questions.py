@@ -29,31 +29,50 @@ from edge_vla.language.sight import (
     side_of,
 )
 from edge_vla.sim import wording
+from edge_vla.sim.phrasing import pick
 from edge_vla.sim.raycast import A, X
 import numpy as np
 
-VISIBLE = 12  # pixels of the pilot's picture that make an object seen; fewer but some: unclear
+# Pixels of the pilot's picture that make an object seen: it fills most of a token. Fewer but some
+# are unclear.
+VISIBLE = 40
 KINDS = ('where', 'absent', 'partly', 'sector', 'nearest', 'count', 'exists', 'colour')
-ODDS = (.30, .20, .08, .14, .08, .05, .10, .05)
+ODDS = (.40, .20, .06, .11, .06, .04, .08, .05)
 # By split: the first ones are trained on, the others never.
-WHERE = (('where is the {o}?', 'where is {o}', 'where do you see the {o}?', 'find the {o}',
-          'can you see the {o}?', 'look for the {o}', 'locate the {o}', 'how far is the {o}?',
-          'which way is the {o}?'),
-         ('do you see the {o}?', 'where can i find the {o}?', 'tell me where the {o} is'))
-EXISTS = (('is there a {o}?', 'is a {o} in view?', 'is any {o} there?', 'is there any {o}?'),
-          ('is there a {o} in sight?', 'is some {o} there?'))
-SECTOR = (('what is {p}?', 'what do you see {p}?', "what's {p}?", 'list the things {p}'),
-          ('which objects are {p}?', 'what can you see {p}?'))
-PLACES = {'left': ('on the left', 'to the left', 'left of you'), 'ahead': ('ahead', 'in front'),
-          'right': ('on the right', 'to the right', 'right of you')}
+WHERE = (('where is the {o}?', 'where is the {o}', 'where is {o}', "where's the {o}?",
+          'where do you see the {o}?', 'where is that {o}?', 'where would the {o} be?',
+          'find the {o}', 'find me the {o}', 'can you see the {o}?', 'can you find the {o}?',
+          'can you tell me where the {o} is?', 'look for the {o}', 'locate the {o}',
+          'show me the {o}', 'point at the {o}', 'how far is the {o}?',
+          'how far away is the {o}?', 'which way is the {o}?', 'in which direction is the {o}?',
+          'have you seen the {o}?', 'have you found the {o}?', 'say where the {o} is',
+          'describe where the {o} is', 'i am looking for the {o}', 'do you know where the {o} is?',
+          'the {o}?', 'the {o}, where is it?', 'and the {o}?', 'please find a {o}'),
+         ('do you see the {o}?', 'where can i find the {o}?', 'tell me where the {o} is',
+          'please locate the {o}', 'how far off is the {o}?'))
+EXISTS = (('is there a {o}?', 'is a {o} in view?', 'is any {o} there?', 'is there any {o}?',
+           'is there a {o} here?', 'is there a {o} in front of you?', 'is some {o} in view?',
+           'is a {o} visible?'),
+          ('is there a {o} in sight?', 'is some {o} there?', 'is there a {o} in view?'))
+SECTOR = (('what is {p}?', 'what do you see {p}?', "what's {p}?", 'list the things {p}',
+           'what things are {p}?', 'what objects do you see {p}?', 'name the objects {p}',
+           'which things can you see {p}?', 'what is there {p}?'),
+          ('which objects are {p}?', 'what can you see {p}?', 'list the objects {p}'))
+PLACES = {'left': ('on the left', 'to the left', 'left of you', 'on your left'),
+          'ahead': ('ahead', 'in front', 'ahead of you', 'straight ahead'),
+          'right': ('on the right', 'to the right', 'right of you', 'on your right')}
 NEAREST = (('what is nearest?', 'what is the nearest object?', 'what is closest?',
-            'which object is nearest?'),
-           ('which object is closest?', 'what is the closest object?'))
-COUNT = (('how many objects do you see?', 'how many things are there?', 'count the objects'),
-         ('how many objects are there?', 'how many things do you see?'))
-COLOUR = (('what colour is the {s}?', 'which colour is the {s}?', 'what color is the {s}?'),
-          ('which color is the {s}?', 'what colour has the {s}?'))
-_NAMES = 4  # so many words for a colour or shape are trained on, the next two never
+            'which object is nearest?', 'what is the nearest thing?', 'which thing is closest?',
+            'what is closest to you?'),
+           ('which object is closest?', 'what is the closest object?', 'which thing is nearest?'))
+COUNT = (('how many objects do you see?', 'how many things are there?', 'count the objects',
+          'how many objects are in view?', 'count the things you see',
+          'how many things can you see?'),
+         ('how many objects are there?', 'how many things do you see?', 'count the things'))
+COLOUR = (('what colour is the {s}?', 'which colour is the {s}?', 'what color is the {s}?',
+           'what is the colour of the {s}?', 'tell me the colour of the {s}'),
+          ('which color is the {s}?', 'what colour has the {s}?', 'what is the color of the {s}?'))
+NAMES = 4  # so many words for a colour or shape are known
 
 
 class Visible(NamedTuple):
@@ -176,16 +195,16 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
     if kind == 'absent' or (kind == 'exists' and rng.random() < .5):
         while asked in there:
             u = rng.random()  # near misses: one property right
-            asked = (o.colour if u < .35 else _pick(rng, COLOURS),
-                     o.shape if u > .65 else _pick(rng, SHAPES))
+            asked = (o.colour if u < .35 else pick(rng, COLOURS),
+                     o.shape if u > .65 else pick(rng, SHAPES))
     if kind == 'exists':
         forms = EXISTS
     elif kind == 'partly':
         asked = (o.colour, '') if rng.random() < .5 else ('', o.shape)
         if rng.random() < .3:
-            asked = ('', _pick(rng, SHAPES))
+            asked = ('', pick(rng, SHAPES))
     elif kind == 'sector':
-        asked, forms = (_pick(rng, list(PLACES)), ''), SECTOR
+        asked, forms = (pick(rng, list(PLACES)), ''), SECTOR
     elif kind == 'nearest':
         asked, forms = ('', ''), NEAREST
     elif kind == 'count':
@@ -196,25 +215,26 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
     if answer is None:
         return None
     k = int(split != 'train')
-    form = _pick(rng, forms[k])
-    name = ' '.join(filter(None, (_name(rng, wording.COLOURS, asked[0], k),
-                                  _name(rng, wording.SHAPES, asked[1], k)))) or 'object'
+    form = pick(rng, forms[k])
+    name = name_of(rng, *asked) or 'object'
     if asked[0] and not asked[1]:
         name += ' object'
-    place = _pick(rng, PLACES[asked[0]]) if kind == 'sector' else ''
+    place = pick(rng, PLACES[asked[0]]) if kind == 'sector' else ''
     shape = name if kind == 'colour' else ''
     return kind, form.format(o=name, s=shape, p=place), answer
 
 
-def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[int(rng.integers(len(options)))]
+def name_of(rng: np.random.Generator, colour: str, shape: str) -> str:
+    """Return what somebody may call an object; colour or shape may be empty."""
+    return ' '.join(_word(rng, words, plain) for words, plain in (
+        (wording.COLOURS, colour), (wording.SHAPES, shape)) if plain)
 
 
-def _name(rng: np.random.Generator, words: dict[str, list[str]], plain: str, held_out: int) -> str:
+def _word(rng: np.random.Generator, words: dict[str, list[str]], plain: str) -> str:
     """Return a word for a colour or shape: mostly the plain one."""
-    if not plain or plain not in words or rng.random() < .6:
+    if plain not in words or rng.random() < .6:
         return plain
-    return _pick(rng, words[plain][_NAMES:_NAMES + 2] if held_out else words[plain][:_NAMES])
+    return pick(rng, words[plain][:NAMES])
 
 
 def _sector(o: Visible) -> str:

@@ -102,9 +102,14 @@ def sample_object(rng: np.random.Generator, colour: str, shape: str,
     else:
         a, c = rng.uniform(.45, .65), rng.uniform(.5, .8)
         size, z = (a, a, c), c
-    rgb = np.clip(np.array(RGB[colour]) * rng.uniform(.85, 1.12) + rng.normal(0, .02, 3), .02, 1)
+    rgb = shade(rng, colour)
     return SceneObject(colour, shape, np.array([xy[0], xy[1], z]), np.array(size),
                        rng.uniform(0, 2 * np.pi), rgb)
+
+
+def shade(rng: np.random.Generator, colour: str) -> np.ndarray:
+    """Sample what a colour looks like, float64 [3], 0 to 1."""
+    return np.clip(np.array(RGB[colour]) * rng.uniform(.85, 1.12) + rng.normal(0, .02, 3), .02, 1)
 
 
 def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:

@@ -17,16 +17,21 @@
 from typing import NamedTuple
 
 import cv2
-from edge_vla.language.plan import UNSEEN_PAIRS
+from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
+from edge_vla.sim.phrasing import pick
 from edge_vla.sim.questions import in_view, Visible
 from edge_vla.sim.raycast import OBJECT_COLUMNS, render_batch, surface_distance
-from edge_vla.sim.scene import MAX_OBJECTS, sample_scene
+from edge_vla.sim.scene import MAX_OBJECTS, sample_light, sample_scene, shade
 from edge_vla.sim.tasks import TASKS
+from edge_vla.training.flown import Flown
 from edge_vla.training.grounding import augment, FrameSampler, TRAIN_STYLES
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
 import torch
+
+FLOWN = .6  # share of clips from flights of the pilot
+SHAPE, RGB = 0, slice(9, 12)  # columns of the ray-caster's rows
 
 
 class Clip(NamedTuple):
@@ -61,11 +66,14 @@ class ClipSampler:
         The shipped one.
     strength : float
         Of the augmentation, 0 to 1.
+    flown : Flown, optional
+        What the pilot flew: more than half of the clips are from there, in other colours.
 
     """
 
-    def __init__(self, rng: np.random.Generator, encoder: PatchEncoder, strength: float) -> None:
-        self._rng, self._encoder, self._strength = rng, encoder, strength
+    def __init__(self, rng: np.random.Generator, encoder: PatchEncoder, strength: float,
+                 flown: Flown | None = None) -> None:
+        self._rng, self._encoder, self._strength, self._flown = rng, encoder, strength, flown
         self._poses = FrameSampler(rng)
 
     def batch(self, clips: int, frames: int) -> list[Clip]:
@@ -73,15 +81,26 @@ class ClipSampler:
         rng, n = self._rng, clips * frames
         rows, counts = np.zeros((n, MAX_OBJECTS, OBJECT_COLUMNS)), np.zeros(n, np.int64)
         positions, rotations = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        lights, scenes = [], []
+        lights, names = [], []
         for i in range(clips):
-            scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
-                                 count=(2, 7), without=UNSEEN_PAIRS)
             own = slice(i * frames, (i + 1) * frames)
-            rows[own], counts[own] = scene.rows(), len(scene.objects)
-            positions[own], rotations[own] = self._flight(rows[own][0], counts[own][0], frames)
-            lights += [scene.light] * frames
-            scenes.append(scene)
+            style = TRAIN_STYLES[rng.random() < .6]
+            if self._flown is not None and rng.random() < FLOWN:
+                k = int(rng.integers(len(self._flown.counts)))
+                counts[own], rows[own] = self._flown.counts[k], self._flown.rows[k]
+                positions[own] = self._flown.positions[k, -frames:]
+                rotations[own] = self._flown.rotations[k, -frames:] @ self._mount()
+                names.append(repaint(rng, rows[own], int(self._flown.counts[k])))
+                light = sample_light(rng, style)
+            else:
+                scene = sample_scene(rng, str(rng.choice(TASKS)), style, count=(2, 7),
+                                     without=UNSEEN_PAIRS)
+                rows[own], counts[own] = scene.rows(), len(scene.objects)
+                positions[own], rotations[own] = self._flight(rows[own][0], counts[own][0], frames)
+                names.append([(o.colour, o.shape) for o in sorted(
+                    scene.objects, key=lambda o, t=scene.objects[scene.target]: o is not t)])
+                light = scene.light
+            lights += [light] * frames
         zoom = 1 + int(rng.random() < .5)  # half of the batches are smoothed like a real lens
         h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
         images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
@@ -93,17 +112,21 @@ class ClipSampler:
                                           interpolation=cv2.INTER_AREA) for im in images])
         images = self._augmented(images, clips)
         out = []
-        for i, scene in enumerate(scenes):
+        for i, known in enumerate(names):
             last = (i + 1) * frames - 1
             own = slice(i * frames, last + 1)
             tokens = np.concatenate([self._encoder.encode(im).copy() for im in images[own]])
-            order = [scene.target] + [k for k in range(len(scene.objects)) if k != scene.target]
             out.append(Clip(tokens, [
-                in_view(scene.objects[k].colour, scene.objects[k].shape, rows[last, j],
-                        positions[last], rotations[last],
-                        int((ids[last] == j).sum()) // zoom ** 2) for j, k in enumerate(order)],
-                np.stack([covered(ids[own] == j) for j in range(len(order))])))
+                in_view(*name, rows[last, j], positions[last], rotations[last],
+                        int((ids[last] == j).sum()) // zoom ** 2) for j, name in enumerate(known)],
+                np.stack([covered(ids[own] == j) for j in range(len(known))])))
         return out
+
+    def _mount(self) -> np.ndarray:
+        """Return how the camera is turned on its vehicle, float64 [3, 3]: sometimes a little."""
+        pitch = self._rng.normal(0, .12) * (self._rng.random() < .3)
+        c, s = np.cos(pitch), np.sin(pitch)
+        return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
     def _flight(self, rows: np.ndarray, count: int, frames: int
                 ) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +152,30 @@ class ClipSampler:
                       self._strength * self._rng.random()).numpy()
         out = out.reshape(clips, h, -1, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
         return np.ascontiguousarray(out)
+
+
+def repaint(rng: np.random.Generator, rows: np.ndarray, count: int) -> list[tuple[str, str]]:
+    """
+    Give the objects of a scene other colours, and return what they are called now.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the colours.
+    rows : numpy.ndarray
+        The ray-caster's, float64 [F, MAX_OBJECTS, OBJECT_COLUMNS], written.
+    count : int
+        Objects of the scene.
+
+    """
+    names: list[tuple[str, str]] = []
+    for j in range(count):
+        shape = SHAPES[int(rows[0, j, SHAPE])]
+        free = [c for c in COLOURS if (c, shape) not in names]
+        colour = pick(rng, [c for c in free if (c, shape) not in UNSEEN_PAIRS] or free)
+        names.append((colour, shape))
+        rows[:, j, RGB] = shade(rng, colour)
+    return names
 
 
 def covered(mask: np.ndarray) -> np.ndarray:
