@@ -73,7 +73,7 @@ def test_answers_are_true(objects: list[Visible], seed: int) -> None:
     drawn = sample_question(rng, objects, ('train', 'held_out')[seed % 2])
     if drawn is None:
         return
-    kind, question, answer = drawn
+    kind, question, answer = drawn[:3]
     assert kind in KINDS and question
     seen = parse_seen(answer)
     in_view = {(o.colour, o.shape): o for o in objects if o.pixels >= VISIBLE}
@@ -104,7 +104,7 @@ def test_held_out_wording_is_not_trained_on() -> None:
     asked = [{q for k in range(600) if (q := sample_question(
         np.random.default_rng([k, n]), objects, split))} for n, split in enumerate(
             ('train', 'held_out'))]
-    train, held_out = ({q for _, q, _ in drawn} for drawn in asked)
+    train, held_out = ({one.question for one in drawn} for drawn in asked)
     assert len(train) > 60 and len(held_out) > 30 and not train & held_out
 
 

@@ -21,9 +21,10 @@ from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.compression.temporal import compress_clip, TemporalSettings
 from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import SCHEMES, SeeingHead
-from edge_vla.language.sight import DISTANCES, SIDES
+from edge_vla.language.sight import describe, DISTANCES, SIDES
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.pipeline import SHIPPED_MODEL
+from edge_vla.sim.questions import Asked
 from edge_vla.sim.raycast import OBJECT_COLUMNS
 from edge_vla.sim.scene import RGB
 from edge_vla.vision import layout
@@ -102,26 +103,33 @@ def test_looking_is_rewarded_where_the_object_is(run: Path, clips: list) -> None
     tokenizer = Tokenizer.load(run / 'tokenizer.json')
     clip = next(c for c in clips if any(o.pixels > 50 for o in c.objects))
     j = max(range(len(clip.objects)), key=lambda k: clip.objects[k].pixels)
-    name = f'{clip.objects[j].colour} {clip.objects[j].shape}'
-    asked = [[('where', 'where?', f'{name} ahead, about two metres'),
-              ('nearest', 'nearest?', f'{name} ahead, about two metres'),
-              ('exists', 'else?', 'no')]]
+    seen, nothing = clip.objects[j].seen, len(clip.objects)
+    asked = [[Asked('where', 'where?', describe(seen), *seen[:2]),
+              Asked('nearest', 'nearest?', describe(seen), '', ''),
+              Asked('exists', 'else?', 'no', 'red', 'moon')]]
     told = lessons.lesson(np.random.default_rng(0), tokenizer, [clip], asked)
-    assert told.answers.tolist() == [[0, 0, j, SIDES.index('ahead'), 1]]
+    assert told.answers.tolist() == [
+        [0, 0, j, SIDES.index(seen.side), DISTANCES.index(seen.distance)],
+        [0, 2, nothing, lessons.IGNORED, lessons.IGNORED]]
     size = 1 + len(clip.tokens) + told.text.asked.shape[1]
 
-    def loss(tokens: np.ndarray, side: str, distance: str) -> float:
+    def loss(tokens: np.ndarray, absent: np.ndarray, side: str, distance: str) -> float:
         looks = torch.full((1, size, size), -30.0)
-        looks[..., 1 + np.nonzero(tokens)[0]] = -float(np.log(tokens.sum()))
+        for k, there in ((0, tokens), (2, absent)):
+            row = torch.nonzero(told.text.asked[0] == k) + len(clip.tokens)
+            looks[0, row, np.nonzero(there)[0][None]] = -float(np.log(there.sum()))
         read = [float(name in (side, distance)) * 40 for name in (*SIDES, *DISTANCES)]
         return float(seeing.looking_loss(
             SimpleNamespace(reading=lambda found: torch.tensor([read] * len(found))),
             SimpleNamespace(looks=looks, found=torch.zeros(1, size, 8)), told))
-    there = clip.covered[j]
-    assert loss(there, 'ahead', 'about two metres') == pytest.approx(0, abs=1e-4)
-    assert loss(~there, 'ahead', 'about two metres') > 10
-    assert loss(there, 'left', 'about two metres') > 10
-    assert loss(there, 'ahead', 'within one metre') > 10
+    there = np.append(False, clip.covered[j])
+    begin = np.arange(len(there)) == 0
+    elsewhere = SIDES[SIDES.index(seen.side) - 1]
+    assert loss(there, begin, seen.side, seen.distance) == pytest.approx(0, abs=1e-4)
+    assert loss(~there, begin, seen.side, seen.distance) > 5
+    assert loss(there, there, seen.side, seen.distance) > 5
+    assert loss(there, begin, elsewhere, seen.distance) > 10
+    assert loss(there, begin, seen.side, DISTANCES[DISTANCES.index(seen.distance) - 1]) > 10
 
 
 def test_a_token_is_named_after_what_it_shows(run: Path, clips: list) -> None:
@@ -147,13 +155,13 @@ def test_a_token_is_named_after_what_it_shows(run: Path, clips: list) -> None:
 def test_dropped_tokens_are_left_out_and_the_rest_stays_where_it_was(run: Path, clips: list,
                                                                      ) -> None:
     tokenizer = Tokenizer.load(run / 'tokenizer.json')
-    asked = [[('exists', 'is it there?', 'yes')]] * len(clips)
+    asked = [[Asked('exists', 'is it there?', 'yes', 'red', 'box')]] * len(clips)
     paper = TemporalSettings(.5, window=2)
     told = lessons.lesson(np.random.default_rng(0), tokenizer, clips, asked, paper)
     assert told.view.shape[1] == layout.TOKENS + paper.budget(layout.TOKENS)
     for clip, view, where, covered in zip(clips, told.view, told.where, told.covered, strict=True):
         assert np.array_equal(view, clip.tokens[where])
-        assert np.array_equal(covered[:len(clip.objects)], clip.covered[:, where])
+        assert np.array_equal(covered[:len(clip.objects), 1:], clip.covered[:, where])
     whole = lessons.lesson(np.random.default_rng(0), tokenizer, clips, asked)
     assert torch.equal(told.text.positions, whole.text.positions)  # the text does not move
     head = SeeingHead.load(run)

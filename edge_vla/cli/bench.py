@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = 'what fewer visual tokens cost and save, in flight and for a large decoder'
     bench_tokens.add_arguments(actions.add_parser('tokens', help=what,
                                                   description=what.capitalize() + '.'))
+    what = 'what speculative decoding brings, for every kind of draft'
+    _add_speculation(actions.add_parser('speculation', help=what,
+                                        description=what.capitalize() + '.'))
     what = 'every claim the project began with, beside what this machine shows'
     _add_stack(actions.add_parser('stack', help=what, description=what.capitalize() + '.'))
 
@@ -58,6 +61,15 @@ def _add_language(parser: argparse.ArgumentParser) -> None:
                         'language.json'), help='where the report goes (default %(default)s)')
 
 
+def _add_speculation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--shape', default='0.1b', help='of the model that is to agree: 0.1b '
+                        '(default), 0.7b or 2b4t; random weights')
+    parser.add_argument('--threads', type=int, default=1, metavar='N', help='(default 1)')
+    parser.add_argument('--rounds', type=int, default=5, help='texts (default 5)')
+    parser.add_argument('--json', type=Path, metavar='FILE', default=Path('out/bench/'
+                        'speculation.json'), help='where the report goes (default %(default)s)')
+
+
 def _add_stack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--shape', default='0.1b', help='of the language model: 0.1b (default), '
                         'shipped, 0.7b, or 2b4t for the full page; random weights')
@@ -80,7 +92,38 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return {'language': _language, 'tokens': bench_tokens.run, 'stack': _stack}[args.what](args)
+    return {'language': _language, 'tokens': bench_tokens.run, 'speculation': _speculation,
+            'stack': _stack}[args.what](args)
+
+
+def _speculation(args: argparse.Namespace) -> int:
+    from edge_vla.evaluation import language_speed as speed, speculation
+    from edge_vla.evaluation.stack import SHAPES
+    from edge_vla.kernels.isa import best_isa
+    from edge_vla.language.decoder import Decoder, DecoderSettings
+    from edge_vla.language.text_tokenizer import load_text_tokenizer
+    from edge_vla.pipeline import SHIPPED_MODEL
+
+    if args.shape not in SHAPES or min(args.threads, args.rounds) < 1:
+        raise ConfigError(f'--shape is one of {", ".join(SHAPES)}; --threads and --rounds are '
+                          'positive')
+    tokenizers = tuple(load_text_tokenizer(SHIPPED_MODEL / part / 'tokenizer.json')
+                       for part in ('language', 'seeing'))
+    settings = DecoderSettings(threads=args.threads, kv='int8', capacity=1024)
+    print(f'making random weights of shape {args.shape}', file=sys.stderr)
+    big, small = (Decoder(speed.random_weights(shape, best_isa(), settings), settings)
+                  for shape in (args.shape, 'shipped'))
+    rows = list(speculation.measure(big, small, tokenizers, args.rounds,
+                                    lambda line: print(line, file=sys.stderr)))
+    print(f'{args.shape}, {args.threads} threads, {args.rounds} texts')
+    print(f'{"draft":>20} {"agrees":>7} {"kept":>6} {"speed-up":>9} {"range":>14} {"tokens/s":>9}')
+    for row in rows:
+        agrees = '' if row['agreement'] is None else f'{row["agreement"]:.0%}'
+        print(f'{row["kind"]:>20} {agrees:>7} {row["kept"]:6.1%} {row["speedup"]:8.2f}x '
+              f'{row["least"]:5.2f} to {row["most"]:5.2f} {row["tokens_per_second"]:9.1f}')
+    _write(args.json, {'shape': args.shape, 'threads': args.threads, 'rounds': args.rounds,
+                       'machine': speed.machine(), 'results': rows})
+    return 0
 
 
 def _stack(args: argparse.Namespace) -> int:

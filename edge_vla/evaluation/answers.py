@@ -32,6 +32,7 @@ from edge_vla.language.drafts import NGramDraft
 from edge_vla.language.generation import generate
 from edge_vla.language.plan import COLOURS, MOVING, Plan, SHAPES
 from edge_vla.language.speculative import Draft
+from edge_vla.language.text_tokenizer import TextTokenizer
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.sim.instructions import sample_mission
 import numpy as np
@@ -60,7 +61,7 @@ class Question:
     place: int
 
 
-def question(tokenizer: Tokenizer, seed: int) -> Question:
+def question(tokenizer: Tokenizer | TextTokenizer, seed: int) -> Question:
     """
     Return an instruction of several steps with its plan, and what is narrated while it is flown.
 
@@ -69,7 +70,7 @@ def question(tokenizer: Tokenizer, seed: int) -> Question:
 
     Parameters
     ----------
-    tokenizer : Tokenizer
+    tokenizer : Tokenizer or TextTokenizer
         Of the shipped head.
     seed : int
         Of the mission.

@@ -24,7 +24,7 @@ from edge_vla.language.chat import ChatTemplate
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.sampling import Sampler, SamplingConfig
-from edge_vla.language.speculative import Draft, Speculation
+from edge_vla.language.speculative import Draft, DraftLength, Speculation
 from edge_vla.language.text_tokenizer import ENDS, TextStream, TextTokenizer
 import numpy as np
 
@@ -192,8 +192,8 @@ class StopStrings:
 
 def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int = 128,
            sampling: SamplingConfig = _GREEDY, stop: Sequence[str] = (), chat: bool = False,
-           system: str = '', cached: CachedIds | None = None, draft: Draft | None = None) \
-        -> Generator[str, None, Generation]:
+           system: str = '', cached: CachedIds | None = None, draft: Draft | None = None,
+           length: DraftLength | None = None) -> Generator[str, None, Generation]:
     """
     Generate text and yield it as it becomes certain; a Generation is the generator's value.
 
@@ -217,6 +217,8 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
         Kept by the caller from call to call: the beginning that two prompts share is read once.
     draft : Draft, optional
         Proposes tokens, which makes it faster and changes nothing (see `speculative`).
+    length : DraftLength, optional
+        Kept by the caller from call to call: how much to propose is learned once.
 
     Raises
     ------
@@ -242,8 +244,10 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
     if len(ids) > decoder.cache.capacity:
         raise InstructionError(f'the prompt has {len(ids)} tokens, at most '
                                f'{decoder.cache.capacity} fit into the cache: shorten it')
-    return _run(decoder, ids, max_tokens, Sampler(sampling), StopStrings(stop),
-                CachedIds() if cached is None else cached, draft, started)
+    sampler = Sampler(sampling)
+    speculation = None if draft is None else Speculation(decoder, draft, sampler, length)
+    return _run(decoder, ids, max_tokens, sampler, StopStrings(stop),
+                CachedIds() if cached is None else cached, speculation, started)
 
 
 def generate(decoder: TextDecoder, prompt: str | Sequence[int], *,
@@ -297,13 +301,12 @@ def _prompt_ids(decoder: TextDecoder, prompt: str | Sequence[int], chat: bool,
 
 
 def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Sampler,
-         stops: StopStrings, cached: CachedIds, draft: Draft | None,
+         stops: StopStrings, cached: CachedIds, speculation: Speculation | None,
          started: float) -> Generator[str, None, Generation]:
     cache, tokenizer = decoder.cache, decoder.tokenizer
     text = None if tokenizer is None else TextStream(tokenizer)
     ends = ends_of(decoder)
     said: list[str] = []
-    speculation = None if draft is None else Speculation(decoder, draft, sampler)
     reused = cached.reuse(cache, prompt)
     ids, new = list(prompt), prompt[reused:]
     prefill = first = decode = 0.0

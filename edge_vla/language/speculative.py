@@ -134,7 +134,7 @@ class DraftLength:
     def __post_init__(self) -> None:
         self._kept, self._tried = 2.0, 3.0  # as if two of three had been kept
         self._plain = self._draft = self._beside = 0.0  # seconds, 0 while not known
-        self._wait, self._left = self.OFTEN, 0
+        self._wait, self._left, self._looks = self.OFTEN, 0, 0
 
     def choose(self) -> int:
         """Return how many tokens to propose next, 0 for none."""
@@ -143,6 +143,8 @@ class DraftLength:
             return 0
         if not self._plain:  # first learn what a plain step costs
             return 0
+        if not self._looks:  # then, at little risk, what looking at more does
+            return min(2, self.most)
         best, gain = 0, self.MARGIN
         a = min(self._kept / self._tried, .999)
         each = (self._draft + self._beside) / self._plain
@@ -172,6 +174,7 @@ class DraftLength:
             Seconds the draft and the model took.
 
         """
+        self._looks += 1
         self._draft = self._mixed(self._draft, drafting / proposed)
         self._beside = self._mixed(self._beside, max(0.0, looking - self._plain) / proposed)
         self._kept = self._FADES * self._kept + kept

@@ -104,6 +104,33 @@ class Visible(NamedTuple):
         return Seen(self.colour, self.shape, side_of(self.bearing), distance_of(self.gap))
 
 
+class Asked(NamedTuple):
+    """
+    A question with its answer.
+
+    Attributes
+    ----------
+    kind : str
+        One of ``KINDS``.
+    question, answer : str
+        In words.
+    colour, shape : str
+        What is asked for, as in `true_answer`.
+
+    """
+
+    kind: str
+    question: str
+    answer: str
+    colour: str
+    shape: str
+
+
+def matching(objects: Sequence[Visible], colour: str, shape: str) -> list[Visible]:
+    """Return the objects of a colour and shape, '' for any."""
+    return [o for o in objects if colour in ('', o.colour) and shape in ('', o.shape)]
+
+
 def in_view(colour: str, shape: str, row: np.ndarray, position: np.ndarray,
             rotation: np.ndarray, pixels: int) -> Visible:
     """
@@ -155,8 +182,8 @@ def true_answer(kind: str, asked: tuple[str, str], objects: Sequence[Visible]) -
     if kind == 'count':
         return None if unclear else f'{NUMBERS[len(seen)]} object' + 's' * (len(seen) != 1)
     colour, shape = asked
-    like = [o for o in seen if colour in ('', o.colour) and shape in ('', o.shape)]
-    if any(colour in ('', o.colour) and shape in ('', o.shape) for o in unclear):
+    like = matching(seen, colour, shape)
+    if matching(unclear, colour, shape):
         return None
     if len(like) > 1 and like[1].gap < 1.3 * like[0].gap:
         return None
@@ -169,7 +196,7 @@ def true_answer(kind: str, asked: tuple[str, str], objects: Sequence[Visible]) -
 
 
 def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
-                    split: str = 'train') -> tuple[str, str, str] | None:
+                    split: str = 'train') -> Asked | None:
     """
     Draw a question about a picture.
 
@@ -184,13 +211,14 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
 
     Returns
     -------
-    tuple of str or None
-        Kind, question and answer; None where the one drawn has no clear answer.
+    Asked or None
+        None where the one drawn has no clear answer.
 
     """
     kind = KINDS[int(rng.choice(len(KINDS), p=ODDS))]
     there = {(o.colour, o.shape) for o in objects}
-    o = objects[int(rng.integers(len(objects)))]
+    clear = [o for o in objects if o.pixels >= VISIBLE] if rng.random() < .85 else []
+    o = pick(rng, clear or objects)  # mostly about what can be seen
     asked, forms = (o.colour, o.shape), WHERE
     if kind == 'absent' or (kind == 'exists' and rng.random() < .5):
         while asked in there:
@@ -221,7 +249,7 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
         name += ' object'
     place = pick(rng, PLACES[asked[0]]) if kind == 'sector' else ''
     shape = name if kind == 'colour' else ''
-    return kind, form.format(o=name, s=shape, p=place), answer
+    return Asked(kind, form.format(o=name, s=shape, p=place), answer, *asked)
 
 
 def name_of(rng: np.random.Generator, colour: str, shape: str) -> str:

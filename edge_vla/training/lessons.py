@@ -22,9 +22,9 @@ from edge_vla.compression.temporal import compress_clip, LIVE, TemporalSettings
 from edge_vla.config import setting
 from edge_vla.language.head import canonical
 from edge_vla.language.seeing import ANSWER, BEGIN, END, QUESTION
-from edge_vla.language.sight import DISTANCES, parse_seen, SIDES
+from edge_vla.language.sight import DISTANCES, SIDES
 from edge_vla.language.tokenizer import Tokenizer
-from edge_vla.sim.questions import name_of, sample_question
+from edge_vla.sim.questions import Asked, matching, name_of, sample_question, VISIBLE
 from edge_vla.training.clips import Clip, ClipSampler
 from edge_vla.training.flown import Flown
 from edge_vla.vision import layout
@@ -35,6 +35,8 @@ from torch import Tensor
 
 CAPACITY = 2048  # sixteen frames and a question
 MOST_FRAMES = 8  # of a clip
+LOOKED_FOR = ('where', 'absent', 'partly', 'exists', 'colour')  # questions about some object
+IGNORED = -100  # as torch's cross-entropy has it
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ class SeeingRecipe:
 
     seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
     threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
-    steps: int = setting(4000, 'optimiser steps', '', 1, 10**7)
+    steps: int = setting(5000, 'optimiser steps', '', 1, 10**7)
     clips: int = setting(16, 'clips of one frame in a step; fewer of longer ones', '', 1, 10**4)
     workers: int = setting(1, 'processes that draw the clips', '', 0, 64)
     flights: int = setting(240, 'flights of the pilot that clips are taken from', '', 0, 10**5)
     float_share: float = setting(.5, 'part of the steps before weights are ternary', '', 0, 1)
     questions: int = setting(12, 'questions about a clip', '', 1, 100)
-    looking: float = setting(.2, 'weight of the loss on where an answer looks', '', 0, 10)
+    looking: float = setting(.3, 'weight of the loss on where an answer looks', '', 0, 10)
     alignment: float = setting(.3, 'weight of the loss on what a token is called', '', 0, 10)
     rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(384, 'tokens, special ones included', '', 300, 10**5)
@@ -62,7 +64,7 @@ class SeeingRecipe:
                             1)
     augmentation: float = setting(.6, 'strength of what is done to the frames', '', 0, 1)
     half: bool = setting(True, 'products in bfloat16')
-    save_every: int = setting(250, 'steps between checkpoints', '', 1, 10**6)
+    save_every: int = setting(500, 'steps between checkpoints', '', 1, 10**6)
 
 
 class Batch(NamedTuple):
@@ -120,9 +122,9 @@ def batch_text(tokenizer: Tokenizer, asked: Sequence[Sequence[tuple[str, str]]],
 
 
 def ask(rng: np.random.Generator, clip: Clip, count: int, split: str
-        ) -> list[tuple[str, str, str]]:
-    """Draw questions about a clip that have a clear answer: kind, question, answer."""
-    out: list[tuple[str, str, str]] = []
+        ) -> list[Asked]:
+    """Draw questions about a clip that have a clear answer."""
+    out: list[Asked] = []
     for _ in range(10 * count):
         drawn = sample_question(rng, clip.objects, split)
         if drawn is not None:
@@ -145,10 +147,11 @@ class Lesson(NamedTuple):
     text : Batch
         Questions and answers.
     answers : Tensor
-        int64 [A, 5], for every answer that speaks of an object in view that the question names:
-        clip, question, object, side and distance.
+        int64 [A, 5], for every question about some object: clip, question, object, and its side
+        and distance. Of what is not in view the object is the last one, side and distance -100.
     covered : Tensor
-        bool [B, objects, V], the tokens on which an object is.
+        bool [B, objects + 1, 1 + V], the tokens on which an object is, after what begins the
+        sequence; that is where the last one is.
     owner : Tensor
         int64 [B, V], index into `names` of what a token shows, -1 for nothing.
     names : list of Tensor
@@ -195,16 +198,16 @@ class Lessons(torch.utils.data.Dataset):
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, 2, step])
         # long clips are dear, and seldom
-        frames = int(rng.choice((1, 2, 4, MOST_FRAMES), p=(.6, .2, .12, .08)))
+        frames = int(rng.choice((1, 2, 4, MOST_FRAMES), p=(.55, .2, .12, .13)))
         sampler = ClipSampler(rng, self._encoder, recipe.augmentation, self._flights)
-        clips = sampler.batch(max(2, recipe.clips // frames), frames)
+        clips = sampler.batch(max(4, recipe.clips // frames), frames)
         asked = [ask(rng, clip, recipe.questions, 'train') for clip in clips]
         return lesson(rng, self._tokenizer, clips, asked,
                       LIVE if rng.random() < recipe.dropped else None)
 
 
 def lesson(rng: np.random.Generator, tokenizer: Tokenizer, clips: Sequence[Clip],
-           asked: Sequence[Sequence[tuple[str, str, str]]],
+           asked: Sequence[Sequence[Asked]],
            temporal: TemporalSettings | None = None) -> Lesson:
     """
     Make tensors of clips and of what is asked about them.
@@ -217,8 +220,8 @@ def lesson(rng: np.random.Generator, tokenizer: Tokenizer, clips: Sequence[Clip]
         Of the head.
     clips : sequence of Clip
         Of as many frames each.
-    asked : sequence of sequence of (str, str, str)
-        Kind, question and answer, of each clip.
+    asked : sequence of sequence of Asked
+        Questions about each clip.
     temporal : TemporalSettings, optional
         What drops tokens; nothing by default.
 
@@ -228,25 +231,29 @@ def lesson(rng: np.random.Generator, tokenizer: Tokenizer, clips: Sequence[Clip]
     kept = [_kept(clip, temporal) for clip in clips]
     shape = len(clips), max(map(len, kept))
     view, where = np.zeros((*shape, layout.CHANNELS), np.float32), np.full(shape, -1)
-    covered = np.zeros((shape[0], max(len(clip.objects) for clip in clips), shape[1]), bool)
+    nothing = max(len(clip.objects) for clip in clips)
+    covered = np.zeros((shape[0], nothing + 1, 1 + shape[1]), bool)
+    covered[:, nothing, 0] = True
     owner, answers = np.full(shape, -1), []
     for i, (clip, drawn, at) in enumerate(zip(clips, asked, kept, strict=True)):
         view[i, :len(at)], where[i, :len(at)] = clip.tokens[at], at
-        names = [(o.colour, o.shape) for o in clip.objects]
-        covered[i, :len(names), :len(at)] = clip.covered[:, at]
-        for j, name in enumerate(names):
-            owner[i, covered[i, j]] = known.index(name)
-        for k, (kind, _, answer) in enumerate(drawn):
-            seen = parse_seen(answer)
-            # what is nearest is not found by a look, and what moved may be nowhere
-            if seen is not None and kind != 'nearest':
-                j = names.index(seen[:2])
-                if covered[i, j].any():
-                    answers.append((i, k, j, SIDES.index(seen.side),
-                                    DISTANCES.index(seen.distance)))
+        covered[i, :len(clip.objects), 1:1 + len(at)] = clip.covered[:, at]
+        for j, o in enumerate(clip.objects):
+            owner[i, covered[i, j, 1:]] = known.index((o.colour, o.shape))
+        for k, one in enumerate(drawn):
+            if one.kind not in LOOKED_FOR:
+                continue
+            like = matching(sorted((o for o in clip.objects if o.pixels >= VISIBLE),
+                                   key=lambda o: o.gap), one.colour, one.shape)
+            if not like:
+                answers.append((i, k, nothing, IGNORED, IGNORED))
+                continue
+            j, seen = clip.objects.index(like[0]), like[0].seen
+            if covered[i, j].any():  # what was dropped is nowhere
+                answers.append((i, k, j, SIDES.index(seen.side), DISTANCES.index(seen.distance)))
     return Lesson(
         torch.as_tensor(view), torch.as_tensor(where),
-        batch_text(tokenizer, [[d[1:] for d in drawn] for drawn in asked], whole),
+        batch_text(tokenizer, [[d[1:3] for d in drawn] for drawn in asked], whole),
         torch.tensor(answers, dtype=torch.int64).reshape(-1, 5), torch.as_tensor(covered),
         torch.as_tensor(owner),
         [torch.tensor(tokenizer.encode(canonical(name_of(rng, *name)))) for name in known])

@@ -43,6 +43,7 @@ from edge_vla.training.language import export, train_tokenizer
 from edge_vla.training.lessons import (
     ask,
     CAPACITY,
+    IGNORED,
     Lesson,
     lesson,
     Lessons,
@@ -152,7 +153,8 @@ def looking_loss(net: SeeingNet, watched: Attention, told: Lesson) -> Tensor:
 
     That is learned very late from words alone, so one head of one layer is told, from the token
     after which an answer begins: the loss is minus the logarithm of its attention to the tokens
-    of the object, and the cross-entropy of side and distance read off what it brings back.
+    of the object, or to what begins the sequence if there is none, and the cross-entropy of side
+    and distance read off what it brings back.
 
     Parameters
     ----------
@@ -170,13 +172,15 @@ def looking_loss(net: SeeingNet, watched: Attention, told: Lesson) -> Tensor:
     clip, question = told.answers[:, 0], told.answers[:, 1]
     own = (text.asked[clip] == question[:, None]) & text.answer[clip]
     which, place = torch.nonzero(own, as_tuple=True)
-    rows = watched.looks[clip[which], place + size, 1:1 + size]
+    rows = watched.looks[clip[which], place + size, :1 + size]
     there = told.covered[clip, told.answers[:, 2]][which]
     look = -rows.masked_fill(~there, -torch.inf).logsumexp(-1)
     side, distance = net.reading(watched.found[clip[which], place + size]).split(
         (len(SIDES), len(DISTANCES)), -1)
-    return look.mean() + F.cross_entropy(side, told.answers[which, 3]) + F.cross_entropy(
-        distance, told.answers[which, 4])
+    seen = max(1, int((told.answers[which, 3] != IGNORED).sum()))
+    return look.mean() + sum(F.cross_entropy(
+        read, told.answers[which, k], ignore_index=IGNORED, reduction='sum') / seen
+        for k, read in ((3, side), (4, distance)))
 
 
 def alignment_loss(net: SeeingNet, told: Lesson) -> Tensor:
@@ -216,7 +220,7 @@ def accuracy(net: SeeingNet, tokenizer: Tokenizer, sampler: ClipSampler, split: 
             batch = told.text
             logits = net(batch.ids, told.view, told.where, batch.asked, batch.positions)
             wrong = (logits[0, :-1].argmax(-1) != batch.ids[0, 2:]) & batch.answer[0, 1:]
-            for k, (kind, _, _) in enumerate(drawn):
+            for k, (kind, *_) in enumerate(drawn):
                 right[kind][0] += not bool(wrong[batch.asked[0, 1:] == k].any())
                 right[kind][1] += 1
     done, total = (sum(r[i] for r in right.values()) for i in (0, 1))
@@ -246,7 +250,7 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
         rng = np.random.default_rng([recipe.seed, 1])
         drawn = (d for clip in ClipSampler(rng, encoder, 0).batch(400, 1)
                  for d in ask(rng, clip, 30, 'train'))
-        train_tokenizer((canonical(t) for d in drawn for t in d[1:]), special_tokens(),
+        train_tokenizer((canonical(t) for d in drawn for t in d[1:3]), special_tokens(),
                         recipe.vocabulary, out / 'tokenizer.json')
     tokenizer = Tokenizer.load(out / 'tokenizer.json')
     net = SeeingNet(BitNetConfig(
