@@ -141,6 +141,33 @@ def test_a_stream_keeps_what_the_whole_clip_keeps(
         np.testing.assert_array_equal(part.patches, whole.patches[:len(part.patches)])
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 13), st.integers(1, 23), st.sampled_from([0, .3, .7, 1]),
+       st.sampled_from([1, 2, 4, 8]), st.sampled_from([np.inf, .5]),
+       st.sampled_from([-1, .6]), st.sampled_from(MODES), SEEDS)
+def test_renewed_the_last_frame_is_whole_and_nothing_else_is_more(
+        frames: int, tokens: int, rate: float, window: int, threshold: float, cut: float,
+        mode: str, seed: int) -> None:
+    x = clip(np.random.default_rng(seed), frames, tokens, 12)
+    paper = TemporalSettings(rate, threshold, window, mode, cut)
+    first, last = compress_clip(x, paper), compress_clip(x, replace(paper, renew=True))
+    stream = stream_of(x, replace(paper, renew=True), memory=frames * window)[0]
+    assert_same(last, stream.gather())
+    assert (np.diff(last.positions(tokens)) > 0).all()  # in the order of time and space
+    whole = last.frames == last.frames[-1]
+    np.testing.assert_array_equal(last.patches[whole], np.arange(tokens))
+    shown = np.zeros((tokens, 12), np.float32)
+    stream.represented(shown)
+    np.testing.assert_array_equal(last.tokens[whole], shown)
+    # the same tokens, and what did not move is where it was
+    rows = [sorted(map(tuple, np.column_stack([k.tokens, k.sizes, k.patches])))
+            for k in (first, last)]
+    assert rows[0] == rows[1]
+    before = set(zip(first.frames.tolist(), first.patches.tolist(), strict=True))
+    assert before >= set(zip(last.frames[~whole].tolist(), last.patches[~whole].tolist(),
+                             strict=True))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 30), st.integers(2, 40),
        st.sampled_from([.3, .5, .7, .9]), SEEDS)

@@ -49,6 +49,10 @@ class TemporalSettings:
     cut : float
         A frame whose mean cosine is below it is another scene: it is kept whole and begins a
         window. -1 never does.
+    renew : bool
+        What still stands for a token of the last frame moves there: as many tokens, but the last
+        frame is always whole, and only what is over lies behind it. The paper has it where it
+        was first seen.
 
     Raises
     ------
@@ -62,6 +66,7 @@ class TemporalSettings:
     window: int = 4
     mode: str = 'drop'
     cut: float = -1.0
+    renew: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.pruning_rate <= 1:
@@ -82,7 +87,7 @@ class TemporalSettings:
 
 # For a live camera: what moved is kept, however much that is, and a new scene is kept whole.
 # The cosines are those of the shipped encoder's tokens, see doc/tokens.md.
-LIVE = TemporalSettings(pruning_rate=0.0, threshold=0.995, window=8, cut=0.8)
+LIVE = TemporalSettings(pruning_rate=0.0, threshold=0.995, window=8, cut=0.8, renew=True)
 
 
 def compress_clip(frames: np.ndarray, settings: TemporalSettings | None = None) -> VisualTokens:
@@ -129,8 +134,29 @@ def compress_clip(frames: np.ndarray, settings: TemporalSettings | None = None) 
         counts[i + 1] = keep_marked(frames[i], marks, twins[i], s.mode == 'merge', rows, sizes,
                                     patches, counts[i])
     total = counts[f]
-    return VisualTokens(rows[:total], sizes[:total], np.repeat(np.arange(f), np.diff(counts)),
+    kept = VisualTokens(rows[:total], sizes[:total], np.repeat(np.arange(f), np.diff(counts)),
                         patches[:total])
+    return renewed(kept, twins[-1], n) if f and s.renew else kept
+
+
+def renewed(kept: VisualTokens, twins: np.ndarray, tokens: int) -> VisualTokens:
+    """
+    Move what stands for the last frame there.
+
+    Parameters
+    ----------
+    kept : VisualTokens
+        Of some frames, the last one among them.
+    twins : numpy.ndarray
+        int64 [N], the row of `kept` that stands for each token of the last frame.
+    tokens : int
+        N.
+
+    """
+    frames = kept.frames.copy()
+    frames[twins] = kept.frames[-1]
+    order = np.argsort(frames * tokens + kept.patches, kind='stable')
+    return VisualTokens(kept.tokens[order], kept.sizes[order], frames[order], kept.patches[order])
 
 
 class TemporalStream:
@@ -256,7 +282,10 @@ class TemporalStream:
                                              self._patches), strict=True):
                 out[n:n + count] = kept[k, :count]
             n += count
-        return VisualTokens(*(a[:n] for a in self._out))
+        kept = VisualTokens(*(a[:n] for a in self._out))
+        if not n or not self.settings.renew:
+            return kept
+        return renewed(kept, n - self._counts[self._slot] + self._last, self.tokens)
 
     def represented(self, out: np.ndarray) -> None:
         """

@@ -75,7 +75,7 @@ FULL = TemporalSettings(pruning_rate=0.0, window=1)
 SCHEMES = {
     'full': Scheme(FULL),
     'live': Scheme(LIVE),
-    'dycoke': Scheme(TemporalSettings(), KeyPruningSettings(layer=2)),
+    'dycoke': Scheme(TemporalSettings(renew=True), KeyPruningSettings(layer=2)),
     'team': Scheme(FULL, merging=ExpandMergeSettings(seeds=1, layer=2, anchors=ANCHORS))}
 
 
