@@ -30,6 +30,7 @@ from edge_vla.evaluation.bag_writer import BagWriter
 from edge_vla.evaluation.bags import Bag, IMAGE, ODOMETRY, SECOND_NS, Wanted
 from edge_vla.evaluation.commands import TWIST, TWIST_STAMPED
 from edge_vla.evaluation.replay import ADAPTATION_TOPIC
+from edge_vla.evaluation.replay_jobs import read_settings
 from edge_vla.exceptions import BagError
 import numpy as np
 import pytest
@@ -351,6 +352,11 @@ def test_the_instruction_may_be_in_the_bag(tmp_path: Path) -> None:
     assert replay(tmp_path / 'b', bag, *GO) == 0
     a, b = (json.loads((tmp_path / n / 'actions.json').read_text()) for n in 'ab')
     assert a == b and a['understood'] == 'go to the red sphere'
+
+
+def test_settings_may_have_blanks_around_them(tmp_path: Path) -> None:
+    values = read_settings(['pipeline.max_gap=0.4, pipeline.planner=7'])
+    assert values == {'pipeline.max_gap': .4, 'pipeline.planner': '7'}
 
 
 def test_two_settings_are_compared(tmp_path: Path) -> None:

@@ -84,12 +84,12 @@ def _pair(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition('=')
     if not equals:
         raise ConfigError(f'{text!r} is no setting NAME=VALUE')
-    kinds = {s.name: s.type for s in settings_of(VlaNodeConfig)}
+    name, kinds = name.strip(), {s.name: s.type for s in settings_of(VlaNodeConfig)}
     try:
         parsed = value if kinds.get(name) is str else yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f'{name}: {value!r} is no value') from error
-    return name.strip(), parsed
+    return name, parsed
 
 
 def replay_all(work: Sequence[Job], processes: int = 1, ray: str = '',
