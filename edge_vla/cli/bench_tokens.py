@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=11, help='of the flights (default 11)')
     parser.add_argument('--shift', default='none', metavar='NAME[:STRENGTH]',
                         help='fly under a shift')
+    parser.add_argument('--suite', choices=('', 'shift'), default='', help='shift: so many '
+                        'flights under every shift at medium strength, read in full and live')
     parser.add_argument('--camera', default='160x120', metavar='WxH', help='picture size')
     parser.add_argument('--model', type=Path, help='folder of a pilot (default: the shipped one)')
     parser.add_argument('--shape', default='', help='also a decoder of this shape, such as 2b4t, '
@@ -55,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
                               'shift': args.shift}
     model = str(args.model or SHIPPED_MODEL)
     setting = Setting(camera=camera_of(args.camera), shift=find(args.shift))
-    if args.episodes:
+    if args.suite:
+        report['suite'] = _suite(model, args)
+    elif args.episodes:
         moments, flights = [], {}
         for name, tolerance in (('all computed', 0.0),
                                 ('unchanged reused', PipelineConfig().tolerance)):
@@ -85,6 +89,38 @@ def run(args: argparse.Namespace) -> int:
     args.json.write_text(json.dumps(report, indent=1) + '\n')
     print(f'wrote {args.json}')
     return 0
+
+
+def _suite(model: str, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Ask about flights under every shift and print a row of each."""
+    from edge_vla.cli.evaluate import camera_of
+    from edge_vla.config import AdaptationConfig, PipelineConfig
+    from edge_vla.evaluation import token_bench as bench
+    from edge_vla.evaluation.closed_loop import Setting
+    from edge_vla.language.seeing import SeeingHead
+    from edge_vla.pipeline import Pipeline
+    from edge_vla.sim.shifts import find, SHIFTS
+
+    pipeline = Pipeline.load(PipelineConfig(model=model, tokens='full'),
+                             adaptation=AdaptationConfig())
+    heads = {name: SeeingHead.load(Path(model) / 'seeing', name) for name in ('full', 'live')}
+    rows: dict[str, dict[str, Any]] = {}
+    print(f'{"shift":>18} {"asked":>6} {"full":>6} {"live":>6} {"absent P, R (live)":>19}')
+    for shift in SHIFTS:
+        setting = Setting(camera=camera_of(args.camera), shift=find(shift))
+        moments = [moment for _, kept in bench.record(pipeline, setting, args.episodes, args.seed)
+                   for moment in kept]
+        row = rows[shift] = {name: tally.report() for name, tally in bench.compare(
+            heads, moments, args.seed).items()}
+        live = row['live']
+        print(f'{shift:>18} {live["asked"]:6d} {_share(row["full"]["grounded"]):>6} '
+              f'{_share(live["grounded"]):>6} {_share(live["absent_precision"]):>12} '
+              f'{_share(live["absent_recall"]):>6}', flush=True)
+    for name in heads:
+        known = [row[name]['grounded'] for row in rows.values()
+                 if row[name]['grounded'] is not None]
+        print(f'{name}: {sum(known) / len(known):.3f} on average')
+    return rows
 
 
 def _at_scale(shape: str, frames: int) -> list[dict[str, Any]]:
