@@ -15,12 +15,14 @@
 """What is said of what is seen: words, questions, and the head that answers them."""
 
 from collections.abc import Sequence
+import json
+from pathlib import Path
 
 from bitnet_models import config_of, decoder_of
 from edge_vla.compression.temporal import compress_clip
 from edge_vla.compression.visual_tokens import VisualTokens
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
-from edge_vla.datatypes import Observation
+from edge_vla.datatypes import Context, Observation
 from edge_vla.evaluation import token_bench
 from edge_vla.evaluation.closed_loop import Setting
 from edge_vla.exceptions import CheckpointError, InstructionError
@@ -38,9 +40,10 @@ from edge_vla.language.sight import (
     SIDES,
 )
 from edge_vla.language.tokenizer import BYTE_OF, Tokenizer
-from edge_vla.pipeline import Pipeline
+from edge_vla.pipeline import Pipeline, SHIPPED_MODEL
 from edge_vla.sim.questions import KINDS, sample_question, true_answer, VISIBLE, Visible
 from edge_vla.sim.simulator import Simulator
+from edge_vla.training.golden import FLIGHTS, observations
 from edge_vla.vision import layout
 from hypothesis import given, settings, strategies as st
 import numpy as np
@@ -254,3 +257,17 @@ def test_the_bench_counts_what_was_asked(pilot: Pipeline, decoder, weights: tupl
         perfect.add(one, token_bench.Answer(one.truth, one.seen, 1.0))
     assert (perfect.right, perfect.denied, perfect.other) == (
         perfect.asked, perfect.absent, perfect.others)
+
+
+@pytest.mark.skipif(not (SHIPPED_MODEL / 'seeing').is_dir(), reason='no seeing head is shipped')
+def test_the_shipped_head_gives_the_golden_answers(root: Path) -> None:
+    pipeline = Pipeline.load(PipelineConfig(), synchronous=False)
+    golden = json.loads((root / 'test' / 'data' / 'golden_seeing.json').read_text())
+    assert sum(map(len, golden.values())) > 8
+    for seed, plan in enumerate(FLIGHTS):
+        pipeline.reset()
+        pipeline.set_context(Context(plan.vector(), plan.text(), plan.text(), 1.0))
+        for o in observations(plan, seed):
+            pipeline.step(o)
+        for asked, answer in golden[plan.text()].items():
+            assert pipeline.ask(asked).text == answer

@@ -13,10 +13,11 @@
 # limitations under the License.
 
 """
-Golden outputs of the shipped pilot, made by torch in float32.
+Golden outputs of the shipped pilot.
 
-``python -m edge_vla.training.golden test/data/golden_pilot.json`` writes what torch says to
-recorded flights; the tests hold the numba pilot to it where torch is not installed.
+``python -m edge_vla.training.golden test/data/golden_pilot.json test/data/golden_seeing.json``
+writes what torch says in float32 to recorded flights, and what the seeing head answers where it is
+sure; the tests hold the numba pilot to it where torch is not installed, on whatever CPU.
 """
 
 import argparse
@@ -26,13 +27,16 @@ from pathlib import Path
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Context, Observation
 from edge_vla.language.plan import Plan
-from edge_vla.pipeline import Pipeline
+from edge_vla.pipeline import Pipeline, question_about
 from edge_vla.sim.simulator import Simulator
 import numpy as np
 
 FLIGHTS = (Plan('go', 'red', 'sphere'), Plan('orbit_left', 'blue', 'box'),
            Plan('search', 'yellow', 'cone'), Plan('orbit_right', 'white', 'pillar'))
 FRAMES = 40
+QUESTIONS = ('what is ahead?', 'what is on the left?', 'where is the white cone?',
+             'is there a red sphere?', 'count the objects')
+SURE = .9  # of an answer that no rounding changes
 
 
 def observations(plan: Plan, seed: int) -> list[Observation]:
@@ -58,15 +62,31 @@ def answers(pipeline: Pipeline) -> dict[str, list[list[float]]]:
     return out
 
 
+def seen(pipeline: Pipeline) -> dict[str, dict[str, str]]:
+    """Return what is said of every flight's last frames: plan in words -> question -> answer."""
+    out = {}
+    for seed, plan in enumerate(FLIGHTS):
+        pipeline.reset()
+        pipeline.set_context(Context(plan.vector(), plan.text(), plan.text(), 1.0))
+        for o in observations(plan, seed):
+            pipeline.step(o)
+        answers = {q: pipeline.ask(q) for q in (*QUESTIONS, question_about(plan))}
+        out[plan.text()] = {q: a.text for q, a in answers.items() if a.confidence >= SURE}
+    return out
+
+
 def main(argv: list[str] | None = None) -> int:
     """Write the golden file."""
     from edge_vla.training.torch_pipeline import TorchPipeline
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=Path)
+    parser.add_argument('seeing', type=Path)
     args = parser.parse_args(argv)
     pipeline = TorchPipeline.load(PipelineConfig(), synchronous=False)
     rounded = {k: np.round(v, 6).tolist() for k, v in answers(pipeline).items()}
     args.out.write_text(json.dumps(rounded, indent=1) + '\n', encoding='utf-8')
+    said = seen(Pipeline.load(PipelineConfig(), synchronous=False))
+    args.seeing.write_text(json.dumps(said, indent=1) + '\n', encoding='utf-8')
     return 0
 
 
