@@ -44,8 +44,8 @@ import numpy as np
 
 BEGIN, QUESTION, ANSWER, END = '<bos>', '<question>', '<answer>', '<end>'
 LONGEST_ANSWER = 32  # tokens
-# Of TEAM-VLA; more than there are tokens, so nothing is merged: in four layers that costs a third of
-# the objects (doc/tokens.md).
+# Of TEAM-VLA; more than there are tokens, so nothing is merged: in four layers that costs a third
+# of the objects (doc/tokens.md).
 ANCHORS = 2048
 
 
