@@ -27,8 +27,8 @@ from edge_vla.evaluation import token_bench
 from edge_vla.evaluation.closed_loop import Setting
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.kernels.dense import dense
-from edge_vla.language.plan import COLOURS, SHAPES
-from edge_vla.language.seeing import SCHEMES, SeeingHead, special_tokens
+from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
+from edge_vla.language.seeing import Answer, SCHEMES, SeeingHead, special_tokens
 from edge_vla.language.sight import (
     describe,
     distance_of,
@@ -271,3 +271,24 @@ def test_the_shipped_head_gives_the_golden_answers(root: Path) -> None:
             pipeline.step(o)
         for asked, answer in golden[plan.text()].items():
             assert pipeline.ask(asked).text == answer
+
+
+def test_pairs_that_were_never_trained_on_are_counted_apart() -> None:
+    tally = token_bench.Tally()
+    for pair in (('red', 'box'), UNSEEN_PAIRS[0]):
+        seen = Seen(*pair, 'left', DISTANCES[1])
+        for said in (seen, None):
+            text = describe(seen) if said else missing(' '.join(pair))
+            tally.add(token_bench.Asked('where?', describe(seen), seen), Answer(text, said, 1.0))
+    assert (tally.right, tally.asked, tally.unseen_right, tally.unseen) == (1, 2, 1, 2)
+    assert tally.falsely_denied == 2 and tally.absent == 0
+
+
+@pytest.mark.parametrize(('odds', 'denies'), [(.6, False), (.65, False), (.75, True), (.99, True)])
+def test_a_denial_must_be_sure(odds: float, denies: bool) -> None:
+    head = SeeingHead.load(SHIPPED_MODEL / 'seeing')
+    denial = Tokenizer.load(SHIPPED_MODEL / 'seeing' / 'tokenizer.json').encode(' i cannot')[0]
+    logits = np.full(384, -50, np.float32)
+    logits[[denial, 7]] = np.log([odds, 1 - odds])
+    assert (head._next(logits, False) == denial) == denies
+    assert head._next(logits, True) == denial  # within an answer it is a word like any other

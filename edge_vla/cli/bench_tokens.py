@@ -159,10 +159,11 @@ def _show(report: dict[str, Any]) -> None:
         print(f'flights, {name}: {flown["success"]:.3f} '
               f'[{flown["interval"][0]:.3f}, {flown["interval"][1]:.3f}]')
     full = report['schemes']['full']
-    print(f'{full["asked"]} objects in view, {full["absent"]} not, {report["moments"]} views')
+    print(f'{full["asked"]} objects in view, {full["unseen_asked"]} of pairs never trained on, '
+          f'{full["absent"]} not in view, {report["moments"]} views')
     print(f'{"scheme":>8} {"retained":>9} {"FLOPs":>6} {"prefill":>15} {"answer":>15} '
-          f'{"cache":>15} {"grounded":>9} {"side":>6} {"dist.":>6} {"absent P, R":>12} '
-          f'{"others":>6}')
+          f'{"cache":>15} {"grounded":>9} {"unseen":>6} {"side":>6} {"dist.":>6} '
+          f'{"absent P, R":>12} {"others":>6}')
     for name, row in report['schemes'].items():
         print(f'{name:>8} {row["retained"]:9.1%} '
               f'{row["prefill_macs"] / full["prefill_macs"]:6.0%} {row["prefill_ms"]:6.2f} ms '
@@ -170,7 +171,7 @@ def _show(report: dict[str, Any]) -> None:
               f'{row["answer_ms"]:6.2f} ms {full["answer_ms"] / row["answer_ms"]:4.2f}x '
               f'{row["cache_bytes"] / 1e3:6.0f} kB '
               f'{full["cache_bytes"] / row["cache_bytes"]:4.2f}x '
-              f'{_share(row["grounded"]):>9} {_share(row["side"]):>6} '
+              f'{_share(row["grounded"]):>9} {_share(row["unseen"]):>6} {_share(row["side"]):>6} '
               f'{_share(row["distance"]):>6} '
               f'{_share(row["absent_precision"]):>6} {_share(row["absent_recall"]):>5} '
               f'{_share(row["other"]):>6}')

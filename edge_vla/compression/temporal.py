@@ -136,10 +136,10 @@ def compress_clip(frames: np.ndarray, settings: TemporalSettings | None = None) 
     total = counts[f]
     kept = VisualTokens(rows[:total], sizes[:total], np.repeat(np.arange(f), np.diff(counts)),
                         patches[:total])
-    return renewed(kept, twins[-1], n) if f and s.renew else kept
+    return renewed(kept, twins[-1], f - 1, n) if f and s.renew else kept
 
 
-def renewed(kept: VisualTokens, twins: np.ndarray, tokens: int) -> VisualTokens:
+def renewed(kept: VisualTokens, twins: np.ndarray, last: int, tokens: int) -> VisualTokens:
     """
     Move what stands for the last frame there.
 
@@ -149,12 +149,14 @@ def renewed(kept: VisualTokens, twins: np.ndarray, tokens: int) -> VisualTokens:
         Of some frames, the last one among them.
     twins : numpy.ndarray
         int64 [N], the row of `kept` that stands for each token of the last frame.
+    last : int
+        Number of the last frame.
     tokens : int
         N.
 
     """
     frames = kept.frames.copy()
-    frames[twins] = kept.frames[-1]
+    frames[twins] = last
     order = np.argsort(frames * tokens + kept.patches, kind='stable')
     return VisualTokens(kept.tokens[order], kept.sizes[order], frames[order], kept.patches[order])
 
@@ -285,7 +287,8 @@ class TemporalStream:
         kept = VisualTokens(*(a[:n] for a in self._out))
         if not n or not self.settings.renew:
             return kept
-        return renewed(kept, n - self._counts[self._slot] + self._last, self.tokens)
+        twins = n - self._counts[self._slot] + self._last
+        return renewed(kept, twins, self.frame - 1, self.tokens)
 
     def represented(self, out: np.ndarray) -> None:
         """

@@ -33,7 +33,7 @@ from edge_vla.datatypes import Action
 from edge_vla.evaluation.closed_loop import Episode, Flyer, Setting
 from edge_vla.evaluation.metrics import wilson
 from edge_vla.language.decoder import Decoder
-from edge_vla.language.plan import COLOURS, SHAPES
+from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.language.seeing import Answer, Cost, SCHEMES, SeeingHead
 from edge_vla.language.sight import parse_seen, Seen
 from edge_vla.language.visual_decoder import VisualDecoder
@@ -82,8 +82,10 @@ class Tally:
     Attributes
     ----------
     right, side, distance, asked : int
-        Questions about visible objects: answered right in all, the side, the distance bin, and
-        how many there were.
+        Questions about visible objects of pairs that were trained on: answered right in all, the
+        side, the distance bin, and how many there were.
+    unseen_right, unseen : int
+        Of pairs that never were: answered right in all, and how many there were.
     denied, falsely_denied, absent : int
         Of objects that are not in view: said so; of those in view: denied; how many are not.
     other, others : int
@@ -97,6 +99,8 @@ class Tally:
     side: int = 0
     distance: int = 0
     asked: int = 0
+    unseen_right: int = 0
+    unseen: int = 0
     denied: int = 0
     falsely_denied: int = 0
     absent: int = 0
@@ -106,16 +110,20 @@ class Tally:
 
     def add(self, asked: Asked, answer: Answer) -> None:
         """Count an answer."""
+        text, said = answer.text.lower(), answer.seen
         if asked.seen is None and not asked.truth.startswith('i cannot see'):
             self.others += 1
-            self.other += answer.text.lower() == asked.truth
+            self.other += text == asked.truth
         elif asked.seen is None:
             self.absent += 1
-            self.denied += answer.text.lower().startswith('i cannot see')
+            self.denied += text.startswith('i cannot see')
         else:
+            self.falsely_denied += text.startswith('i cannot see')
+            if asked.seen[:2] in UNSEEN_PAIRS:
+                self.unseen += 1
+                self.unseen_right += said == asked.seen
+                return
             self.asked += 1
-            self.falsely_denied += answer.text.lower().startswith('i cannot see')
-            said = answer.seen
             if said is not None and said[:2] == asked.seen[:2]:
                 self.right += said == asked.seen
                 self.side += said.side == asked.seen.side
@@ -133,6 +141,7 @@ class Tally:
         return {
             'grounded': share(self.right, self.asked), 'asked': self.asked,
             'grounded_interval': [round(low, 4), round(high, 4)],
+            'unseen': share(self.unseen_right, self.unseen), 'unseen_asked': self.unseen,
             'side': share(self.side, self.asked), 'distance': share(self.distance, self.asked),
             'absent_recall': share(self.denied, self.absent),
             'absent_precision': share(self.denied, self.denied + self.falsely_denied),

@@ -36,7 +36,7 @@ from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.kernels.dense import dense
 from edge_vla.language.decoder import Decoder, load_decoder
 from edge_vla.language.head import canonical, LONGEST
-from edge_vla.language.sight import parse_seen, Seen
+from edge_vla.language.sight import missing, parse_seen, Seen
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.language.visual_decoder import Mark, VisualDecoder
 from edge_vla.vision import layout
@@ -44,6 +44,7 @@ import numpy as np
 
 BEGIN, QUESTION, ANSWER, END = '<bos>', '<question>', '<answer>', '<end>'
 LONGEST_ANSWER = 32  # tokens
+DENIAL = .7  # how sure it must be to say that it cannot see something
 # Of TEAM-VLA; more than there are tokens, so nothing is merged: in four layers that costs a third
 # of the objects (doc/tokens.md).
 ANCHORS = 2048
@@ -161,13 +162,14 @@ class SeeingHead:
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, weight: np.ndarray,
                  place: np.ndarray, scheme: str = 'full') -> None:
-        missing = [t for t in special_tokens() if t not in tokenizer.special]
-        if missing or tokenizer.size > decoder.config.vocab_size:
+        absent = [t for t in special_tokens() if t not in tokenizer.special]
+        if absent or tokenizer.size > decoder.config.vocab_size:
             raise CheckpointError('tokenizer and model do not belong together: ' + (
-                f'no token {missing[0]!r}' if missing else
+                f'no token {absent[0]!r}' if absent else
                 f'{tokenizer.size} tokens, the model has {decoder.config.vocab_size}'))
         self._decoder, self._tokenizer = decoder, tokenizer
         self._weight, self._place = np.ascontiguousarray(weight.T), place
+        self._denial = tokenizer.encode(canonical(missing('thing')))[0]
         self._nothing = np.zeros(place.shape[1], np.float32)
         self._lock = threading.Lock()
         self.use(SCHEMES[scheme])
@@ -239,7 +241,7 @@ class SeeingHead:
             said: list[int] = []
             logits, sure = self.decoder.forward(ids), 0.0
             while len(said) < LONGEST_ANSWER:
-                best = int(logits.argmax())
+                best = self._next(logits, bool(said))
                 sure -= float(np.log(np.exp(logits - logits[best]).sum()))
                 if best == special[END]:
                     break
@@ -251,6 +253,15 @@ class SeeingHead:
         text = tokenizer.decode(said).strip()
         seen = parse_seen(text)
         return Answer('I' + text[1:] if text.startswith('i ') else text, seen, math.exp(sure))
+
+    def _next(self, logits: np.ndarray, begun: bool) -> int:
+        """Return the likeliest token; what begins a denial has to be likelier than half."""
+        best = int(logits.argmax())
+        if begun or best != self._denial or DENIAL * np.exp(logits - logits[best]).sum() <= 1:
+            return best
+        others = logits.copy()
+        others[best] = -np.inf
+        return int(others.argmax())
 
     def _read(self, view: VisualTokens, guides: list[int]) -> None:
         """Let the decoder read a view; `guides` is the question if what is read depends on it."""

@@ -212,7 +212,7 @@ def test_questions_are_answered_and_the_narration_tells_what_is_seen(bench) -> N
         pytest.skip('the shipped pilot has no seeing head')
     bench.start('vla_node')
     camera = Camera(bench)
-    camera.image = Simulator(SimConfig(seed=4, instruction='red sphere'),
+    camera.image = Simulator(SimConfig(seed=10, instruction='red sphere'),
                              CameraConfig(width=160, height=120)).frame().image
     answers = bench.listen(String, 'answer', qos.RELIABLE)
     questions = bench.node.create_publisher(String, 'question', qos.RELIABLE)
