@@ -16,6 +16,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
+import json
 from pathlib import Path
 import re
 from types import SimpleNamespace
@@ -496,3 +497,18 @@ def test_the_command_takes_drafts(tmp_path: Path, capsys: pytest.CaptureFixture[
         outs.append(out)
         assert ('proposed tokens kept' in err) == bool(more)
     assert len(set(outs)) == 1
+
+
+def test_the_bench_measures_every_kind_of_draft(tmp_path: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('tokenizers', reason="needs 'edge_vla[language]'")
+    path = tmp_path / 'a.json'
+    assert main(['bench', 'speculation', '--shape', 'shipped', '--rounds', '1', '--json',
+                 str(path)]) == 0
+    rows = json.loads(path.read_text())['results']
+    assert {row['kind'] for row in rows} == {'n-gram', 'same vocabulary', 'text (SLEM)',
+                                             'intersection (TLI)'}
+    agree = {row['agreement']: row['kept'] for row in rows if row['kind'] == 'same vocabulary'}
+    assert agree[0.0] == 0  # a draft that is always wrong
+    assert all(row['least'] > 0 for row in rows)
+    assert 'n-gram' in capsys.readouterr().out
