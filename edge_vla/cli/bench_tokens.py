@@ -41,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from edge_vla.cli.evaluate import camera_of
-    from edge_vla.config import AdaptationConfig, PipelineConfig
+    from edge_vla.config import PipelineConfig
     from edge_vla.evaluation import token_bench as bench
     from edge_vla.evaluation.closed_loop import Setting
     from edge_vla.evaluation.language_speed import machine
     from edge_vla.evaluation.metrics import wilson
     from edge_vla.exceptions import ConfigError
     from edge_vla.language.seeing import SCHEMES, SeeingHead
-    from edge_vla.pipeline import Pipeline, SHIPPED_MODEL
+    from edge_vla.pipeline import SHIPPED_MODEL
     from edge_vla.sim.shifts import find
 
     if args.episodes < 0 or not 1 <= args.frames <= 64:
@@ -63,13 +63,7 @@ def run(args: argparse.Namespace) -> int:
         moments, flights = [], {}
         for name, tolerance in (('all computed', 0.0),
                                 ('unchanged reused', PipelineConfig().tolerance)):
-            pipeline = Pipeline.load(PipelineConfig(model=model, tokens='full',
-                                                    tolerance=tolerance),
-                                     adaptation=AdaptationConfig())
-            if pipeline.seeing is None:
-                raise ConfigError(f'{model} has no seeing head: train one with edge-vla train '
-                                  'seeing')
-            won = 0
+            pipeline, won = _pilot(model, tolerance), 0
             for k, (episode, kept) in enumerate(bench.record(pipeline, setting, args.episodes,
                                                              args.seed)):
                 won += episode.status == 'success'
@@ -91,18 +85,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _pilot(model: str, tolerance: float) -> Any:
+    """Return the pipeline of a pilot that sees, and remembers all tokens."""
+    from edge_vla.config import AdaptationConfig, PipelineConfig
+    from edge_vla.exceptions import ConfigError
+    from edge_vla.pipeline import Pipeline
+    pipeline = Pipeline.load(PipelineConfig(model=model, tokens='full', tolerance=tolerance),
+                             adaptation=AdaptationConfig())
+    if pipeline.seeing is None:
+        raise ConfigError(f'{model} has no seeing head: train one with edge-vla train seeing')
+    return pipeline
+
+
 def _suite(model: str, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Ask about flights under every shift and print a row of each."""
     from edge_vla.cli.evaluate import camera_of
-    from edge_vla.config import AdaptationConfig, PipelineConfig
+    from edge_vla.config import PipelineConfig
     from edge_vla.evaluation import token_bench as bench
     from edge_vla.evaluation.closed_loop import Setting
     from edge_vla.language.seeing import SeeingHead
-    from edge_vla.pipeline import Pipeline
     from edge_vla.sim.shifts import find, SHIFTS
 
-    pipeline = Pipeline.load(PipelineConfig(model=model, tokens='full'),
-                             adaptation=AdaptationConfig())
+    pipeline = _pilot(model, PipelineConfig().tolerance)
     heads = {name: SeeingHead.load(Path(model) / 'seeing', name) for name in ('full', 'live')}
     rows: dict[str, dict[str, Any]] = {}
     print(f'{"shift":>18} {"asked":>6} {"full":>6} {"live":>6} {"absent P, R (live)":>19}')

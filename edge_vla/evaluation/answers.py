@@ -39,7 +39,7 @@ import numpy as np
 
 STEPS = 4  # of a mission
 LADDER = ('float32', 'ternary', '+ fewer tokens', '+ speculation')
-_SURE = np.float32(1e30)
+SURE = np.float32(1e30)  # logit of what is said whatever was computed
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Recital:
 
     def _say(self, row: np.ndarray, position: int) -> None:
         if position + 1 < len(self._text):
-            row[self._text[position + 1]] = _SURE
+            row[self._text[position + 1]] = SURE
 
 
 @dataclass(frozen=True)

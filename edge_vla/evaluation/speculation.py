@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from edge_vla.evaluation.answers import question, Recital
+from edge_vla.evaluation.answers import question, Recital, SURE
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.drafts import (
     Bridge,
@@ -41,7 +41,6 @@ import numpy as np
 
 AGREEMENTS = (1.0, .8, .5, 0.0)  # of the small drafts
 KINDS = ('n-gram', 'same vocabulary', 'text (SLEM)', 'intersection (TLI)')
-_SURE = np.float32(1e30)
 
 
 class Case(NamedTuple):
@@ -95,7 +94,7 @@ class TextRecital:
         left = self.tokenizer.encode(self._text[said:])
         if left:
             wrong = 0 if self._right[said] else 1
-            out[(left[0] + wrong) % self.tokenizer.size] = _SURE
+            out[(left[0] + wrong) % self.tokenizer.size] = SURE
         return out
 
 
@@ -133,7 +132,8 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
         Another text was said than without a draft, which is a fault.
 
     """
-    mine, other = tokenizers
+    mine = tokenizers[0]
+    bridge = Bridge(*tokenizers, *(tokenizer.size for tokenizer in tokenizers))
     lengths = {case: DraftLength() for case in cases()}
     took: dict[Case, list[tuple[float, float, int, int]]] = {case: [] for case in cases()}
     for number in range(rounds + 1):
@@ -143,7 +143,7 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
         text = b''.join(map(mine.bytes_of, asked.prompt + asked.answer)).decode()
         for case in cases():
             plain = _say(target, asked.prompt, asked.answer, None)
-            draft = _draft(case, decoder, small, mine, other, text, number)
+            draft = _draft(case, decoder, small, bridge, text, number)
             fast = _say(target, asked.prompt, asked.answer, draft, lengths[case])
             if number:
                 took[case].append((plain.decode_seconds / fast.decode_seconds,
@@ -158,15 +158,14 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
                'kept': round(sum(row[3] for row in rows) / max(1, sum(row[2] for row in rows)), 3)}
 
 
-def _draft(case: Case, decoder: Any, small: Any, mine: TextTokenizer, other: TextTokenizer,
-           text: str, seed: int) -> Draft:
+def _draft(case: Case, decoder: Any, small: Any, bridge: Bridge, text: str, seed: int) -> Draft:
     if case.agreement is None:
         return NGramDraft()
-    if case.kind == KINDS[1]:
-        return ModelDraft(TextRecital(small, mine, text, case.agreement, seed),
-                          small.config.vocab_size)
-    bridge = Bridge(mine, other, mine.size, other.size)
-    recital = TextRecital(small, other, text, case.agreement, seed)
+    same = case.kind == KINDS[1]
+    recital = TextRecital(small, bridge.tokenizer if same else bridge.other, text,
+                          case.agreement, seed)
+    if same:
+        return ModelDraft(recital, small.config.vocab_size)
     if case.kind == KINDS[2]:
         return TextDraft(recital, bridge)
     return IntersectionDraft(recital, bridge, decoder.config.vocab_size)

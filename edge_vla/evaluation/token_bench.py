@@ -35,10 +35,10 @@ from edge_vla.evaluation.metrics import wilson
 from edge_vla.language.decoder import Decoder
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.language.seeing import Answer, Cost, SCHEMES, SeeingHead
-from edge_vla.language.sight import parse_seen, Seen
+from edge_vla.language.sight import parse_seen
 from edge_vla.language.visual_decoder import VisualDecoder
 from edge_vla.pipeline import Pipeline
-from edge_vla.sim.questions import true_answer, Visible
+from edge_vla.sim.questions import Asked, true_answer, Visible
 from edge_vla.vision import layout
 import numpy as np
 
@@ -64,14 +64,6 @@ class Moment(NamedTuple):
 
     frames: np.ndarray
     objects: list[Visible]
-
-
-class Asked(NamedTuple):
-    """A question, its true answer, and whether that is an object in view."""
-
-    question: str
-    truth: str
-    seen: Seen | None
 
 
 @dataclass
@@ -111,23 +103,25 @@ class Tally:
     def add(self, asked: Asked, answer: Answer) -> None:
         """Count an answer."""
         text, said = answer.text.lower(), answer.seen
-        if asked.seen is None and not asked.truth.startswith('i cannot see'):
-            self.others += 1
-            self.other += text == asked.truth
-        elif asked.seen is None:
+        denies = text.startswith('i cannot see')
+        if asked.answer.startswith('i cannot see'):
             self.absent += 1
-            self.denied += text.startswith('i cannot see')
+            self.denied += denies
+        elif asked.kind != 'where':
+            self.others += 1
+            self.other += text == asked.answer
         else:
-            self.falsely_denied += text.startswith('i cannot see')
-            if asked.seen[:2] in UNSEEN_PAIRS:
+            truth = parse_seen(asked.answer)
+            self.falsely_denied += denies
+            if truth[:2] in UNSEEN_PAIRS:
                 self.unseen += 1
-                self.unseen_right += said == asked.seen
+                self.unseen_right += said == truth
                 return
             self.asked += 1
-            if said is not None and said[:2] == asked.seen[:2]:
-                self.right += said == asked.seen
-                self.side += said.side == asked.seen.side
-                self.distance += said.distance == asked.seen.distance
+            if said is not None and said[:2] == truth[:2]:
+                self.right += said == truth
+                self.side += said.side == truth.side
+                self.distance += said.distance == truth.distance
 
     def report(self) -> dict[str, Any]:
         """Return shares, with 95 % intervals where they are claims."""
@@ -231,7 +225,7 @@ def questions(rng: np.random.Generator, objects: Sequence[Visible]) -> list[Aske
     for kind, asked, question in wanted:
         truth = true_answer(kind, asked, objects)
         if truth is not None:
-            out.append(Asked(question, truth, parse_seen(truth) if kind == 'where' else None))
+            out.append(Asked(kind, question, truth, *asked))
     return out
 
 
@@ -323,19 +317,19 @@ def costs_at_scale(decoder: Decoder, frames: int, side: int = 14, text: int = 32
         temporal = TemporalSettings() if name == 'dycoke' else scheme.temporal
         view = compress_clip(clip, temporal)
         chosen = np.arange(len(view.tokens))
-        if scheme.merging:
+        if scheme.expansion:
             expand = TokenExpander(side, side, expander)
             chosen = np.concatenate([f * n + expand.choose(clip[f], words, f)
                                      for f in range(frames)])
         visual = VisualDecoder(decoder, KeyPruningSettings() if scheme.pruning else None,
-                               expander if scheme.merging else None)
+                               expander if scheme.expansion else None)
         rows, positions = view.tokens[chosen], view.positions(n)[chosen]
         guides = list(range(text))
-        if scheme.merging:
+        if scheme.expansion:
             visual.look(rows[:128], positions[:128], before=guides[:1], guides=guides)  # compiles
         began = time.perf_counter()
         visual.look(rows, positions, span=frames * n, before=guides[:1],
-                    guides=guides if scheme.merging else ())
+                    guides=guides if scheme.expansion else ())
         visual.forward(guides)
         read = time.perf_counter()
         for _ in range(steps):

@@ -45,9 +45,6 @@ import numpy as np
 BEGIN, QUESTION, ANSWER, END = '<bos>', '<question>', '<answer>', '<end>'
 LONGEST_ANSWER = 32  # tokens
 DENIAL = .7  # how sure it must be to say that it cannot see something
-# Of TEAM-VLA; more than there are tokens, so nothing is merged: in four layers that costs a third
-# of the objects (doc/tokens.md).
-ANCHORS = 2048
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,10 @@ class Scheme:
         Over time, before the decoder.
     pruning : KeyPruningSettings or None
         Over decoding, in it.
+    expansion : ExpandMergeSettings or None
+        Of each frame, before the decoder.
     merging : ExpandMergeSettings or None
-        Of each frame before the decoder, and in it.
+        In it.
     evict : bool
         Pruned keys are given up.
 
@@ -70,6 +69,7 @@ class Scheme:
 
     temporal: TemporalSettings
     pruning: KeyPruningSettings | None = None
+    expansion: ExpandMergeSettings | None = None
     merging: ExpandMergeSettings | None = None
     evict: bool = False
 
@@ -79,7 +79,8 @@ SCHEMES = {
     'full': Scheme(FULL),
     'live': Scheme(LIVE),
     'dycoke': Scheme(TemporalSettings(renew=True), KeyPruningSettings(layer=2)),
-    'team': Scheme(FULL, merging=ExpandMergeSettings(seeds=1, layer=2, anchors=ANCHORS))}
+    # without the merging, which costs a head of four layers a third of the objects
+    'team': Scheme(FULL, expansion=ExpandMergeSettings(seeds=1))}
 
 
 class Answer(NamedTuple):
@@ -198,8 +199,8 @@ class SeeingHead:
         """Read fewer tokens, or more, from the next view on."""
         self.scheme = scheme
         self.decoder = VisualDecoder(self._decoder, scheme.pruning, scheme.merging, scheme.evict)
-        self._expander = TokenExpander(layout.ROWS, layout.COLUMNS, scheme.merging) \
-            if scheme.merging else None
+        self._expander = TokenExpander(layout.ROWS, layout.COLUMNS, scheme.expansion) \
+            if scheme.expansion else None
         self._view: VisualTokens | None = None
         self._mark: Mark | None = None
         self.cost: Cost | None = None
@@ -255,7 +256,7 @@ class SeeingHead:
         return Answer('I' + text[1:] if text.startswith('i ') else text, seen, math.exp(sure))
 
     def _next(self, logits: np.ndarray, begun: bool) -> int:
-        """Return the likeliest token; what begins a denial has to be likelier than half."""
+        """Return the likeliest token; what begins a denial has to be as likely as `DENIAL`."""
         best = int(logits.argmax())
         if begun or best != self._denial or DENIAL * np.exp(logits - logits[best]).sum() <= 1:
             return best

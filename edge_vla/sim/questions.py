@@ -126,6 +126,11 @@ class Asked(NamedTuple):
     shape: str
 
 
+def clear(objects: Sequence[Visible]) -> list[Visible]:
+    """Return the objects that are seen, the nearest first."""
+    return sorted((o for o in objects if o.pixels >= VISIBLE), key=lambda o: o.gap)
+
+
 def matching(objects: Sequence[Visible], colour: str, shape: str) -> list[Visible]:
     """Return the objects of a colour and shape, '' for any."""
     return [o for o in objects if colour in ('', o.colour) and shape in ('', o.shape)]
@@ -173,7 +178,7 @@ def true_answer(kind: str, asked: tuple[str, str], objects: Sequence[Visible]) -
         None where what there is to see is unclear: too few pixels, or too close a call.
 
     """
-    seen = sorted((o for o in objects if o.pixels >= VISIBLE), key=lambda o: o.gap)
+    seen = clear(objects)
     unclear = [o for o in objects if 0 < o.pixels < VISIBLE]
     if kind == 'sector':
         inside = [o for o in seen if _sector(o) == asked[0]]
@@ -217,8 +222,8 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
     """
     kind = KINDS[int(rng.choice(len(KINDS), p=ODDS))]
     there = {(o.colour, o.shape) for o in objects}
-    clear = [o for o in objects if o.pixels >= VISIBLE] if rng.random() < .85 else []
-    o = pick(rng, clear or objects)  # mostly about what can be seen
+    mostly = [o for o in objects if o.pixels >= VISIBLE] if rng.random() < .85 else []
+    o = pick(rng, mostly or objects)  # about what can be seen
     asked, forms = (o.colour, o.shape), WHERE
     if kind == 'absent' or (kind == 'exists' and rng.random() < .5):
         while asked in there:

@@ -71,12 +71,17 @@ class Scene:
     light: np.ndarray
     start: np.ndarray = field(default_factory=lambda: np.zeros(4))  # x y z yaw
 
+    @property
+    def target_first(self) -> list[SceneObject]:
+        """Return the objects in the order of `rows`."""
+        first = self.target
+        return [self.objects[first], *self.objects[:first], *self.objects[first + 1:]]
+
     def rows(self) -> np.ndarray:
         """Return float64 [MAX_OBJECTS, OBJECT_COLUMNS], zero padded, target first."""
         out = np.zeros((MAX_OBJECTS, OBJECT_COLUMNS))
-        order = [self.target] + [i for i in range(len(self.objects)) if i != self.target]
-        for i, j in enumerate(order):
-            out[i] = self.objects[j].row()
+        for row, o in zip(out, self.target_first, strict=False):
+            row[:] = o.row()
         return out
 
     def find(self, colour: str, shape: str) -> int | None:

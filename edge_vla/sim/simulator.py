@@ -228,10 +228,8 @@ class Simulator:
         ids = np.empty(shape, np.int8)
         render(np.empty((*shape, 3), np.uint8), ids, np.empty(shape, np.float32), self._rows,
                self._count, self._state[0:3], rotation, self._lens.tan_half, self.scene.light)
-        objects, first = self.scene.objects, self.scene.target
-        order = [first] + [k for k in range(len(objects)) if k != first]
-        return [in_view(objects[k].colour, objects[k].shape, self._rows[j], self._state[0:3],
-                        self._rotation, int((ids == j).sum())) for j, k in enumerate(order)]
+        return [in_view(o.colour, o.shape, self._rows[j], self._state[0:3], self._rotation,
+                        int((ids == j).sum())) for j, o in enumerate(self.scene.target_first)]
 
     def motion(self) -> Motion | None:
         """Measure the motion now; None only under a shift with outages of the odometry."""
@@ -262,6 +260,11 @@ class Simulator:
     def quaternion(self) -> np.ndarray:
         """Body-to-world rotation, float64 [4], x y z w."""
         return self._state[[7, 8, 9, 6]]
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """Body-to-world rotation, float64 [3, 3]."""
+        return self._rotation.copy()
 
     @property
     def velocity_world(self) -> np.ndarray:

@@ -97,8 +97,7 @@ class ClipSampler:
                                      without=UNSEEN_PAIRS)
                 rows[own], counts[own] = scene.rows(), len(scene.objects)
                 positions[own], rotations[own] = self._flight(rows[own][0], counts[own][0], frames)
-                names.append([(o.colour, o.shape) for o in sorted(
-                    scene.objects, key=lambda o, t=scene.objects[scene.target]: o is not t)])
+                names.append([(o.colour, o.shape) for o in scene.target_first])
                 light = scene.light
             lights += [light] * frames
         zoom = 1 + int(rng.random() < .5)  # half of the batches are smoothed like a real lens

@@ -22,7 +22,6 @@ from edge_vla.config import AdaptationConfig, CameraConfig, PipelineConfig
 from edge_vla.datatypes import Action
 from edge_vla.evaluation.closed_loop import Flyer, Setting
 from edge_vla.pipeline import Pipeline
-from edge_vla.sim import dynamics
 from edge_vla.sim.simulator import Simulator
 import numpy as np
 from tqdm import tqdm
@@ -103,9 +102,8 @@ class Watch:
 
     def __call__(self, action: Action) -> None:
         """Take an action of the flight as a sign that there is a new frame."""
-        sim, rotation = self._simulator, np.empty((3, 3))
-        dynamics.rotation_matrix(sim.state[6:10], rotation)
-        self.poses.append((sim.position, rotation))
+        sim = self._simulator
+        self.poses.append((sim.position, sim.rotation))
         self._passed += 1
         if len(self.poses) == self.poses.maxlen and self._passed % self._every == 0:
             positions, rotations = map(np.stack, zip(*self.poses, strict=True))

@@ -21,11 +21,12 @@ sure; the tests hold the numba pilot to it where torch is not installed, on what
 """
 
 import argparse
+from collections.abc import Iterator
 import json
 from pathlib import Path
 
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
-from edge_vla.datatypes import Context, Observation
+from edge_vla.datatypes import Action, Context, Observation
 from edge_vla.language.plan import Plan
 from edge_vla.pipeline import Pipeline, question_about
 from edge_vla.sim.simulator import Simulator
@@ -51,27 +52,26 @@ def observations(plan: Plan, seed: int) -> list[Observation]:
     return out
 
 
-def answers(pipeline: Pipeline) -> dict[str, list[list[float]]]:
-    """Return the actions to every flight: plan in words -> rows of velocity and yaw rate."""
-    out = {}
+def fly(pipeline: Pipeline) -> Iterator[tuple[Plan, list[Action]]]:
+    """Fly every flight and yield its plan and actions; the pipeline is then at its end."""
     for seed, plan in enumerate(FLIGHTS):
         pipeline.reset()
         pipeline.set_context(Context(plan.vector(), plan.text(), plan.text(), 1.0))
-        actions = [pipeline.step(o) for o in observations(plan, seed)]
-        out[plan.text()] = [[*map(float, a.velocity), float(a.yaw_rate)] for a in actions]
-    return out
+        yield plan, [pipeline.step(o) for o in observations(plan, seed)]
+
+
+def answers(pipeline: Pipeline) -> dict[str, list[list[float]]]:
+    """Return the actions to every flight: plan in words -> rows of velocity and yaw rate."""
+    return {plan.text(): [[*map(float, a.velocity), float(a.yaw_rate)] for a in actions]
+            for plan, actions in fly(pipeline)}
 
 
 def seen(pipeline: Pipeline) -> dict[str, dict[str, str]]:
     """Return what is said of every flight's last frames: plan in words -> question -> answer."""
     out = {}
-    for seed, plan in enumerate(FLIGHTS):
-        pipeline.reset()
-        pipeline.set_context(Context(plan.vector(), plan.text(), plan.text(), 1.0))
-        for o in observations(plan, seed):
-            pipeline.step(o)
-        answers = {q: pipeline.ask(q) for q in (*QUESTIONS, question_about(plan))}
-        out[plan.text()] = {q: a.text for q, a in answers.items() if a.confidence >= SURE}
+    for plan, _ in fly(pipeline):
+        said = {q: pipeline.ask(q) for q in (*QUESTIONS, question_about(plan))}
+        out[plan.text()] = {q: a.text for q, a in said.items() if a.confidence >= SURE}
     return out
 
 

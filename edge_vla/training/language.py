@@ -32,7 +32,6 @@ from edge_vla.checkpoints.packing import pack, ternarise
 from edge_vla.checkpoints.safetensors import write_safetensors
 from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.exceptions import MissingDependencyError
-from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import BEGIN, canonical, END, PLAN, special_tokens
 from edge_vla.language.plan import (
     ANCHORED,
@@ -51,6 +50,7 @@ from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.sim.instructions import sample_instruction, sample_mission
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
 from edge_vla.training.optimise import descend, optimiser_of, record, save, schedule
+from edge_vla.training.recipe import DecoderRecipe
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,27 +65,16 @@ CAPACITY = 448  # a token for every character of the longest instruction, and th
 
 
 @dataclass(frozen=True)
-class LanguageRecipe:
+class LanguageRecipe(DecoderRecipe):
     """What was done to train a language head; stored beside the weights."""
 
-    seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
-    threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
     steps: int = setting(9000, 'optimiser steps', '', 1, 10**7)
     batch: int = setting(80, 'instructions in a step', '', 1, 10**5)
-    rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
-    vocabulary: int = setting(1024, 'tokens, special ones included', '', 300, 10**5)
-    hidden: int = setting(128, 'width of the decoder', '', 8, 10**5)
-    feed_forward: int = setting(320, 'width of its MLP', '', 8, 10**5)
-    layers: int = setting(4, 'layers', '', 1, 100)
-    heads: int = setting(4, 'attention heads', '', 1, 1000)
-    kv_heads: int = setting(2, 'key and value heads', '', 1, 1000)
     relations: float = setting(.2, 'share of one step, object named in part', '', 0, 1)
     missions: float = setting(.36, 'share of several steps', '', 0, 1)
     still: float = setting(.13, 'share of stop, land and what is no instruction', '', 0, 1)
     language_weight: float = setting(.05, 'weight of the loss on the instruction itself', '', 0, 1)
-    half: bool = setting(True, 'products in bfloat16: a third faster')
     unquantised: bool = setting(False, 'train in plain float32 (baseline, not exported)')
-    save_every: int = setting(500, 'steps between checkpoints', '', 1, 10**6)
 
 
 def draw_object(rng: np.random.Generator, unseen: bool = False) -> tuple[str, str]:
@@ -351,10 +340,7 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
         train_tokenizer(corpus_of(recipe), special_tokens(), recipe.vocabulary,
                         out / 'tokenizer.json')
     tokenizer = Tokenizer.load(out / 'tokenizer.json')
-    config = BitNetConfig(
-        hidden_size=recipe.hidden, intermediate_size=recipe.feed_forward,
-        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads, vocab_size=recipe.vocabulary,
+    config = recipe.config(
         max_position_embeddings=CAPACITY, rope_theta=10000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END])
     net = BitNet(config, quantised=not recipe.unquantised)

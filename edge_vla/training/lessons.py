@@ -24,9 +24,10 @@ from edge_vla.language.head import canonical
 from edge_vla.language.seeing import ANSWER, BEGIN, END, QUESTION
 from edge_vla.language.sight import DISTANCES, SIDES
 from edge_vla.language.tokenizer import Tokenizer
-from edge_vla.sim.questions import Asked, matching, name_of, sample_question, VISIBLE
+from edge_vla.sim.questions import Asked, clear, matching, name_of, sample_question
 from edge_vla.training.clips import Clip, ClipSampler
 from edge_vla.training.flown import Flown
+from edge_vla.training.recipe import DecoderRecipe
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
@@ -40,11 +41,9 @@ IGNORED = -100  # as torch's cross-entropy has it
 
 
 @dataclass(frozen=True)
-class SeeingRecipe:
+class SeeingRecipe(DecoderRecipe):
     """What was done to train a seeing head; stored beside the weights."""
 
-    seed: int = setting(0, 'seed of everything', '', 0, 2**31 - 1)
-    threads: int = setting(1, 'torch threads; results depend on it', '', 1, 64)
     steps: int = setting(5000, 'optimiser steps', '', 1, 10**7)
     clips: int = setting(16, 'clips of one frame in a step; fewer of longer ones', '', 1, 10**4)
     workers: int = setting(1, 'processes that draw the clips', '', 0, 64)
@@ -53,18 +52,10 @@ class SeeingRecipe:
     questions: int = setting(12, 'questions about a clip', '', 1, 100)
     looking: float = setting(.3, 'weight of the loss on where an answer looks', '', 0, 10)
     alignment: float = setting(.3, 'weight of the loss on what a token is called', '', 0, 10)
-    rate: float = setting(3e-3, 'peak learning rate', '', 1e-6, 1.0)
     vocabulary: int = setting(384, 'tokens, special ones included', '', 300, 10**5)
-    hidden: int = setting(128, 'width of the decoder', '', 8, 10**5)
-    feed_forward: int = setting(320, 'width of its MLP', '', 8, 10**5)
-    layers: int = setting(4, 'layers', '', 1, 100)
-    heads: int = setting(4, 'attention heads', '', 1, 1000)
-    kv_heads: int = setting(2, 'key and value heads', '', 1, 1000)
     dropped: float = setting(0.0, 'part of the steps that read what the live scheme keeps', '', 0,
                             1)
     augmentation: float = setting(.6, 'strength of what is done to the frames', '', 0, 1)
-    half: bool = setting(True, 'products in bfloat16')
-    save_every: int = setting(500, 'steps between checkpoints', '', 1, 10**6)
 
 
 class Batch(NamedTuple):
@@ -243,8 +234,7 @@ def lesson(rng: np.random.Generator, tokenizer: Tokenizer, clips: Sequence[Clip]
         for k, one in enumerate(drawn):
             if one.kind not in LOOKED_FOR:
                 continue
-            like = matching(sorted((o for o in clip.objects if o.pixels >= VISIBLE),
-                                   key=lambda o: o.gap), one.colour, one.shape)
+            like = matching(clear(clip.objects), one.colour, one.shape)
             if not like:
                 answers.append((i, k, nothing, IGNORED, IGNORED))
                 continue
@@ -253,7 +243,8 @@ def lesson(rng: np.random.Generator, tokenizer: Tokenizer, clips: Sequence[Clip]
                 answers.append((i, k, j, SIDES.index(seen.side), DISTANCES.index(seen.distance)))
     return Lesson(
         torch.as_tensor(view), torch.as_tensor(where),
-        batch_text(tokenizer, [[d[1:3] for d in drawn] for drawn in asked], whole),
+        batch_text(tokenizer, [[(one.question, one.answer) for one in drawn] for drawn in asked],
+                   whole),
         torch.tensor(answers, dtype=torch.int64).reshape(-1, 5), torch.as_tensor(covered),
         torch.as_tensor(owner),
         [torch.tensor(tokenizer.encode(canonical(name_of(rng, *name)))) for name in known])

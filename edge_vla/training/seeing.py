@@ -250,13 +250,10 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
         rng = np.random.default_rng([recipe.seed, 1])
         drawn = (d for clip in ClipSampler(rng, encoder, 0).batch(400, 1)
                  for d in ask(rng, clip, 30, 'train'))
-        train_tokenizer((canonical(t) for d in drawn for t in d[1:3]), special_tokens(),
-                        recipe.vocabulary, out / 'tokenizer.json')
+        train_tokenizer((canonical(t) for one in drawn for t in (one.question, one.answer)),
+                        special_tokens(), recipe.vocabulary, out / 'tokenizer.json')
     tokenizer = Tokenizer.load(out / 'tokenizer.json')
-    net = SeeingNet(BitNetConfig(
-        hidden_size=recipe.hidden, intermediate_size=recipe.feed_forward,
-        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads, vocab_size=recipe.vocabulary,
+    net = SeeingNet(recipe.config(
         max_position_embeddings=CAPACITY, rope_theta=500000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END]))
     optimiser = optimiser_of(net, recipe.rate)
