@@ -38,9 +38,9 @@ class SimulatedPx4:
     """
     What PX4's documentation says of offboard mode, as a state machine.
 
-    The mode is accepted only while heartbeats come; ``LOSS_S`` after the last one an armed
-    vehicle falls into Hold, keeping the user's intention, and returns by itself when heartbeats
-    come back. That last habit is the one our side has to guard against.
+    The mode is accepted, and armed in, only while heartbeats come; ``LOSS_S`` after the last one
+    an armed vehicle falls into Hold, keeping the user's intention, and returns by itself when
+    heartbeats come back. That last habit is the one our side has to guard against.
     """
 
     armed: bool = False
@@ -59,8 +59,11 @@ class SimulatedPx4:
     def hear_heartbeat(self, now: float, setpoint: Setpoint) -> None:
         self.heartbeat_at, self.setpoint = now, setpoint
 
+    def alive(self, now: float) -> bool:
+        return now - self.heartbeat_at <= LOSS_S
+
     def advance(self, now: float) -> None:
-        alive = now - self.heartbeat_at <= LOSS_S
+        alive = self.alive(now)
         if self.intention == OFFBOARD and self.armed:
             if self.nav_state == OFFBOARD and not alive:
                 self.nav_state, self.failsafe = HOLD, True
@@ -70,7 +73,7 @@ class SimulatedPx4:
 
     def choose(self, now: float, mode: int) -> bool:
         """Let the user choose a mode, as by remote control."""
-        if mode == OFFBOARD and not (now - self.heartbeat_at <= LOSS_S and self.accepts_offboard):
+        if mode == OFFBOARD and not (self.alive(now) and self.accepts_offboard):
             return False
         self.intention = self.nav_state = mode
         self.failsafe = False
@@ -84,7 +87,8 @@ class SimulatedPx4:
         result = ACCEPT
         if command.command == ARM_DISARM:
             arm = command.params[0] == 1.0
-            if arm and not self.checks_pass:
+            runs = self.nav_state != OFFBOARD or self.alive(now)  # a mode that cannot is not armed
+            if arm and not (self.checks_pass and runs):
                 result = REJECT
             else:
                 self.armed = arm

@@ -23,7 +23,7 @@ from edge_vla.autopilot.px4_offboard import Px4Offboard
 from edge_vla.autopilot.px4_requests import ARM_DISARM, OFFBOARD, SET_MODE, Vehicle
 from edge_vla.autopilot.timesync import JUMPED, Timesync, WINDOW
 from edge_vla.config import Px4Config
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from px4_simulation import HOLD, LOSS_S, POSITION, SimulatedPx4
 import pytest
 
@@ -294,6 +294,8 @@ FAULTS = st.one_of(
 @settings(max_examples=150)
 @given(st.booleans(), st.booleans(),
        st.lists(st.tuples(st.integers(1, 60), FAULTS), min_size=1, max_size=25))
+@example(False, True, [(1, ('pilot', True)), (3, ('pilot', False)), (18, ('user', OFFBOARD)),
+                       (1, ('ask', 'arm'))])
 def test_no_heartbeat_without_a_fresh_valid_command(flying: bool, allowed: bool,
                                                     schedule: list) -> None:
     loop = Loop()
