@@ -14,11 +14,14 @@
 
 """Training of the seeing head: clips, layout of questions, resuming, and torch against numba."""
 
+from dataclasses import replace
 from pathlib import Path
+import shutil
 from types import SimpleNamespace
 
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.compression.temporal import compress_clip, TemporalSettings
+from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import SCHEMES, SeeingHead
 from edge_vla.language.sight import describe, DISTANCES, SIDES
@@ -38,6 +41,7 @@ seeing = pytest.importorskip('edge_vla.training.seeing')
 lessons = pytest.importorskip('edge_vla.training.lessons')
 flown_module = pytest.importorskip('edge_vla.training.flown')
 clips_module = pytest.importorskip('edge_vla.training.clips')
+adopt = pytest.importorskip('edge_vla.training.language').adopt
 ClipSampler, repaint, Flown = clips_module.ClipSampler, clips_module.repaint, flown_module.Flown
 
 RECIPE = seeing.SeeingRecipe(steps=4, clips=2, questions=3, hidden=32, feed_forward=48, layers=2,
@@ -237,3 +241,27 @@ def test_the_exported_head_says_what_torch_says(run: Path, clips: list) -> None:
         got = head.decoder.logits(text.ids[0, 1:].tolist())
         # a rounding that two float sums put on two sides moves logits a little
         assert np.abs(got - want).max() < .3 and np.median(np.abs(got - want)) < .02
+
+
+def test_a_run_that_goes_on_begins_with_what_the_head_says(
+        run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = SeeingHead.load(run)
+    before = seeing.SeeingNet(head.decoder.config)
+    before.load_state_dict(torch.load(run / 'seeing.pt', weights_only=False)['net'])
+    after = seeing.SeeingNet(head.decoder.config)
+    adopt(after.decoder, run, 5)
+    ids = torch.randint(0, RECIPE.vocabulary, (1, 30), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(after.decoder(ids), before.decoder(ids), atol=.02, rtol=1e-3)
+    sizes = after.decoder.model.layers[0].mlp.up_proj.weight.detach().abs()
+    assert len(sizes.unique()) > .9 * sizes.numel()  # float weights that can change sides
+
+    monkeypatch.setattr(seeing, 'accuracy', lambda *a, **k: {'all': 0.0})
+    shutil.copyfile(run / 'flights.npz', tmp_path / 'flights.npz')
+    still = replace(RECIPE, steps=1, rate=1e-6, float_share=0.0)
+    seeing.train(still, tmp_path, begin=run)
+    kept, _ = read_safetensors(tmp_path / 'model.safetensors')
+    for name, value in read_safetensors(run / 'model.safetensors')[0].items():
+        np.testing.assert_allclose(kept[name], value, atol=1e-4)
+    with pytest.raises(ConfigError, match='another shape'):
+        seeing.train(replace(still, hidden=64), tmp_path, begin=run)

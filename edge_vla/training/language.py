@@ -28,10 +28,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_vla.checkpoints.packing import pack, ternarise
-from edge_vla.checkpoints.safetensors import write_safetensors
+from edge_vla.checkpoints.packing import pack, ternarise, unpack
+from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.config import add_arguments, from_arguments, setting
-from edge_vla.exceptions import MissingDependencyError
+from edge_vla.exceptions import ConfigError, MissingDependencyError
+from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import BEGIN, canonical, END, PLAN, special_tokens
 from edge_vla.language.plan import (
     ANCHORED,
@@ -331,6 +332,47 @@ def export(net: BitNet, recipe: Any, out: Path) -> None:
     (out / 'config.json').write_text(net.config.to_json(), encoding='utf-8')
     write_safetensors(out / 'model.safetensors', tensors, {
         'format': 'pt', 'recipe': json.dumps(asdict(recipe), sort_keys=True)})
+
+
+def adopt(net: BitNet, folder: Path, seed: int) -> None:
+    """
+    Go on from what `export` wrote: the network computes what the file says, and can learn.
+
+    The float weights behind the ternary ones are not in the file. They are drawn anew: what is
+    not zero from beyond half of the scale, what is zero from within, with the scale as their mean.
+
+    Parameters
+    ----------
+    net : BitNet
+        Written; of the shape of the file.
+    folder : Path
+        What `export` wrote.
+    seed : int
+        Of what is drawn.
+
+    Raises
+    ------
+    ConfigError
+        The decoder in the folder has another shape.
+
+    """
+    if BitNetConfig.load(folder / 'config.json') != net.config:
+        raise ConfigError(f'the decoder in {folder} has another shape than the recipe: give its '
+                          'sizes and its vocabulary as flags')
+    tensors, _ = read_safetensors(folder / 'model.safetensors')
+    rng, state = np.random.default_rng(seed), {}
+    for name, p in net.named_parameters():
+        value = tensors[name]
+        if value.dtype == np.uint8:
+            scale = float(tensors[f'{name}_scale'][0])
+            trits = unpack(value, p.shape[0]).astype(np.float64)
+            size = np.where(trits == 0, rng.uniform(0, .4, trits.shape),
+                            rng.uniform(.7, 1.3, trits.shape))
+            rest = trits.size - size[trits == 0].sum()
+            size[trits != 0] *= rest / size[trits != 0].sum()
+            value = scale * size * np.where(trits == 0, rng.choice((-1, 1), trits.shape), trits)
+        state[name] = torch.as_tensor(np.array(value, np.float32))
+    net.load_state_dict(state)
 
 
 def train(recipe: LanguageRecipe, out: Path) -> BitNet:

@@ -26,6 +26,7 @@ from dataclasses import asdict
 import hashlib
 import json
 from pathlib import Path
+import shutil
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.config import add_arguments, from_arguments
@@ -39,7 +40,7 @@ from edge_vla.sim.questions import KINDS
 from edge_vla.training.bitnet_torch import Attention, BitNet
 from edge_vla.training.clips import ClipSampler
 from edge_vla.training.flown import flown
-from edge_vla.training.language import export, train_tokenizer
+from edge_vla.training.language import adopt, export, train_tokenizer
 from edge_vla.training.lessons import (
     ask,
     CAPACITY,
@@ -228,7 +229,8 @@ def accuracy(net: SeeingNet, tokenizer: Tokenizer, sampler: ClipSampler, split: 
         kind: round(a / b, 4) for kind, (a, b) in right.items() if b}
 
 
-def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> SeeingNet:
+def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
+          begin: Path | None = None) -> SeeingNet:
     """
     Run the training, from its checkpoint if there is one, and export.
 
@@ -240,12 +242,14 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
         Folder of the run.
     model : Path
         Pilot whose encoder it sees with.
+    begin : Path, optional
+        Folder of a trained head to go on from; from nothing by default.
 
     """
     torch.manual_seed(recipe.seed)
     encoder = PatchEncoder(read_safetensors(model / 'policy.safetensors')[0])
-    flights = flown(out / 'flights.npz', model, recipe.flights, MOST_FRAMES,
-                    recipe.seed + FLIGHTS_SEED) if recipe.flights else None
+    if begin is not None:
+        shutil.copyfile(begin / 'tokenizer.json', out / 'tokenizer.json')
     if not (out / 'tokenizer.json').exists():
         rng = np.random.default_rng([recipe.seed, 1])
         drawn = (d for clip in ClipSampler(rng, encoder, 0).batch(400, 1)
@@ -256,6 +260,10 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
     net = SeeingNet(recipe.config(
         max_position_embeddings=CAPACITY, rope_theta=500000.0,
         bos_token_id=tokenizer.special[BEGIN], eos_token_id=tokenizer.special[END]))
+    if begin is not None:
+        adopt(net.decoder, begin, recipe.seed)
+        eye, _ = read_safetensors(begin / 'projection.safetensors')
+        net.projection.load_state_dict({k: torch.as_tensor(np.array(v)) for k, v in eye.items()})
     optimiser = optimiser_of(net, recipe.rate)
     path, start = out / 'seeing.pt', 0
     if path.exists():
@@ -263,6 +271,8 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL) -> Seein
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
         start = state['step']
+    flights = flown(out / 'flights.npz', model, recipe.flights, MOST_FRAMES,
+                    recipe.seed + FLIGHTS_SEED) if recipe.flights else None
     lessons = torch.utils.data.DataLoader(
         torch.utils.data.Subset(Lessons(recipe, encoder, tokenizer, flights),
                                 range(start, recipe.steps)),
@@ -319,12 +329,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--config', type=Path, help='YAML file of the recipe; flags win')
     parser.add_argument('--model', type=Path, default=SHIPPED_MODEL,
                         help='pilot whose encoder it sees with (default: the shipped one)')
+    parser.add_argument('--begin', type=Path, metavar='FOLDER',
+                        help='trained head to go on from, of the same shape (default: nothing)')
     add_arguments(parser, SeeingRecipe)
     args = parser.parse_args(argv)
     recipe = from_arguments(SeeingRecipe, args, args.config)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
-    train(recipe, args.out, args.model)
+    train(recipe, args.out, args.model, args.begin)
     return 0
 
 
