@@ -27,6 +27,18 @@ settings.register_profile('untimed', deadline=None, suppress_health_check=[Healt
 settings.load_profile('untimed')
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let what is sampled be sampled more often: ``make test ARGS='--samples 1000000 -k law'``."""
+    parser.addoption('--samples', type=int, default=10000,
+                     help='how often tests of random laws draw')
+
+
+@pytest.fixture(scope='session')
+def samples(request: pytest.FixtureRequest) -> int:
+    """Return how often to draw."""
+    return request.config.getoption('samples')
+
+
 @pytest.fixture(scope='session')
 def pilot() -> Pipeline:
     """Return the shipped pilot, reading instructions inside its steps."""

@@ -290,7 +290,7 @@ SMALL, OTHER = Words([b'a', b'b', b'c', b'ab']), Words([b'c', b'a', b'x', b'a', 
 @pytest.mark.usefixtures('eager')
 @pytest.mark.parametrize('law', LAWS[1:])
 @pytest.mark.parametrize('kind', ['model', 'intersection', 'text', 'n-gram', 'disjoint'])
-def test_sampled_tokens_follow_the_law(kind: str, law: SamplingConfig) -> None:
+def test_sampled_tokens_follow_the_law(kind: str, law: SamplingConfig, samples: int) -> None:
     """Generation as a whole, three tokens after the first, against enumeration."""
     target = Table(4, 3, SMALL, .5)
     bridge = Bridge(SMALL, OTHER, 4, 5)
@@ -302,7 +302,7 @@ def test_sampled_tokens_follow_the_law(kind: str, law: SamplingConfig) -> None:
     sampler = Sampler(law)
     prompt = [0, 1, 0]
     want, counts = law_of(target, prompt, law, 3), np.zeros((4, 4, 4))
-    for _ in range(10000):
+    for _ in range(samples):
         target.truncate(0)
         target.forward(prompt[:-1])
         ids, speculation = list(prompt), Speculation(target, draft, sampler)
