@@ -19,7 +19,9 @@ from collections.abc import Callable
 import json
 from pathlib import Path
 import re
+import shutil
 import sqlite3
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +39,7 @@ import pytest
 import yaml
 
 STEP_NS = 50_000_000
+BROWSER = shutil.which('chromium') or shutil.which('chromium-browser')
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
 
 
@@ -420,6 +423,26 @@ def test_the_page_escapes_what_it_is_given(tmp_path: Path) -> None:
                  'none']) == 0
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert '<script' not in page and 'a&lt;b&gt;&amp;' in page
+
+
+@pytest.mark.skipif(BROWSER is None, reason='needs Chromium: apt install chromium')
+def test_a_browser_shows_the_page_without_a_complaint(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd_vel',), odometry=('/odom',))
+    assert main(['replay', str(bag), *GO, '--compare', 'safety.max_forward=0.4', '--out',
+                 str(tmp_path / 'out'), '--no-overlay', '--bag', 'none']) == 0
+    picture = tmp_path / 'page.png'
+    done = subprocess.run(
+        [str(BROWSER), '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
+         '--disable-background-networking', '--disable-component-update', '--disable-sync',
+         '--enable-logging=stderr', '--hide-scrollbars', '--window-size=1200,3000',
+         f'--user-data-dir={tmp_path / "profile"}', f'--screenshot={picture}',
+         (tmp_path / 'out' / 'report.html').as_uri()],
+        capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and 'CONSOLE' not in done.stderr, done.stderr
+    shown = cv2.imread(str(picture))
+    assert shown.shape == (3000, 1200, 3)
+    drawn = (shown != shown[0, 0]).any(2)  # against the paper of the page
+    assert drawn[:1500].mean() > .3 and drawn[1500:].any()
 
 
 def test_many_bags_on_two_processes_are_what_they_are_alone(
