@@ -453,38 +453,6 @@ def test_drafts_of_another_size_are_refused() -> None:
         draft_for(Table(5, 0), Table(6, 0), GREEDY)
 
 
-def run_rounds(length: DraftLength, chance: float, draft: float, beside: float, steps: int
-               ) -> tuple[int, float]:
-    """Return tokens and time of steps that cost this much, a plain one 1."""
-    rng, tokens, time = np.random.default_rng(0), 0, 0.0
-    for _ in range(steps):
-        n = length.choose()
-        if n == 0:
-            length.plain(1.0)
-            tokens, time = tokens + 1, time + 1
-            continue
-        kept = int(np.argmin([*(rng.random(n) < chance), False]))
-        length.looked(n, kept, n * draft, 1 + n * beside)
-        tokens, time = tokens + kept + 1, time + 1 + n * (draft + beside)
-    return tokens, time
-
-
-@pytest.mark.parametrize(('chance', 'draft', 'beside', 'least'), [
-    (.9, 0, .1, 2.5), (.8, .1, .1, 1.6), (.95, .05, .05, 3.5), (.1, .3, .3, .97),
-    (0, 0, .5, .97), (.5, 1, .2, .97), (0, 2, 1, .97), (.3, .9, .9, .97)])
-def test_the_length_pays_or_is_none(chance: float, draft: float, beside: float,
-                                    least: float) -> None:
-    tokens, time = run_rounds(DraftLength(), chance, draft, beside, 3000)
-    assert tokens / time > least
-
-
-def test_what_did_not_pay_is_tried_again() -> None:
-    length = DraftLength()
-    run_rounds(length, 0, 1, .5, 2000)
-    tokens, time = run_rounds(length, .95, .02, .02, 4000)
-    assert tokens / time > 2
-
-
 def test_the_command_takes_drafts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = lfm2_config('both kinds')
     folder = write_folder(tmp_path / 'a', config, weights_of(config))

@@ -1,0 +1,194 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What is wrong with a recording is one clear line, or is left out and noted."""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import sqlite3
+from typing import Any
+
+import cv2
+from edge_vla.cli.main import main
+from edge_vla.evaluation.bag_writer import BagWriter
+from edge_vla.evaluation.bags import Bag, IMAGE, SECOND_NS
+import pytest
+from recordings import GO, make, picture, replay, report, STEP_NS
+import yaml
+
+
+def no_metadata(folder: Path) -> tuple[Any, ...]:
+    bag = make(folder / 'bag')
+    (bag / 'metadata.yaml').unlink()
+    return (bag,)
+
+
+def wrong_storage(name: str) -> Callable[[Path], tuple[Any, ...]]:
+    def write(folder: Path) -> tuple[Any, ...]:
+        file = make(folder / 'bag') / 'metadata.yaml'
+        file.write_text(file.read_text().replace('storage_identifier: mcap',
+                                                 f'storage_identifier: {name}'))
+        return (file.parent,)
+    return write
+
+
+def lost_file(folder: Path) -> tuple[Any, ...]:
+    bag = make(folder / 'bag')
+    next(bag.glob('*.mcap')).unlink()
+    return (bag,)
+
+
+def with_options(*options: str, **topics: Any) -> Callable[[Path], tuple[Any, ...]]:
+    return lambda folder: (make(folder / 'bag', **topics), *options)
+
+
+def old_bag(path: Path, kind: str = IMAGE) -> Path:
+    """Write a bag as Foxy did: sqlite3 without message definitions."""
+    new = make(path.with_name('new'), storage='sqlite3')
+    path.mkdir()
+    db = sqlite3.connect(path / 'old_0.db3')
+    db.execute('CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT '
+               'NULL, serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)')
+    db.execute('CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, '
+               'timestamp INTEGER NOT NULL, data BLOB NOT NULL)')
+    for topic, name in ((1, IMAGE), (2, 'their_msgs/msg/Secret')):
+        db.execute('INSERT INTO topics VALUES(?, ?, ?, "cdr", "")', (
+            topic, '/image' if topic == 1 else '/secret', name))
+    for _, t, raw in Bag(new).reader.messages():
+        db.execute('INSERT INTO messages(topic_id, timestamp, data) VALUES(1, ?, ?)', (t, raw))
+        db.execute('INSERT INTO messages(topic_id, timestamp, data) VALUES(2, ?, ?)', (t, b'?'))
+    db.commit()
+    db.close()
+    topic = ('    - topic_metadata: {{name: {}, type: {}, serialization_format: cdr, '
+             'offered_qos_profiles: ""}}\n      message_count: 16\n')
+    (path / 'metadata.yaml').write_text(
+        'rosbag2_bagfile_information:\n  version: 4\n  storage_identifier: sqlite3\n'
+        '  relative_file_paths: [old_0.db3]\n  duration: {nanoseconds: 750000000}\n'
+        '  starting_time: {nanoseconds_since_epoch: 1000000000}\n  message_count: 32\n'
+        '  topics_with_message_count:\n' + topic.format('/image', IMAGE)
+        + topic.format('/secret', 'their_msgs/msg/Secret')
+        + '  compression_format: ""\n  compression_mode: ""\n')
+    return path
+
+
+@pytest.mark.parametrize(('write', 'said'), [
+    (no_metadata, 'it has no metadata.yaml; give its file instead: '),
+    (wrong_storage('tape'), "Storage plugin 'tape' not supported"),
+    (wrong_storage('sqlite3'), 'says sqlite3, but its files are .mcap'),
+    (lost_file, 'Some database files are missing'),
+    (with_options(commands=('/cmd_vel', '/joy/cmd_vel')),
+     'has several command topics; choose one with --commands: /cmd_vel, /joy/cmd_vel, or'),
+    (with_options(odometry=('/a', '/b')),
+     'has several odometry topics; choose one with --odometry: /a, /b, or --odometry none'),
+    (with_options('--start', '60'), 'lasts 0.8 s; --start 60 is behind its end'),
+    (with_options('--start', '.01', '--duration', '.01'), 'no image on /image in the time'),
+    (with_options('--start', '-1'), '--start must be at least 0 s'),
+    (with_options('--duration', 'nan'), '--duration above 0 s'),
+    (with_options('--set', 'safety.max_forward=fast'), 'safety.max_forward: expected float'),
+    (with_options('--compare', 'nothing'), "'nothing' is no setting NAME=VALUE, YAML file or"),
+    (with_options('--compare', 'speed=3'), "unknown setting 'speed'"),
+    (with_options('--ray', 'x', '--jobs', '0'), '--jobs must be at least 1'),
+    (lambda folder: (old_bag(folder / 'old'), '--commands', '/secret'),
+     'has no command topic /secret'),
+], ids=lambda v: v[:24] if isinstance(v, str) else '')
+def test_what_cannot_be_replayed_is_one_line(tmp_path: Path, write: Callable, said: str,
+                                             capfd: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path)
+    capfd.readouterr()
+    assert replay(tmp_path / 'out', *source, *GO) == 2
+    lines = [li for li in capfd.readouterr().err.replace('\r', '\n').splitlines()
+             if li.startswith('edge-vla: ')]
+    assert len(lines) == 1 and said in lines[0], lines
+    assert not (tmp_path / 'out' / 'report.json').exists()
+
+
+def test_an_old_bag_without_definitions_replays(tmp_path: Path) -> None:
+    assert replay(tmp_path / 'a', old_bag(tmp_path / 'old'), *GO) == 0
+    assert replay(tmp_path / 'b', tmp_path / 'new', *GO) == 0
+    old, new = (json.loads((tmp_path / n / 'actions.json').read_text()) for n in 'ab')
+    assert old['actions'] == new['actions']
+    assert main(['replay', str(tmp_path / 'old'), '--out', str(tmp_path / 'c'), *GO,
+                 '--no-overlay', '--no-report']) == 0
+    assert report(tmp_path / 'c')['notes'][-1] == \
+        'the recording has neither commands nor odometry: there is nothing to compare the ' \
+        'pilot with'
+    assert 'not copied, for want of a definition: /secret' in report(tmp_path / 'c')['notes']
+
+
+def jpegs(path: Path, damaged: tuple[int, ...], count: int = 14) -> Path:
+    """Write a bag of JPEG images, some of them cut."""
+    whole = cv2.imencode('.jpg', picture(3))[1].reshape(-1)
+    with BagWriter(path) as bag:
+        for k in range(count):
+            now = SECOND_NS + k * STEP_NS
+            bag.write('/image/compressed', 'sensor_msgs/msg/CompressedImage', now,
+                      header=bag.header(now, 'camera'), format='jpeg',
+                      data=whole[:40] if k in damaged else whole)
+    return path
+
+
+@pytest.mark.parametrize('damaged', [(0,), (3, 4), (13,), tuple(range(9))])
+def test_damaged_images_are_left_out_and_noted(tmp_path: Path, damaged: tuple[int, ...]) -> None:
+    assert replay(tmp_path / 'out', jpegs(tmp_path / 'bag', damaged), *GO) == 0
+    said = report(tmp_path / 'out')
+    assert said['runs'][0]['frames'] == 14 - len(damaged)
+    assert any(n.startswith(f'{len(damaged)} messages are damaged and left out') and
+               'compressed image of 40 bytes cannot be decoded' in n for n in said['notes'])
+    assert str(tmp_path) not in json.dumps(said)  # the same report wherever the bag lies
+    stamps = [a['stamp_ns'] for a in json.loads(
+        (tmp_path / 'out' / 'actions.json').read_text())['actions']]
+    assert stamps == [SECOND_NS + k * STEP_NS for k in range(14) if k not in damaged]
+
+
+def test_only_damaged_images_are_an_error(tmp_path: Path,
+                                          capfd: pytest.CaptureFixture[str]) -> None:
+    for count in (3, 14):
+        bag = jpegs(tmp_path / f'bag{count}', tuple(range(count)), count)
+        assert replay(tmp_path / 'out', bag, *GO, quick=False) == 2
+        assert 'cannot be decoded' in capfd.readouterr().err
+        assert not (tmp_path / 'out' / 'bag').exists()  # no half a bag is left behind
+
+
+def test_wrong_metadata_hides_no_images(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag')
+    metadata = yaml.safe_load((bag / 'metadata.yaml').read_text())
+    said = metadata['rosbag2_bagfile_information']
+    said['starting_time']['nanoseconds_since_epoch'] += 10 * SECOND_NS
+    said['topics_with_message_count'][0]['message_count'] += 5
+    (bag / 'metadata.yaml').write_text(yaml.safe_dump(metadata))
+    assert replay(tmp_path / 'out', bag, *GO) == 0
+    told = report(tmp_path / 'out')
+    assert told['runs'][0]['frames'] == 16
+    assert any('only 16 of 21 images could be found' in n for n in told['notes'])
+
+
+@pytest.mark.parametrize('out', ['file', 'file/below', '/proc/nowhere'])
+def test_a_place_that_takes_no_results_is_one_line(tmp_path: Path, out: str,
+                                                   capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').write_text('mine')
+    assert replay(tmp_path / out, make(tmp_path / 'bag'), *GO) == 2
+    assert 'the results cannot be written to' in capfd.readouterr().err
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_times_beyond_all_recordings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for storage in ('mcap', 'sqlite3'):
+        bag = make(tmp_path / storage, storage=storage)
+        assert replay(tmp_path / 'out', bag, *GO, '--duration', '1e300') == 0
+        assert replay(tmp_path / 'out', bag, *GO, '--start', '1e9') == 2
+        assert 'is behind its end' in capfd.readouterr().err
+        assert replay(tmp_path / 'out', bag, *GO, '--start', '1e300') == 2
+        assert '--start must be at least 0 s' in capfd.readouterr().err
