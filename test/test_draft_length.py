@@ -14,16 +14,15 @@
 
 """How much a draft proposes follows from what that brings."""
 
+from collections.abc import Callable
 
-from edge_vla.language.speculative import (
-    DraftLength,
-)
+from edge_vla.language.speculative import DraftLength
 import numpy as np
 import pytest
 
 
-def run_rounds(length: DraftLength, chance: float, draft: float, beside: float, steps: int
-               ) -> tuple[int, float]:
+def run_rounds(length: DraftLength, chance: float, draft: float,
+               looking: Callable[[int], float], steps: int) -> tuple[int, float]:
     """Return tokens and time of steps that cost this much, a plain one 1."""
     rng, tokens, time = np.random.default_rng(0), 0, 0.0
     for _ in range(steps):
@@ -33,8 +32,8 @@ def run_rounds(length: DraftLength, chance: float, draft: float, beside: float, 
             tokens, time = tokens + 1, time + 1
             continue
         kept = int(np.argmin([*(rng.random(n) < chance), False]))
-        length.looked(n, kept, n * draft, 1 + n * beside)
-        tokens, time = tokens + kept + 1, time + 1 + n * (draft + beside)
+        length.looked(n, kept, n * draft, looking(n))
+        tokens, time = tokens + kept + 1, time + looking(n) + n * draft
     return tokens, time
 
 
@@ -43,12 +42,32 @@ def run_rounds(length: DraftLength, chance: float, draft: float, beside: float, 
     (0, 0, .5, .97), (.5, 1, .2, .97), (0, 2, 1, .97), (.3, .9, .9, .97)])
 def test_the_length_pays_or_is_none(chance: float, draft: float, beside: float,
                                     least: float) -> None:
-    tokens, time = run_rounds(DraftLength(), chance, draft, beside, 3000)
+    tokens, time = run_rounds(
+        DraftLength(), chance, draft, lambda n: 1 + n * beside, 3000)
     assert tokens / time > least
 
 
 def test_what_did_not_pay_is_tried_again() -> None:
     length = DraftLength()
-    run_rounds(length, 0, 1, .5, 2000)
-    tokens, time = run_rounds(length, .95, .02, .02, 4000)
+    run_rounds(length, 0, 1, lambda n: 1 + n * .5, 2000)
+    tokens, time = run_rounds(length, .95, .02, lambda n: 1 + n * .02, 4000)
     assert tokens / time > 2
+
+
+class Fixed(DraftLength):
+    """Proposes as much as it is told to."""
+
+    def choose(self) -> int:
+        return self.most
+
+
+@pytest.mark.parametrize('chance', [.95, .8, .6, .4])
+def test_a_step_in_the_cost_is_found(chance: float) -> None:
+    """Kernels take four tokens at once: a fifth costs as much as four."""
+    def looking(n: int) -> float:
+        return .5 + .5 * (1 + n // 4)
+
+    def speed(length: DraftLength) -> float:
+        tokens, time = run_rounds(length, chance, .02, looking, 3000)
+        return tokens / time
+    assert speed(DraftLength()) > .95 * max(speed(Fixed(n)) for n in range(1, 9))

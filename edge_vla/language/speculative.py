@@ -115,9 +115,11 @@ class DraftLength:
     """
     Chooses how many tokens to propose by what they cost and how often they were kept.
 
-    With acceptance a, length n, and in units of one plain step the costs d of a proposed token
-    and s of one looked at beside another, a round brings (1 - a^(n + 1)) / (1 - a) tokens in time
-    1 + n (d + s). Where no n is better than none, one is tried again ever more rarely.
+    With acceptance a, length n, the time d of a proposed token and l(n) of a look at n of them, a
+    round brings (1 - a^(n + 1)) / (1 - a) tokens in time n d + l(n). Every length is timed apart,
+    for kernels take several tokens at once and l has steps; one that was not tried lately is
+    thought to cost no more than the next shorter one that was, so it is tried where it may pay.
+    Where no length is better than none, one is tried again ever more rarely.
 
     Attributes
     ----------
@@ -129,27 +131,30 @@ class DraftLength:
     most: int = 8
     MARGIN = 1.05  # what must be won on paper
     OFTEN, SELDOM = 16, 256  # plain steps between trials
+    LATELY = 64  # looks for which the time of another length is remembered
     _FADES = .95
 
     def __post_init__(self) -> None:
         self._kept, self._tried = 2.0, 3.0  # as if two of three had been kept
-        self._plain = self._draft = self._beside = 0.0  # seconds, 0 while not known
-        self._wait, self._left, self._looks = self.OFTEN, 0, 0
+        self._draft = 0.0  # seconds of a proposed token
+        self._look: dict[int, float] = {}  # seconds, by length; a plain step is length 0
+        self._since: dict[int, int] = {}  # looks since a length was tried
+        self._wait, self._left = self.OFTEN, 0
 
     def choose(self) -> int:
         """Return how many tokens to propose next, 0 for none."""
         if self._left > 0:
             self._left -= 1
             return 0
-        if not self._plain:  # first learn what a plain step costs
+        if 0 not in self._look:  # first learn what a plain step costs
             return 0
-        if not self._looks:  # then, at little risk, what looking at more does
+        if len(self._look) == 1:  # then, at little risk, what looking at more does
             return min(2, self.most)
         best, gain = 0, self.MARGIN
         a = min(self._kept / self._tried, .999)
-        each = (self._draft + self._beside) / self._plain
         for n in range(1, self.most + 1):
-            now = (1 - a ** (n + 1)) / (1 - a) / (1 + n * each)
+            seconds = n * self._draft + self._looking(n)
+            now = (1 - a ** (n + 1)) / (1 - a) * self._look[0] / seconds
             if now > gain:
                 best, gain = n, now
         if best == 0:
@@ -160,7 +165,7 @@ class DraftLength:
 
     def plain(self, seconds: float) -> None:
         """Say how long a step without a proposal took."""
-        self._plain = self._mixed(self._plain, seconds)
+        self._look[0] = self._mixed(self._look.get(0), seconds)
 
     def looked(self, proposed: int, kept: int, drafting: float, looking: float) -> None:
         """
@@ -174,14 +179,24 @@ class DraftLength:
             Seconds the draft and the model took.
 
         """
-        self._looks += 1
-        self._draft = self._mixed(self._draft, drafting / proposed)
-        self._beside = self._mixed(self._beside, max(0.0, looking - self._plain) / proposed)
+        known = len(self._look) > 1
+        self._draft = self._mixed(self._draft if known else None, drafting / proposed)
+        self._look[proposed] = self._mixed(self._look.get(proposed), looking)
+        self._since = {k: n + 1 for k, n in self._since.items()} | {proposed: 0}
+        for k in [k for k, n in self._since.items() if n > self.LATELY]:
+            del self._since[k], self._look[k]
         self._kept = self._FADES * self._kept + kept
         self._tried = self._FADES * self._tried + kept + (kept < proposed)
 
-    def _mixed(self, before: float, now: float) -> float:
-        return .8 * before + .2 * now if before else now
+    def _looking(self, n: int) -> float:
+        """Return the seconds of a look at n proposed tokens, not too many where not known."""
+        below = max(k for k in self._look if k <= n)
+        if n > below == max(self._look):  # beyond all that was tried: as steep as up to there
+            return self._look[0] + max(0.0, self._look[below] - self._look[0]) * n / below
+        return self._look[below]
+
+    def _mixed(self, before: float | None, now: float) -> float:
+        return now if before is None else .8 * before + .2 * now
 
 
 class Speculation:
