@@ -24,7 +24,7 @@ from edge_vla.kernels.head import (
     dequantise_groups,
     float_logit,
     GROUP,
-    group_logit,
+    group_logits,
     quantise_groups,
     quantise_rows_8bit,
 )
@@ -204,10 +204,29 @@ def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
         assert np.abs(rounded - x).max() <= np.abs(x).max() / 250
         want = values.astype(np.float64) @ rounded
         for k in range(vocabulary):
-            got = group_logit(isa, bits, packed.reshape(-1), halves.view(np.uint16).reshape(-1), k,
-                              width, high, 0,
-                              factors, totals, 0)
+            got, = group_logits(isa, bits, packed.reshape(-1), halves.view(np.uint16).reshape(-1),
+                                k, width, high, (0,), factors, totals, (0,))
             assert got == pytest.approx(want[k], abs=2e-4)
+
+
+@every_isa
+@pytest.mark.parametrize('bits', [4, 6])
+def test_tokens_together_have_the_logits_they_have_alone(isa: Isa, bits: int) -> None:
+    width, rng = 1024, np.random.default_rng(bits)
+    packed, halves = quantise_groups(normal(rng, 3, width), bits)
+    about = 4 * width // GROUP
+    x = np.zeros(4 * width, np.int8)
+    factors, totals = np.zeros(4 * about, np.float32), np.zeros(4 * about, np.int32)
+    for t in range(4):
+        rows.quantise_groups_row(normal(rng, width), width, GROUP, 2 ** (bits - 1),
+                                 x[t * width:], factors[t * about:], totals[t * about:])
+    head = isa, bits, packed.reshape(-1), halves.view(np.uint16).reshape(-1)
+    for k in range(3):
+        together = group_logits(*head, k, width, x, (0, width, 2 * width, 3 * width), factors,
+                                totals, (0, about, 2 * about, 3 * about))
+        alone = [group_logits(*head, k, width, x, (t * width,), factors, totals, (t * about,))[0]
+                 for t in range(4)]
+        assert list(together) == alone and len(set(alone)) == 4
 
 
 @every_isa
@@ -223,9 +242,9 @@ def test_extreme_heads_do_not_wrap(isa: Isa) -> None:
     for bits in (4, 6):
         for code in (0, 255):
             value = (-1 if code == 0 else 1) * 2 ** (bits - 1) - (code == 255)
-            got = group_logit(isa, bits, np.full(width * bits // 8, code, np.uint8), np.ones(
-                20, np.float16).view(np.uint16), 0, width, high, 0, np.ones(80, np.float32),
-                np.full(80, GROUP * 127 * 2 ** (bits - 3), np.int32), 0)
+            got, = group_logits(isa, bits, np.full(width * bits // 8, code, np.uint8), np.ones(
+                20, np.float16).view(np.uint16), 0, width, high, (0,), np.ones(80, np.float32),
+                np.full(80, GROUP * 127 * 2 ** (bits - 3), np.int32), (0,))
             assert got == value * width * 127
 
 

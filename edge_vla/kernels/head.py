@@ -138,17 +138,21 @@ def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.
 
 
 def _group_row(bits: int) -> Any:
-    def operation(typing, isa, head, start, scales, first, width, x, at, factors, totals, about):
+    def operation(typing, isa, head, start, scales, first, width, x, places, factors, totals,
+                  abouts):
         def generate(context, builder, signature, args):
-            _, head, start, scales, first, width, x, at, factors, totals, about = args
+            _, head, start, scales, first, width, x, places, factors, totals, abouts = args
             isa, kinds = signature.args[0].isa, signature.args
             unpack, columns = (_four_bits, GROUP) if bits == 4 else (_six_bits, 2 * GROUP)
-            sums = accumulator(builder, F32X16)
             row = data_pointer(context, builder, kinds[1], head, start)
-            codes_of_x = data_pointer(context, builder, kinds[6], x, at)
-            factors_at, totals_at = (data_pointer(context, builder, kinds[k], args[k], about)
-                                     for k in (8, 9))
             halves = data_pointer(context, builder, kinds[3], scales, first)
+            tokens = []
+            for place, about in zip(cgutils.unpack_tuple(builder, places),
+                                    cgutils.unpack_tuple(builder, abouts), strict=True):
+                tokens.append((accumulator(builder, F32X16),
+                               data_pointer(context, builder, kinds[6], x, place),
+                               data_pointer(context, builder, kinds[8], factors, about),
+                               data_pointer(context, builder, kinds[9], totals, about)))
             with cgutils.for_range(builder, builder.udiv(width, LONG(WIDE))) as loop:
                 if isa.prefetch:
                     for line in range(0, WIDE * bits // 8, 64):
@@ -158,29 +162,33 @@ def _group_row(bits: int) -> Any:
                 for k in range(WIDE // columns):
                     block = builder.mul(loop.index, LONG(WIDE // columns))
                     codes += unpack(builder, row, builder.add(block, LONG(k)))
-                here = advance(builder, codes_of_x, builder.mul(loop.index, LONG(WIDE)))
-                groups = [_group_sums(builder, isa, codes[2 * g:2 * g + 2],
-                                      advance(builder, here, GROUP * g)) for g in range(4)]
-                # four lanes for each group from here on
-                at_lanes = builder.mul(loop.index, LONG(4 * LANES))
-                value, = merge(builder, merge(builder, groups, LANES), LANES // 2)
-                value = builder.sub(value, load(
-                    builder, advance(builder, totals_at, at_lanes), INTS))
                 half = load(builder, advance(builder, halves, builder.mul(
                     loop.index, LONG(8))), ir.VectorType(HALF, 4))
                 scale = builder.fpext(half, ir.VectorType(FLOAT, 4))
                 scale = builder.shuffle_vector(scale, scale, ir.Constant(
                     ir.VectorType(INT, LANES), [lane // 4 for lane in range(LANES)]))
-                scale = builder.fmul(scale, load(builder, advance(
-                    builder, factors_at, at_lanes), F32X16))
-                builder.store(call(builder, 'llvm.fma.v16f32', F32X16,
-                                   builder.sitofp(value, F32X16), scale,
-                                   load(builder, sums, F32X16)), sums)
-            return reduce(builder, load(builder, sums, F32X16), builder.fadd)
-        return types.float32(isa, head, types.int64, scales, types.int64, types.int64, x,
-                             types.int64, factors, totals, types.int64), generate
+                at_lanes = builder.mul(loop.index, LONG(4 * LANES))
+                for sums, codes_of_x, factors_at, totals_at in tokens:
+                    here = advance(builder, codes_of_x, builder.mul(loop.index, LONG(WIDE)))
+                    groups = [_group_sums(builder, isa, codes[2 * g:2 * g + 2],
+                                          advance(builder, here, GROUP * g)) for g in range(4)]
+                    # four lanes for each group from here on
+                    value, = merge(builder, merge(builder, groups, LANES), LANES // 2)
+                    value = builder.sub(value, load(
+                        builder, advance(builder, totals_at, at_lanes), INTS))
+                    factor = builder.fmul(scale, load(builder, advance(
+                        builder, factors_at, at_lanes), F32X16))
+                    builder.store(call(builder, 'llvm.fma.v16f32', F32X16,
+                                       builder.sitofp(value, F32X16), factor,
+                                       load(builder, sums, F32X16)), sums)
+            return context.make_tuple(builder, signature.return_type, [
+                reduce(builder, load(builder, sums, F32X16), builder.fadd)
+                for sums, *_ in tokens])
+        return types.UniTuple(types.float32, len(places))(
+            isa, head, types.int64, scales, types.int64, types.int64, x, places, factors, totals,
+            abouts), generate
     operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * x) of a {bits}-bit '
-                         'row as float32.')
+                         'row and some tokens as float32.')
     return intrinsic(operation)
 
 
@@ -225,9 +233,9 @@ def byte_logit(isa, head, scales, token, width, high, low, at, high_total, low_t
 
 
 @njit(cache=True, nogil=True)
-def group_logit(isa, bits, head, scales, token, width, x, at, factors, totals, about):
+def group_logits(isa, bits, head, scales, row, width, x, places, factors, totals, abouts):
     """
-    Return the logit of a token from its 4-bit or 6-bit row.
+    Return the logit of a row of 4 or 6 bits for some tokens; it is unpacked once for all.
 
     Parameters
     ----------
@@ -239,20 +247,26 @@ def group_logit(isa, bits, head, scales, token, width, x, at, factors, totals, a
         All rows.
     scales : uint16
         Of all groups, the bits of float16.
-    token : int
+    row : int
         Which row.
     width : int
         Columns of a row, a multiple of WIDE.
     x, factors, totals : int8, float32, int32
         What `rows.quantise_groups_row` wrote.
-    at, about : int
-        Where it begins in `x`, and in `factors` and `totals`.
+    places, abouts : tuple of int
+        Where each token begins in `x`, and in `factors` and `totals`.
+
+    Returns
+    -------
+    tuple of float32
+        As many as tokens.
 
     """
-    start, first = token * (width * bits // 8), token * (width // GROUP)
+    start, first = row * (width * bits // 8), row * (width // GROUP)
     if bits == 4:
-        return _four_bit_row(isa, head, start, scales, first, width, x, at, factors, totals, about)
-    return _six_bit_row(isa, head, start, scales, first, width, x, at, factors, totals, about)
+        return _four_bit_row(isa, head, start, scales, first, width, x, places, factors, totals,
+                             abouts)
+    return _six_bit_row(isa, head, start, scales, first, width, x, places, factors, totals, abouts)
 
 
 def quantise_rows_8bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ They go by the names of the fields that `bitnet` and `lfm2` give their ``Shape``
 
 from edge_vla.kernels import team
 from edge_vla.kernels.attention import attend, write_token
-from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logit
+from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logits
 from edge_vla.kernels.rows import (
     add_row,
     norm_row,
@@ -160,19 +160,40 @@ def _bits(s, w):
 def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
     first, last = share(count, threads, piece)
     n = s.head_width
+    if element_bytes(w.head) == 1 and element_bytes(w.head_scales) == 2:
+        _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last)
+        return
     for k in range(first, last):
         row = subset[k] if subset.shape[0] else k
         for t in range(first_token, tokens):
             if element_bytes(w.head) == 4:
                 v = float_logit(w.head, row * n, n, work.x[t], 0)
-            elif element_bytes(w.head_scales) == 4:
+            else:
                 v = byte_logit(isa, w.head, w.head_scales, row, n, work.high, work.low, t * n,
                                work.sums[t * s.about], work.sums[t * s.about + 1],
                                work.steps[t * s.about])
-            else:
-                v = group_logit(isa, _bits(s, w), w.head, w.head_scales, row, n, work.high, t * n,
-                                work.steps, work.sums, t * s.about)
             work.logits[(t - first_token) * count + k] = v
+
+
+@njit(cache=True, nogil=True)
+def _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last):
+    """Do rows of 4 or 6 bits, four tokens at once as long as there are so many."""
+    n, about, bits = s.head_width, s.about, _bits(s, w)
+    for k in range(first, last):
+        row = subset[k] if subset.shape[0] else k
+        t, at = first_token, k
+        while t + 4 <= tokens:
+            a, b, c, d = group_logits(
+                isa, bits, w.head, w.head_scales, row, n, work.high,
+                (t * n, (t + 1) * n, (t + 2) * n, (t + 3) * n), work.steps, work.sums,
+                (t * about, (t + 1) * about, (t + 2) * about, (t + 3) * about))
+            work.logits[at], work.logits[at + count] = a, b
+            work.logits[at + 2 * count], work.logits[at + 3 * count] = c, d
+            t, at = t + 4, at + 4 * count
+        while t < tokens:
+            work.logits[at], = group_logits(isa, bits, w.head, w.head_scales, row, n, work.high,
+                                            (t * n,), work.steps, work.sums, (t * about,))
+            t, at = t + 1, at + count
 
 
 @njit(cache=True, nogil=True)
