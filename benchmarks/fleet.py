@@ -135,7 +135,10 @@ def main() -> None:
             for process in processes:
                 process.send_signal(signal.SIGINT)
             for process in processes:
-                process.wait(20)
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
             rclpy.try_shutdown()
     rows = [{'commands_per_s': len(heard.stamps[k]) / took,
              'camera_to_command_ms': spread(heard.latencies[k]),

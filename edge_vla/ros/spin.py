@@ -26,6 +26,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+END_S = 5  # for the middleware to end; every node has sent its last command before
+
 
 def run(make: Callable[[], Node], name: str) -> int:
     """Run one node until SIGINT or SIGTERM and return the exit status; see `run_all`."""
@@ -78,7 +80,11 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
     finally:
         for node in nodes:
             node.close()
+        # Fast DDS 3.2 can spin for ever, holding the interpreter, when several nodes end at once
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(END_S)
         for node in nodes:
             node.destroy_node()
         rclpy.try_shutdown()
+        signal.alarm(0)
     return 0

@@ -14,7 +14,7 @@
 
 """Questions about a picture and their answers, from what the simulator knows of it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import math
 from typing import NamedTuple
 
@@ -200,8 +200,8 @@ def true_answer(kind: str, asked: tuple[str, str], objects: Sequence[Visible]) -
     return describe(like[0].seen) if like else missing(name or 'object')
 
 
-def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
-                    split: str = 'train') -> Asked | None:
+def sample_question(rng: np.random.Generator, objects: Sequence[Visible], split: str = 'train',
+                    without: Collection[tuple[str, str]] = ()) -> Asked | None:
     """
     Draw a question about a picture.
 
@@ -213,6 +213,9 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
         All of the scene.
     split : str
         'train' or 'held_out': wording that is never trained on.
+    without : collection of (str, str)
+        Pairs of colour and shape that are not said to be absent: who never sees them must not
+        learn that they never are.
 
     Returns
     -------
@@ -226,7 +229,7 @@ def sample_question(rng: np.random.Generator, objects: Sequence[Visible],
     o = pick(rng, mostly or objects)  # about what can be seen
     asked, forms = (o.colour, o.shape), WHERE
     if kind == 'absent' or (kind == 'exists' and rng.random() < .5):
-        while asked in there:
+        while asked in there or asked in without:
             u = rng.random()  # near misses: one property right
             asked = (o.colour if u < .35 else pick(rng, COLOURS),
                      o.shape if u > .65 else pick(rng, SHAPES))

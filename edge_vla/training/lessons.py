@@ -21,6 +21,7 @@ from typing import NamedTuple
 from edge_vla.compression.temporal import compress_clip, LIVE, TemporalSettings
 from edge_vla.config import setting
 from edge_vla.language.head import canonical
+from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import ANSWER, BEGIN, END, QUESTION
 from edge_vla.language.sight import DISTANCES, SIDES
 from edge_vla.language.tokenizer import Tokenizer
@@ -117,7 +118,7 @@ def ask(rng: np.random.Generator, clip: Clip, count: int, split: str
     """Draw questions about a clip that have a clear answer."""
     out: list[Asked] = []
     for _ in range(10 * count):
-        drawn = sample_question(rng, clip.objects, split)
+        drawn = sample_question(rng, clip.objects, split, UNSEEN_PAIRS)
         if drawn is not None:
             out.append(drawn)
         if len(out) == count:

@@ -16,6 +16,9 @@
 
 import os
 from pathlib import Path
+import signal
+import subprocess
+import sys
 
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.exceptions import EdgeVlaError
@@ -73,3 +76,28 @@ def test_settings_that_are_refused_end_the_session() -> None:
     with pytest.raises(EdgeVlaError, match=r'(?s)sim_node ended with status 2.*sim\.wind'):
         with FlightSession(SimConfig(wind=1e6), CameraConfig(), PipelineConfig()) as session:
             session.wait_ready(120.0)
+
+
+def test_a_middleware_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    """Fast DDS 3.2 was seen to spin for ever, holding the interpreter."""
+    script = tmp_path / 'stuck.py'
+    script.write_text("""
+from edge_vla.ros import spin
+from rclpy.node import Node
+
+class Stuck(Node):
+    finished = True
+    def __init__(self):
+        super().__init__('stuck')
+    def close(self):
+        print('closed', flush=True)
+    def destroy_node(self):
+        while True:
+            pass
+
+spin.END_S = 1
+raise SystemExit(spin.run_all({'stuck': Stuck}, []))
+""")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
+                          timeout=60)
+    assert done.stdout == 'closed\n' and done.returncode == -signal.SIGALRM
