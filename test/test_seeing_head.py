@@ -102,6 +102,14 @@ def test_what_is_unclear_is_not_asked() -> None:
     assert true_answer('where', ('orange', 'box'), [near]) == 'i cannot see an orange box'
 
 
+def test_pairs_kept_out_of_training_are_not_called_absent() -> None:
+    objects = [Visible('red', 'sphere', .1, 2.0, 50), Visible('yellow', 'box', -.5, 5.0, 50)]
+    without = {('yellow', 'sphere'), ('orange', 'box')}
+    asked = [{(q.colour, q.shape) for k in range(3000) if (q := sample_question(
+        np.random.default_rng(k), objects, 'train', kept_out))} for kept_out in ((), without)]
+    assert asked[0] - asked[1] == without
+
+
 def test_held_out_wording_is_not_trained_on() -> None:
     objects = [Visible('red', 'sphere', .1, 2.0, 50), Visible('blue', 'box', -.5, 5.0, 50)]
     asked = [{q for k in range(600) if (q := sample_question(
