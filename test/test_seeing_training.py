@@ -263,5 +263,7 @@ def test_a_run_that_goes_on_begins_with_what_the_head_says(
     kept, _ = read_safetensors(tmp_path / 'model.safetensors')
     for name, value in read_safetensors(run / 'model.safetensors')[0].items():
         np.testing.assert_allclose(kept[name], value, atol=1e-4)
+    with pytest.raises(ConfigError, match='holds no trained seeing head'):
+        seeing.train(still, tmp_path, begin=SHIPPED_MODEL / 'language')
     with pytest.raises(ConfigError, match='another shape'):
         seeing.train(replace(still, hidden=64), tmp_path, begin=run)

@@ -30,6 +30,7 @@ import shutil
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.config import add_arguments, from_arguments
+from edge_vla.exceptions import ConfigError
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.head import canonical
 from edge_vla.language.seeing import BEGIN, END, special_tokens
@@ -62,6 +63,7 @@ from tqdm import tqdm
 
 LOOKING = 1  # the layer that is told where to look: layers after it need only what was found
 FLIGHTS_SEED = 7001  # flights to learn from are none that anything is measured on
+FILES = 'model.safetensors', 'projection.safetensors', 'tokenizer.json', 'config.json'
 SHARPNESS = 10.0  # of the likeness between tokens and names
 
 
@@ -245,10 +247,17 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
     begin : Path, optional
         Folder of a trained head to go on from; from nothing by default.
 
+    Raises
+    ------
+    ConfigError
+        There is no head to go on from, or one of another shape.
+
     """
     torch.manual_seed(recipe.seed)
     encoder = PatchEncoder(read_safetensors(model / 'policy.safetensors')[0])
     if begin is not None:
+        if not all((begin / name).is_file() for name in FILES):
+            raise ConfigError(f'{begin} holds no trained seeing head, which is {", ".join(FILES)}')
         shutil.copyfile(begin / 'tokenizer.json', out / 'tokenizer.json')
     if not (out / 'tokenizer.json').exists():
         rng = np.random.default_rng([recipe.seed, 1])
@@ -317,7 +326,7 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
     write_safetensors(out / 'projection.safetensors', {
         name: p.detach().numpy() for name, p in net.projection.named_parameters()}, {
             'format': 'pt', 'recipe': json.dumps(asdict(recipe), sort_keys=True)})
-    for name in ('model.safetensors', 'projection.safetensors', 'tokenizer.json', 'config.json'):
+    for name in FILES:
         print(f'{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {out / name}')
     return net
 
