@@ -23,7 +23,6 @@ from collections.abc import Callable
 import json
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 import tempfile
@@ -34,13 +33,18 @@ from edge_vla.evaluation.language_speed import machine
 from edge_vla.evaluation.metrics import spread
 from edge_vla.ros import qos
 from edge_vla.ros.conversions import to_nanoseconds
-from edge_vla.ros.session import free_domain
+from edge_vla.ros.session import (
+    camera_to_command_ms,
+    end_processes,
+    free_domain,
+    local_middleware,
+    NODES,
+)
 from geometry_msgs.msg import TwistStamped
 import rclpy
 from rclpy.node import Node
 
 INSTRUCTIONS = ('fly to the red sphere', 'orbit the blue box')
-NODES = ('sim_node', 'vla_node')
 TICKS = os.sysconf('SC_CLK_TCK')
 
 
@@ -52,7 +56,7 @@ def start(folder: Path, drones: int) -> list[subprocess.Popen]:
         given = {'sim_node': [f'sim.instruction:={text}', f'sim.seed:={k + 1}'],
                  'vla_node': ['use_sim_time:=true', f'pipeline.instruction:={text}']}
         for node in NODES:
-            command = [sys.executable, '-m', f'edge_vla.ros.{node}', '--ros-args',
+            command = [sys.executable, '-m', NODES[node], '--ros-args',
                        '-r', f'__ns:={space}', '-r', f'/clock:={space}/clock']
             for one in given[node]:
                 command += ['-p', one]
@@ -86,11 +90,9 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name.endswith('simulator'):
-                values = {v.key: v.value for v in status.values}
+            if latencies := camera_to_command_ms(status):
                 drone = int(status.name.split('/')[0].removeprefix('drone')) - 1
-                self.latencies[drone] += map(
-                    float, values.get('camera to command [ms]', '').split())
+                self.latencies[drone] += latencies
 
     def clear(self) -> None:
         """Forget everything."""
@@ -105,10 +107,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=30.0)
     parser.add_argument('--json', type=Path)
     args = parser.parse_args()
-    os.environ |= {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-                   'ROS_DOMAIN_ID': str(free_domain()),
-                   'FASTDDS_DEFAULT_PROFILES_FILE': str(
-                       Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml')}
+    os.environ |= local_middleware(free_domain())
     with tempfile.TemporaryDirectory() as folder:
         os.environ['ROS_LOG_DIR'] = folder
         processes = start(Path(folder), args.drones)
@@ -132,13 +131,7 @@ def main() -> None:
             took = time.monotonic() - began
             busy = [(cpu_seconds(p) - b) / took for p, b in zip(processes, before, strict=True)]
         finally:
-            for process in processes:
-                process.send_signal(signal.SIGINT)
-            for process in processes:
-                try:
-                    process.wait(5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            end_processes(processes)
             rclpy.try_shutdown()
     rows = [{'commands_per_s': len(heard.stamps[k]) / took,
              'camera_to_command_ms': spread(heard.latencies[k]),

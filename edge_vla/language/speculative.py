@@ -136,7 +136,7 @@ class DraftLength:
 
     def __post_init__(self) -> None:
         self._kept, self._tried = 2.0, 3.0  # as if two of three had been kept
-        self._draft = 0.0  # seconds of a proposed token
+        self._draft: float | None = None  # seconds of a proposed token
         self._look: dict[int, float] = {}  # seconds, by length; a plain step is length 0
         self._since: dict[int, int] = {}  # looks since a length was tried
         self._wait, self._left = self.OFTEN, 0
@@ -148,7 +148,7 @@ class DraftLength:
             return 0
         if 0 not in self._look:  # first learn what a plain step costs
             return 0
-        if len(self._look) == 1:  # then, at little risk, what looking at more does
+        if self._draft is None:  # then, at little risk, what looking at more does
             return min(2, self.most)
         best, gain = 0, self.MARGIN
         a = min(self._kept / self._tried, .999)
@@ -179,8 +179,7 @@ class DraftLength:
             Seconds the draft and the model took.
 
         """
-        known = len(self._look) > 1
-        self._draft = self._mixed(self._draft if known else None, drafting / proposed)
+        self._draft = self._mixed(self._draft, drafting / proposed)
         self._look[proposed] = self._mixed(self._look.get(proposed), looking)
         self._since = {k: n + 1 for k, n in self._since.items()} | {proposed: 0}
         for k in [k for k, n in self._since.items() if n > self.LATELY]:

@@ -15,7 +15,7 @@
 
 """A flight with real nodes: starts sim_node and vla_node as processes and watches them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ import tempfile
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from edge_vla.autopilot import frames
 from edge_vla.config import CameraConfig, PipelineConfig, settings_of, SimConfig
 from edge_vla.datatypes import Frame
@@ -86,6 +86,34 @@ def _profile() -> Path | None:
     return next((p for f in folders if (p := f / 'config' / PROFILE).is_file()), None)
 
 
+def local_middleware(domain: int) -> dict[str, str]:
+    """Return the environment of processes that talk on this machine only, on a domain."""
+    local = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_DOMAIN_ID': str(domain)}
+    if (profile := _profile()) and 'FASTDDS_DEFAULT_PROFILES_FILE' not in os.environ:
+        local['FASTDDS_DEFAULT_PROFILES_FILE'] = str(profile)
+    return local
+
+
+def end_processes(processes: Iterable[subprocess.Popen], seconds: float = STOP_S) -> None:
+    """Ask processes to end, and kill those that have not after so many seconds."""
+    running = [p for p in processes if p.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    end = time.monotonic() + seconds
+    for process in running:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def camera_to_command_ms(status: DiagnosticStatus) -> list[float]:
+    """Return the latencies that a simulator reports; none if the status is another node's."""
+    return [float(ms) for v in status.values if v.key == 'camera to command [ms]'
+            for ms in v.value.split()] if status.name.endswith('simulator') else []
+
+
 class FlightObserver(Node):
     """Gives instructions and keeps the newest of everything."""
 
@@ -135,12 +163,10 @@ class FlightObserver(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            values = {v.key: v.value for v in status.values}
-            if status.name.endswith('simulator'):
-                self.latencies_ms += [
-                    float(v) for v in values.get('camera to command [ms]', '').split()]
-            elif status.name.endswith('pilot'):
-                self.diagnostics = values | {'message': status.message}
+            self.latencies_ms += camera_to_command_ms(status)
+            if status.name.endswith('pilot'):
+                self.diagnostics = {v.key: v.value for v in status.values} | {
+                    'message': status.message}
 
 
 class FlightSession:
@@ -164,10 +190,7 @@ class FlightSession:
 
     def __enter__(self) -> 'FlightSession':
         """Start the processes and the observer."""
-        local = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-                 'ROS_DOMAIN_ID': str(self._domain)}
-        if (profile := _profile()) and 'FASTDDS_DEFAULT_PROFILES_FILE' not in os.environ:
-            local['FASTDDS_DEFAULT_PROFILES_FILE'] = str(profile)
+        local = local_middleware(self._domain)
         self._saved = {k: os.environ.get(k) for k in local}
         os.environ.update(local)
         try:
@@ -179,7 +202,7 @@ class FlightSession:
             self._executor = SingleThreadedExecutor(context=self._context)
             self._executor.add_node(self.observer)
         except BaseException:
-            self._end_processes()
+            end_processes(self.processes.values())
             raise
         return self
 
@@ -190,7 +213,7 @@ class FlightSession:
             self._executor.shutdown(0.0)
             rclpy.try_shutdown(context=self._context)
         finally:
-            self._end_processes()
+            end_processes(self.processes.values())
             for key, value in self._saved.items():
                 if value is None:
                     os.environ.pop(key, None)
@@ -291,15 +314,3 @@ class FlightSession:
         of the command that carries its stamp.
         """
         return self.observer.latencies_ms
-
-    def _end_processes(self) -> None:
-        running = [p for p in self.processes.values() if p.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        end = time.monotonic() + STOP_S
-        for process in running:
-            try:
-                process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()

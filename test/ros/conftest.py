@@ -122,15 +122,8 @@ class Bench:
 
     def close(self) -> None:
         """End everything."""
-        running = [p for p in self.processes.values() if p.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        for process in running:
-            try:
-                process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        from edge_vla.ros.session import end_processes
+        end_processes(self.processes.values(), 10.0)
         self.executor.remove_node(self.node)
         self.node.destroy_node()
         self.executor.shutdown(0.0)
