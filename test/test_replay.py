@@ -29,7 +29,7 @@ from edge_vla.evaluation.replay import COMMAND_TOPIC, NARRATION_TOPIC
 from edge_vla.exceptions import BagError, EdgeVlaError, ImageError
 from edge_vla.pipeline import Pipeline
 from edge_vla.sim.simulator import Simulator
-from edge_vla.vision.image_encodings import ENCODINGS, to_rgb
+from edge_vla.vision.image_encodings import decode_compressed, ENCODINGS, to_rgb
 import numpy as np
 import pytest
 
@@ -359,6 +359,10 @@ def _encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
         y, u, v = np.split(planar, [height * width, height * width * 5 // 4])
         pair = (u, v) if encoding == 'nv12' else (v, u)
         return np.concatenate([y, np.stack(pair, 1).reshape(-1)])
+    if encoding == 'nv24':
+        nv12 = _encode(rgb.repeat(2, 0).repeat(2, 1), 'nv12').reshape(3 * rgb.shape[0], -1)
+        y, pairs = np.split(nv12, [2 * rgb.shape[0]])
+        return np.concatenate([y[::2, ::2].reshape(-1), pairs.reshape(-1)])
     if encoding in ('mono8', '8UC1'):
         return np.full(rgb.shape[:2], 120, np.uint8)
     if encoding == 'mono16':
@@ -368,6 +372,37 @@ def _encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
     if 'a' in encoding or encoding == '8UC4':
         order = np.concatenate([order, alpha], 2)
     return order.astype('<u2') * 256 + 9 if encoding.endswith('16') else order
+
+
+def test_nv24_has_the_colours_of_every_pixel() -> None:
+    rgb = np.zeros((6, 8, 3), np.uint8)
+    rgb[:, ::2], rgb[:, 1::2] = (200, 100, 50), (50, 100, 200)  # NV12 would mix them
+    planes = _encode(rgb, 'nv24')
+    out = to_rgb(planes.tobytes(), 'nv24', 6, 8)
+    np.testing.assert_allclose(out, rgb, atol=3)
+    rows = [np.pad(a, ((0, 0), (0, pad))).reshape(-1) for a, pad in (
+        (planes[:48].reshape(6, 8), 2), (planes[48:].reshape(6, 16), 4))]
+    np.testing.assert_array_equal(to_rgb(np.concatenate(rows).tobytes(), 'nv24', 6, 8, 10), out)
+    with pytest.raises(ImageError, match='needs rows'):
+        to_rgb(planes[:-1].tobytes(), 'nv24', 6, 8)
+
+
+@pytest.mark.parametrize('encoding', [e for e in ENCODINGS if e.startswith('bayer')])
+def test_a_compressed_mosaic_gets_its_colours(encoding: str) -> None:
+    rgb = np.full((6, 8, 3), (200, 100, 50), np.uint8)
+    png = cv2.imencode('.png', _encode(rgb, encoding))[1].tobytes()
+    out = decode_compressed(png, f'{encoding}; png compressed ')
+    np.testing.assert_array_equal(out[2:4, 2:6].reshape(-1, 3), np.tile(rgb[0, 0], (8, 1)))
+    # what the driver has turned into colours stays as it is, and so does grey
+    colours = cv2.imencode('.png', rgb[..., ::-1])[1].tobytes()
+    for kind in (f'{encoding}; png compressed bgr8', 'bgr8; png compressed bgr8', 'png', ''):
+        np.testing.assert_array_equal(decode_compressed(colours, kind), rgb)
+    assert (np.ptp(decode_compressed(png, 'mono8; png compressed '), axis=2) == 0).all()
+
+
+def test_distances_are_no_picture() -> None:
+    with pytest.raises(ImageError, match='holds distances'):
+        decode_compressed(bytes(99), '16UC1; compressedDepth png')
 
 
 def test_padded_rows_and_byte_order() -> None:

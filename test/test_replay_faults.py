@@ -15,7 +15,7 @@
 
 """What is wrong with a recording is one clear line, or is left out and noted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import json
 from pathlib import Path
 import sqlite3
@@ -25,6 +25,7 @@ import cv2
 from edge_vla.cli.main import main
 from edge_vla.evaluation.bag_writer import BagWriter
 from edge_vla.evaluation.bags import Bag, IMAGE, SECOND_NS
+import numpy as np
 import pytest
 from recordings import GO, make, picture, replay, report, STEP_NS
 import yaml
@@ -53,6 +54,28 @@ def lost_file(folder: Path) -> tuple[Any, ...]:
 
 def with_options(*options: str, **topics: Any) -> Callable[[Path], tuple[Any, ...]]:
     return lambda folder: (make(folder / 'bag', **topics), *options)
+
+
+def damaged_pictures(suffix: str, size: int) -> Callable[[Path], tuple[Any, ...]]:
+    return lambda folder: (pictures(folder / 'bag', suffix, range(14), lambda w: w[:size]),)
+
+
+def no_video(folder: Path) -> tuple[Any, ...]:
+    (folder / 'flight.mp4').write_bytes(b'no film')
+    return (folder / 'flight.mp4',)
+
+
+def compressed(mode: str) -> Callable[[Path], tuple[Any, ...]]:
+    def write(folder: Path) -> tuple[Any, ...]:
+        rosbags = pytest.importorskip('rosbags.rosbag2')
+        new = rosbags.Writer(folder / 'small', version=9)
+        new.set_compression(rosbags.CompressionMode[mode], rosbags.CompressionFormat.ZSTD)
+        with Bag(make(folder / 'bag', storage='sqlite3')) as bag, new:
+            made = new.add_connection('/image', IMAGE, typestore=bag.messages.standard)
+            for _, time_ns, raw in bag.reader.messages():
+                new.write(made, time_ns, raw)
+        return (next((folder / 'small').glob('*.db3*')),)
+    return write
 
 
 def old_bag(path: Path, kind: str = IMAGE) -> Path:
@@ -101,6 +124,11 @@ def old_bag(path: Path, kind: str = IMAGE) -> Path:
     (with_options('--compare', 'nothing'), "'nothing' is no setting NAME=VALUE, YAML file or"),
     (with_options('--compare', 'speed=3'), "unknown setting 'speed'"),
     (with_options('--ray', 'x', '--jobs', '0'), '--jobs must be at least 1'),
+    (damaged_pictures('.png', 200), 'compressed image of 200 bytes cannot be decoded'),
+    (damaged_pictures('.tiff', 200), 'compressed image of 200 bytes cannot be decoded'),
+    (no_video, 'cannot be read as a video'),
+    (compressed('FILE'), 'is a compressed part of a rosbag2; give its folder: '),
+    (compressed('MESSAGE'), 'its messages are compressed; give the folder'),
     (lambda folder: (old_bag(folder / 'old'), '--commands', '/secret'),
      'has no command topic /secret'),
 ], ids=lambda v: v[:24] if isinstance(v, str) else '')
@@ -109,9 +137,10 @@ def test_what_cannot_be_replayed_is_one_line(tmp_path: Path, write: Callable, sa
     source = write(tmp_path)
     capfd.readouterr()
     assert replay(tmp_path / 'out', *source, *GO) == 2
+    # all there is on the terminal, whatever libraries of other languages have to say
     lines = [li for li in capfd.readouterr().err.replace('\r', '\n').splitlines()
-             if li.startswith('edge-vla: ')]
-    assert len(lines) == 1 and said in lines[0], lines
+             if li.strip() and not li.startswith('replay: ')]
+    assert len(lines) == 1 and said in lines[0] and lines[0].startswith('edge-vla: '), lines
     assert not (tmp_path / 'out' / 'report.json').exists()
 
 
@@ -128,16 +157,40 @@ def test_an_old_bag_without_definitions_replays(tmp_path: Path) -> None:
     assert 'not copied, for want of a definition: /secret' in report(tmp_path / 'c')['notes']
 
 
-def jpegs(path: Path, damaged: tuple[int, ...], count: int = 14) -> Path:
-    """Write a bag of JPEG images, some of them cut."""
-    whole = cv2.imencode('.jpg', picture(3))[1].reshape(-1)
+def pictures(path: Path, suffix: str, damaged: Collection[int],
+             spoil: Callable[[np.ndarray], np.ndarray], count: int = 14) -> Path:
+    """Write a bag of compressed images, some of them spoilt."""
+    whole = cv2.imencode(suffix, picture(3))[1].reshape(-1)
     with BagWriter(path) as bag:
         for k in range(count):
             now = SECOND_NS + k * STEP_NS
             bag.write('/image/compressed', 'sensor_msgs/msg/CompressedImage', now,
                       header=bag.header(now, 'camera'), format='jpeg',
-                      data=whole[:40] if k in damaged else whole)
+                      data=spoil(whole) if k in damaged else whole)
     return path
+
+
+def jpegs(path: Path, damaged: tuple[int, ...], count: int = 14) -> Path:
+    """Write a bag of JPEG images, some of them cut."""
+    return pictures(path, '.jpg', damaged, lambda whole: whole[:40], count)
+
+
+def test_part_of_a_jpeg_is_used_and_noted(tmp_path: Path,
+                                       capfd: pytest.CaptureFixture[str]) -> None:
+    def spoil(whole: np.ndarray) -> np.ndarray:
+        rest = whole.size // 5
+        return np.concatenate([whole[:-2 * rest], np.tile(np.uint8([0xff, 0xd9]), rest)])
+
+    for damaged in ((), (4, 7)):
+        source, count = pictures(tmp_path / f'bag{len(damaged)}', '.jpg', damaged, spoil), len(
+            damaged)
+        capfd.readouterr()
+        assert replay(tmp_path / 'out', source, *GO) == 0
+        assert report(tmp_path / 'out')['runs'][0]['frames'] == 14
+        told = [n for n in report(tmp_path / 'out')['notes'] if 'damaged in part' in n]
+        assert len(told) == (count > 0)
+        assert not count or f'{count} compressed images are damaged in part' in told[0]
+        assert 'Corrupt JPEG' not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize('damaged', [(0,), (3, 4), (13,), tuple(range(9))])

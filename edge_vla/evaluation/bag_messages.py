@@ -21,6 +21,7 @@ from typing import Any
 from edge_vla.exceptions import MissingDependencyError
 
 HEADER = 'std_msgs/msg/Header'
+ZSTD = b'\x28\xb5\x2f\xfd'  # no CDR begins like this
 
 
 def rosbags() -> Any:
@@ -91,7 +92,20 @@ class Messages:
         return self._stores[kind]
 
     def read(self, connection: Any, raw: bytes) -> Any:
-        """Deserialise a message."""
+        """
+        Deserialise a message.
+
+        Raises
+        ------
+        ValueError
+            It is compressed, which nothing but the metadata.yaml of its bag says.
+        Exception
+            Whatever ``rosbags`` raises where it is damaged.
+
+        """
+        if self.ros == 2 and bytes(raw[:4]) == ZSTD:
+            raise ValueError('its messages are compressed; give the folder, with its '
+                             'metadata.yaml')
         store = self.store(connection)
         return (store.deserialize_ros1 if self.ros == 1 else store.deserialize_cdr)(
             raw, connection.msgtype)

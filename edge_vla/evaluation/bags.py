@@ -26,6 +26,7 @@ from edge_vla.datatypes import Frame, Motion
 from edge_vla.evaluation import topics
 from edge_vla.evaluation.bag_messages import Messages, rosbags
 from edge_vla.evaluation.commands import command_from_message, COMMANDS, yaw_of
+from edge_vla.evaluation.quiet import Complaints
 from edge_vla.evaluation.samples import Sample, SECOND_NS, Series
 from edge_vla.evaluation.topics import COMPRESSED, IMAGE, ODOMETRY, STRING, Wanted
 from edge_vla.evaluation.videos import Video
@@ -39,7 +40,7 @@ SUFFIXES = ('.mcap', '.db3', '.bag')
 HOPELESS = 10  # so many damaged images before the first good one: the others are too
 # What rosbags says about bags that are whole, but not for it.
 UNSUPPORTED = ('not supported', 'Profile is not ros2', 'files are missing', 'not indexed',
-               'not in timestamp order')
+               'not in timestamp order', 'give the folder')
 
 
 @dataclass
@@ -56,6 +57,7 @@ class _State:
     unplaced: int = 0
     images: int = 0
     lost: int = 0
+    scratched: int = 0
     damaged: int = 0
     damage: EdgeVlaError | None = None
     complete: bool = False
@@ -98,7 +100,7 @@ class Bag:
         self.kind = _kind(path, self.ros)
         self.messages = Messages(self.ros)
         self.sent, self.measured = Series(), Series()
-        self._state = _State()
+        self._state, self._complaints = _State(), Complaints()
         try:
             known = topics.Topics(str(path), self.reader.connections, self.messages)
             self.topic = known.image(wanted.image)
@@ -214,6 +216,9 @@ class Bag:
             # without the folder, so that a report does not depend on where the bag lies
             first = str(s.damage).replace(str(self.path), self.path.name)
             out.append(f'{s.damaged} messages are damaged and left out; the first: {first}')
+        if s.scratched:
+            out.append(f'{self.topic}: {s.scratched} compressed images are damaged in part; they '
+                       'are used as far as they could be decoded')
         whole = s.complete and self._from_ns is None and self.stop_ns is None
         if whole and s.images + s.lost < self._images:
             out.append(f'{self.topic}: only {s.images} of {self._images} images could be found; '
@@ -239,9 +244,13 @@ class Bag:
         stamp = _stamp(message) or time_ns
         s = self._state
         try:
-            image = (decode_compressed(message.data) if kind == COMPRESSED
-                     else to_rgb(message.data, message.encoding, message.height,
-                                 message.width, message.step, bool(message.is_bigendian)))
+            if kind == COMPRESSED:
+                with self._complaints.caught():
+                    image = decode_compressed(message.data, message.format)
+                s.scratched += self._complaints.heard
+            else:
+                image = to_rgb(message.data, message.encoding, message.height, message.width,
+                               message.step, bool(message.is_bigendian))
         except ImageError as error:
             raise ImageError(f'{self.path}, {self.topic}: {error}') from error
         if s.stamp_ns is not None:
@@ -383,6 +392,8 @@ def open_recording(path: Path, wanted: Wanted | None = None, rate: float = 0.0,
     """
     if not path.exists():
         raise BagError(f'{path} does not exist')
+    if path.suffix == '.zstd':
+        raise BagError(f'{path} is a compressed part of a rosbag2; give its folder: {path.parent}')
     if path.is_dir() or path.suffix in SUFFIXES:
         return Bag(path, wanted, start_s, duration_s)
     if wanted not in (None, Wanted()):

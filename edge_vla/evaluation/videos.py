@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 from edge_vla.datatypes import Frame
+from edge_vla.evaluation.quiet import Complaints
 from edge_vla.evaluation.samples import Sample, SECOND_NS
 from edge_vla.exceptions import BagError
 
@@ -53,7 +54,9 @@ class Video:
     def __init__(self, path: Path, rate: float = 0.0, start_s: float = 0.0,
                  duration_s: float = math.inf) -> None:
         self.path = path
-        self.capture = cv2.VideoCapture(str(path))
+        self._complaints = Complaints()
+        with self._complaints.caught():
+            self.capture = cv2.VideoCapture(str(path))
         if not self.capture.isOpened():
             raise BagError(f'{path} cannot be read as a video: not a video, truncated, or of a '
                            'codec that OpenCV lacks')
@@ -81,11 +84,13 @@ class Video:
         self.capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
         k = count = 0
         while k < self._stop:
-            if not self.capture.grab():
+            with self._complaints.caught():
+                ok = self.capture.grab()
+                image = self.capture.retrieve()[1] if ok and k >= self._first else None
+            if not ok:
                 break
             if k >= self._first:
-                ok, image = self.capture.retrieve()
-                if not ok:
+                if image is None:
                     break
                 count += 1
                 stamp = round(k * SECOND_NS / self.rate)

@@ -72,10 +72,10 @@ def compressed_to_frame(message: CompressedImage, stamp_ns: int | None = None) -
     Raises
     ------
     ImageError
-        The data is no image.
+        The data is no image, or one of distances.
 
     """
-    image = decode_compressed(message.data)
+    image = decode_compressed(message.data, message.format)
     return Frame(to_nanoseconds(message.header.stamp) if stamp_ns is None else stamp_ns, image)
 
 

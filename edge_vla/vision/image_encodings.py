@@ -60,7 +60,7 @@ _LAYOUTS = {
 }
 # A plane of brightness, then pairs of colours at half its resolution in half as many rows.
 _PLANES = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21}
-ENCODINGS = (*_LAYOUTS, *_PLANES)
+ENCODINGS = (*_LAYOUTS, *_PLANES, 'nv24')
 
 
 def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
@@ -103,6 +103,8 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
             raise ImageError(f'{encoding} image of {width}x{height} needs even sides')
         planes = _rows(data, encoding, (width, height), height * 3 // 2, width, step)
         return cv2.cvtColor(np.ascontiguousarray(planes), _PLANES[encoding])
+    if encoding == 'nv24':
+        return _nv24(data, height, width, step)
     layout = _LAYOUTS[encoding]
     row = width * layout.channels * layout.depth
     pixels = _rows(data, encoding, (width, height), height, row, step)
@@ -115,6 +117,16 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
         return cv2.cvtColor(pixels, layout.convert)
     except cv2.error as error:  # an odd width with 4:2:2 colours
         raise ImageError(f'{encoding} image of {width}x{height} cannot be converted') from error
+
+
+def _nv24(data: Any, height: int, width: int, step: int) -> np.ndarray:
+    """Convert brightness and pairs of colours at full resolution, as NV12 of twice the size."""
+    step = step or width
+    y = _rows(data, 'nv24', (width, height), height, width, step)
+    colours = np.frombuffer(data, np.uint8)[height * step:]
+    pairs = _rows(colours, 'nv24', (width, height), height, 2 * width, 2 * step)
+    planes = np.vstack([y.repeat(2, 0).repeat(2, 1), pairs])
+    return np.ascontiguousarray(cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_NV12)[::2, ::2])
 
 
 def _rows(data: Any, encoding: str, size: tuple[int, int], rows: int, row: int,
@@ -130,7 +142,7 @@ def _rows(data: Any, encoding: str, size: tuple[int, int], rows: int, row: int,
     return np.lib.stride_tricks.as_strided(pixels, (rows, row), (step, 1), writeable=False)
 
 
-def decode_compressed(data: Any) -> np.ndarray:
+def decode_compressed(data: Any, kind: str = '') -> np.ndarray:
     """
     Decode the bytes of a ``sensor_msgs/CompressedImage`` (JPEG, PNG and what cv2 reads).
 
@@ -138,6 +150,9 @@ def decode_compressed(data: Any) -> np.ndarray:
     ----------
     data : buffer
         The encoded file.
+    kind : str
+        The message's ``format``. Only what image_transport puts before its semicolon matters: a
+        Bayer mosaic is compressed as it is, without colours.
 
     Returns
     -------
@@ -147,14 +162,25 @@ def decode_compressed(data: Any) -> np.ndarray:
     Raises
     ------
     ImageError
-        The bytes are no image.
+        The bytes are no image, or hold distances.
 
     """
+    if 'compressedDepth' in kind:
+        raise ImageError(f'compressed image of format {kind!r} holds distances, not colours')
+    source = kind.partition(';')[0].strip()
+    mosaic = source in _LAYOUTS and source.startswith('bayer_')
     encoded = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+        image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED if mosaic else cv2.IMREAD_COLOR) \
+            if encoded.size else None
     except cv2.error:
         image = None
     if image is None:
         raise ImageError(f'compressed image of {encoded.size} bytes cannot be decoded')
+    if mosaic and image.ndim == 2:
+        if image.dtype == np.uint16:
+            image = (image >> 8).astype(np.uint8)
+        return cv2.cvtColor(image, _LAYOUTS[source].convert)
+    if mosaic:  # the driver made colours of it before it was compressed
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
