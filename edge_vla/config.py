@@ -205,6 +205,8 @@ class PlayerConfig:
     lockstep: bool = setting(False, 'hold after every image until its command has come')
     lockstep_timeout: float = setting(2.0, 'longest hold', 's', 0.05, 60.0)
     clock_rate: float = setting(100.0, 'rate of /clock, of the recorded time', 'Hz', 1.0, 1000.0)
+    actions: str = setting('', 'actions.json of a replay, to compare the commands with; the '
+                           'result goes to live.json beside it')
     settle: float = setting(1.0, 'wait this long after a subscriber to the images was found', 's',
                             0.0, 60.0)
 

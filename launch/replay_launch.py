@@ -29,6 +29,10 @@ def generate_launch_description() -> LaunchDescription:
         launching.argument('lockstep', '', 'hold after every image until its command has come: '
                            'no frame is lost, however slow the computer', ['', *launching.BOOL]),
         launching.argument('loop', '', 'begin again at the end', ['', *launching.BOOL]),
+        launching.argument('actions', '', 'actions.json of edge-vla replay, to compare the '
+                           'commands with; the result goes to live.json beside it'),
+        launching.argument('adaptation', 'false', 'adapt, although the vehicle that was recorded '
+                           'does not do what is commanded', launching.BOOL),
         launching.argument('player_params_file',
                            str(launching.share() / 'config' / 'player.yaml'),
                            'YAML file with the parameters of bag_player_node; empty arguments '
@@ -42,6 +46,8 @@ def nodes(context: LaunchContext) -> list[Node]:
     given: dict[str, str | float | bool] = {'player.bag': launching.value(context, 'bag')}
     if rate := launching.value(context, 'rate'):
         given['player.rate'] = float(rate)
+    if actions := launching.value(context, 'actions'):
+        given['player.actions'] = actions
     given |= {f'player.{name}': launching.truth(context, name) for name in ('lockstep', 'loop')
               if launching.value(context, name)}
     image = launching.value(context, 'image_topic')
@@ -49,4 +55,4 @@ def nodes(context: LaunchContext) -> list[Node]:
         context, 'bag_player_node', [launching.value(context, 'player_params_file')], given,
         [('image', image), ('image/compressed', f'{image}/compressed'),
          *((name, launching.value(context, f'{name}_topic')) for name in ('odom', 'cmd_vel'))],
-        ends=True)
+        ends=True, own={'adaptation.enabled': launching.truth(context, 'adaptation')})

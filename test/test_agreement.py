@@ -15,6 +15,8 @@
 
 """How far two commands agree, and what recorded messages of every kind ask for."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +28,8 @@ from edge_vla.evaluation.commands import (
     TWIST,
     TWIST_STAMPED,
 )
+from edge_vla.evaluation.live_agreement import LiveAgreement, sentence
+from edge_vla.exceptions import BagError
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -116,3 +120,45 @@ def test_commands_of_every_kind_ask_for_the_same(v: tuple, rate: float, yaw: flo
         SimpleNamespace(header=header['map'], twist=world), TWIST_STAMPED, None) is None
     position = message(velocity=v, coordinate_frame=8, type_mask=0xfff, yaw_rate=0.0)
     assert command_from_message(position, POSITION_TARGET, yaw) is None
+
+
+def actions(path: Path, commands: dict[int, list[float]]) -> Path:
+    path.write_text(json.dumps({'actions': [
+        {'stamp_ns': s, 'command': c[:3], 'command_yaw_rate': c[3]}
+        for s, c in commands.items()]}))
+    return path
+
+
+def test_live_commands_are_counted_by_hand(tmp_path: Path) -> None:
+    still = [0.1, 0.2, 0.3, 0.4]
+    live = LiveAgreement(actions(tmp_path / 'a.json', dict.fromkeys((1, 2, 3, 4), still)))
+    live.heard(1, still)
+    live.heard(1, [0.0] * 4)  # the ramp that follows when no image comes
+    live.heard(3, [0.1, 0.2 + 9e-7, 0.3, 0.4])
+    live.heard(4, [0.1, 0.2, 0.3, 0.4 - 2e-6])
+    live.heard(9, still)  # no image of the replay
+    result = live.result([1, 2, 3, 4, 4, 9])
+    assert (result['images'], result['answered'], result['agreeing']) == (4, 3, 2)
+    assert result['share'] == 0.5 and result['unanswered'] == [2]
+    assert [d['stamp_ns'] for d in result['different']] == [4] and result['explained']
+    assert result['largest'] == pytest.approx(2e-6)
+    said = sentence(result)
+    assert said.startswith('2 of 4 commands are those of the replay to 1e-06 (50.00 %)')
+    assert '1 images got no command: 2;' in said and 'after an image that got none: 4' in said
+    assert not live.result([1, 4])['explained']  # nothing was lost before it
+    assert live.result([1, 3])['share'] == 1.0
+    assert 'of another recording' in sentence(live.result([77]))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_live_command_that_is_no_number_differs(tmp_path: Path, value: float) -> None:
+    live = LiveAgreement(actions(tmp_path / 'a.json', {1: [0.0] * 4}))
+    live.heard(1, [0.0, value, 0.0, 0.0])
+    assert live.result([1])['share'] == 0.0
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"actions": 3}', '{"actions": [{"stamp_ns": "x"}]}'])
+def test_a_file_without_actions_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / 'actions.json').write_text(text)
+    with pytest.raises(BagError, match='is no actions.json of edge-vla replay'):
+        LiveAgreement(tmp_path)

@@ -17,6 +17,7 @@
 
 from collections.abc import Iterator
 from importlib import import_module
+import json
 from pathlib import Path
 import struct
 import time
@@ -25,6 +26,7 @@ from typing import Any
 from edge_vla.config import PlayerNodeConfig
 from edge_vla.evaluation import bags
 from edge_vla.evaluation.bag_messages import without_sequence
+from edge_vla.evaluation.live_agreement import ENOUGH, LiveAgreement, sentence
 from edge_vla.exceptions import BagError, ConfigError
 from edge_vla.ros import conversions, parameters, qos, spin
 from geometry_msgs.msg import TwistStamped
@@ -34,6 +36,7 @@ from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 LAST_ANSWER_S = 1.0  # so long the end waits for the command to the last image
+SHORTEST_NS = 1_000_000  # between two looks at what is due
 LISTED = 20  # unanswered images that are named
 
 
@@ -42,7 +45,15 @@ class BagPlayerNode(Node):
     Publishes images and odometry of a recording where the pilot listens, stamps untouched.
 
     Messages go out as they were recorded, byte for byte. In lockstep every image waits for its
-    command, so that no frame is lost on however slow a computer.
+    command, so that no frame is lost on however slow a computer; odometry that is due with it goes
+    out a little before it, as it was recorded.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether the recording has ended.
+    status : int
+        Exit status: 1 when the commands were compared with a replay and too many are others.
 
     """
 
@@ -51,7 +62,8 @@ class BagPlayerNode(Node):
         self.config = config = parameters.declare(self, PlayerNodeConfig).player
         if not config.bag:
             raise ConfigError('player.bag names no recording to play')
-        self.finished = False
+        self.finished, self.status = False, 0
+        self._replayed = LiveAgreement(Path(config.actions)) if config.actions else None
         self._bag = bags.Bag(Path(config.bag), bags.Wanted(config.image, config.odometry, 'none',
                                                            'none'))
         reader = self._bag.reader
@@ -66,13 +78,14 @@ class BagPlayerNode(Node):
         self._clock_out = self.create_publisher(ClockMessage, '/clock', qos.CLOCK)
         self.create_subscription(TwistStamped, 'cmd_vel', self._on_command, qos.COMMAND)
         self.images = self.answered = 0
+        self._played: set[int] = set()
         self._open: dict[int, float] = {}  # stamps of images without a command, and since when
         self._held: int | None = None
         self._ready: float | None = None  # since when somebody listens
         self._ended: float | None = None
         self._rewind()
-        self.create_timer(1 / config.clock_rate, self._run,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = self.create_timer(1 / config.clock_rate, self._run,
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f'{config.bag}: {", ".join(self._outputs)}; waiting for '
                                'somebody to listen to the images')
 
@@ -129,6 +142,17 @@ class BagPlayerNode(Node):
         else:
             self._play(self._at_ns + round((now - self._since) * self.config.rate * 1e9))
         self._clock_out.publish(ClockMessage(clock=conversions.to_stamp(self._at_ns)))
+        self._timer.timer_period_ns = self._pause()
+        self._timer.reset()  # from now on, not from when it was due
+
+    def _pause(self) -> int:
+        """Return how long to sleep, ns: until the next message is due, or the clock is."""
+        longest = round(1e9 / self.config.clock_rate)
+        if self._next is None or self._ready is None or self.config.lockstep:
+            return longest
+        due = (self._next[1] - self._at_ns) / self.config.rate - \
+            (time.monotonic() - self._since) * 1e9
+        return min(longest, max(SHORTEST_NS, round(due)))
 
     def _waiting(self, now: float) -> bool:
         """Tell whether to hold: until somebody listens, and in lockstep for the command."""
@@ -145,23 +169,32 @@ class BagPlayerNode(Node):
         return False
 
     def _play(self, until_ns: int) -> None:
-        """Publish what is due; in lockstep no further than the next image."""
+        """Publish what is due, no further than the next image: what follows it comes after it."""
+        others = 0
         while self._next is not None and self._next[1] <= until_ns:
             topic, time_ns, raw = self._next
+            if others and self.config.lockstep and topic == self._bag.topic:
+                until_ns = self._at_ns  # the pilot first hears what came before the image
+                break
             self._next = next(self._messages, None)
             self._outputs[topic].publish(raw)
+            others += topic != self._bag.topic
             if topic == self._bag.topic:
                 stamp = stamp_of(raw)
+                self._played.add(stamp)
                 self.images += 1
                 self._open[stamp] = time.monotonic()
                 if self.config.lockstep:
                     self._held, until_ns = stamp, time_ns
-                    break
+                break
         self._at_ns, self._since = until_ns, time.monotonic()
 
     def _on_command(self, message: TwistStamped) -> None:
-        if self._open.pop(conversions.to_nanoseconds(message.header.stamp), None) is not None:
+        stamp, t = conversions.to_nanoseconds(message.header.stamp), message.twist
+        if self._open.pop(stamp, None) is not None:
             self.answered += 1
+        if self._replayed is not None:
+            self._replayed.heard(stamp, (t.linear.x, t.linear.y, t.linear.z, t.angular.z))
 
     def _end(self, now: float) -> None:
         if self.config.loop:
@@ -180,6 +213,20 @@ class BagPlayerNode(Node):
                 str(s) for s in list(self._open)[:LISTED])
             text += ' and more' if len(self._open) > LISTED else ''
         self.get_logger().info(text)
+        if self._replayed is not None:
+            self._compare(self._replayed)
+
+    def _compare(self, replayed: LiveAgreement) -> None:
+        """Tell how many commands are those of the replay."""
+        result = replayed.result(self._played)
+        enough = result['share'] >= ENOUGH
+        self.status = 0 if enough else 1
+        (self.get_logger().info if enough else self.get_logger().error)(sentence(result))
+        path = replayed.path.with_name('live.json')
+        try:
+            path.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        except OSError as error:
+            self.get_logger().warning(f'{path} cannot be written: {error.strerror or error}')
 
     def close(self) -> None:
         """Close the recording."""

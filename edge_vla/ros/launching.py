@@ -108,7 +108,8 @@ def truth(context: LaunchContext, name: str) -> bool:
 
 def pilot(context: LaunchContext, partner: str = '', partner_files: Sequence[str] = (),
           partner_values: Mapping[str, Any] | None = None,
-          remappings: Sequence[tuple[str, str]] = (), ends: bool = False) -> list[Node]:
+          remappings: Sequence[tuple[str, str]] = (), ends: bool = False,
+          own: Mapping[str, Any] | None = None) -> list[Node]:
     """
     Return vla_node and the node it works with, now that the arguments are known.
 
@@ -126,9 +127,12 @@ def pilot(context: LaunchContext, partner: str = '', partner_files: Sequence[str
         Remappings of the partner.
     ends : bool, optional
         Whether the launch ends when the partner does.
+    own : mapping, optional
+        Parameters of vla_node beside its file.
 
     """
-    values: dict[str, Any] = {name: truth(context, name) for name in ('use_sim_time', 'autostart')}
+    values: dict[str, Any] = {name: truth(context, name) for name in (
+        'use_sim_time', 'autostart')} | dict(own or {})
     if value(context, 'instruction'):  # an empty one must not hide that of the params_file
         values['pipeline.instruction'] = typed(value(context, 'instruction'))
     image = value(context, 'image_topic')

@@ -51,7 +51,7 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
     Returns
     -------
     int
-        Exit status.
+        Exit status: 2 for wrong input, else the largest `status` a node ends with.
 
     """
     stopping = False
@@ -87,4 +87,4 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
             node.destroy_node()
         rclpy.try_shutdown()
         signal.alarm(0)
-    return 0
+    return max((getattr(node, 'status', 0) for node in nodes), default=0)

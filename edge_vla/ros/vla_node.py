@@ -115,10 +115,12 @@ class VlaNode(LifecycleNode):
         self._debug = create(Image, '~/debug/image', qos.SENSOR_OUT)
         keep += [(self.destroy_publisher, p) for p in
                  (self._command, self._narration, self._answer, self._debug)]
+        # of what waits, the executor takes the oldest subscription first: an image must find the
+        # odometry that came before it
         for kind, topic, callback, profile in (
+                (Odometry, 'odom', self._on_odometry, qos.SENSOR),
                 (Image, 'image', self._on_image, qos.SENSOR),
                 (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
-                (Odometry, 'odom', self._on_odometry, qos.SENSOR),
                 (String, 'instruction', self._on_instruction, qos.LATCHED),
                 (String, 'question', self._on_question, qos.RELIABLE)):
             keep.append((self.destroy_subscription,

@@ -254,6 +254,12 @@ def test_replay(launched: Launched) -> None:
     assert values['player.lockstep'] is True and values['player.loop'] is False
     for node in ('bag_player_node', 'vla_node'):
         assert 'image/compressed:=eye/compressed' in records[node]['words']
+    assert values['player.actions'] == ''
+    # what was recorded does not do what is commanded: as in edge-vla replay
+    assert records['vla_node']['parameters']['adaptation.enabled'] is False
+    records = launched('replay_launch.py', bag='b', adaptation='true', actions='out/actions.json')
+    assert records['vla_node']['parameters']['adaptation.enabled'] is True
+    assert records['bag_player_node']['parameters']['player.actions'] == 'out/actions.json'
 
 
 def test_a_node_that_ends_is_started_again(launched: Launched,
