@@ -182,9 +182,10 @@ def take_weight(tensors: Mapping[str, np.ndarray], name: str,
 def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
                       metadata: Mapping[str, str] | None = None) -> None:
     """
-    Write tensors in name order; the same input gives the same bytes.
+    Write tensors; the same input gives the same bytes.
 
-    The first tensor begins at a multiple of 64 bytes, a cache line.
+    Those of whole cache lines of 64 bytes come first, in name order, so each of them begins with
+    one: loads that cross a line cost a third of the speed, and the format allows no gaps.
 
     Raises
     ------
@@ -194,7 +195,7 @@ def write_safetensors(path: Path | str, tensors: Mapping[str, np.ndarray],
     """
     header: dict[str, Any] = {'__metadata__': dict(metadata)} if metadata else {}
     offset, arrays = 0, []
-    for name in sorted(tensors):
+    for name in sorted(tensors, key=lambda name: (tensors[name].nbytes % 64 > 0, name)):
         array = np.ascontiguousarray(tensors[name])
         if array.dtype not in _NAMES:
             raise CheckpointError(f'tensor {name!r} has dtype {array.dtype}, which safetensors '

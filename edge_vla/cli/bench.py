@@ -202,10 +202,12 @@ def _show(report: dict[str, Any]) -> None:
     sizes, memory = report['bytes_per_token'], report['memory_mb']
     print(f'{report["shape"]} on {report["machine"]["cpu"]}: {report["isa"]}, {report["packing"]} '
           f'body {sizes["body"] / 1e6:.1f} MB, {report["head"]} head {sizes["head"] / 1e6:.1f} MB')
-    print(f'{"threads":>7} {"decode":>12} {"16-token head":>14} {"prefill":>12} '
-          f'{"2":>5} {"4":>5} {"8 at once":>10} {"memory":>10} {"used":>10} {"share":>6}')
+    print(f'{"threads":>7} {"decode":>12} {"greedy":>12} {"16-token head":>14} '
+          f'{"prefill":>12} {"2":>5} {"4":>5} {"8 at once":>10} {"memory":>10} {"used":>10} '
+          f'{"share":>6}')
     for row in report['results']:
         print(f'{row["threads"]:7d} {row["tokens_per_second"]:8.1f} t/s '
+              f'{row["greedy_tokens_per_second"]:8.1f} t/s '
               f'{row["restricted_tokens_per_second"]:10.1f} t/s '
               f'{row["prefill_tokens_per_second"]:8.1f} t/s {row["cost_of_two"]:4.2f}x '
               f'{row["cost_of_four"]:4.2f}x {row["cost_of_eight"]:9.2f}x '

@@ -23,13 +23,13 @@ the threads of a team share; no result depends on who did which piece.
 from typing import NamedTuple
 
 from edge_vla.kernels import team
+from edge_vla.kernels.head_phases import Probe, run_head, Sketch
 from edge_vla.kernels.phases import (
     add_product,
     attend_token,
     pieces,
     product_row,
     remember_token,
-    run_head,
     share,
 )
 from edge_vla.kernels.rows import gate_row, norm_row, quantise_row
@@ -82,6 +82,7 @@ class Weights(NamedTuple):
     final_norm: np.ndarray  # float32 [hidden_p]
     head: np.ndarray  # float32 or uint8, flat
     head_scales: np.ndarray  # float32 [V], or float16 as uint16, flat
+    sketch: Sketch
     cos: np.ndarray  # float32 [P, size / 2]
     sin: np.ndarray
 
@@ -115,6 +116,7 @@ class Work(NamedTuple):
     low: np.ndarray  # int8 [T * head_width]: ... their lower bytes
     steps: np.ndarray  # float32 [T * about]: what a step of them is
     sums: np.ndarray  # int32 [T * about]: their sums
+    probe: Probe
     logits: np.ndarray  # float32 [T * vocabulary]
     positions: np.ndarray  # int64 [T], by which tokens are rotated; empty: by their slots
     sync: np.ndarray  # int64
@@ -186,7 +188,7 @@ def _count(s, phase, tokens, threads):
 
 
 @njit(cache=True, nogil=True)
-def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, call, threads, me):
+def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, best, call, threads, me):
     """
     Take `tokens` embedded tokens in ``work.h`` through all layers, as one thread of a team.
 
@@ -213,6 +215,9 @@ def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, call, threads
         The first token whose logits are wanted; `tokens` for none.
     subset : int64 [count]
         The tokens of the vocabulary that are wanted; empty for all.
+    best : int
+        How many of the likeliest tokens are surely written, at most `head_phases.MOST`, others
+        with their logit or -inf; 0 writes all logits. Needs a sketch, and no `subset`.
     call : int
         Number of this call; see `team.begin`.
     threads, me : int
@@ -232,7 +237,7 @@ def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, call, threads
                 return
             number += 1
     if s.last_layer == s.layers:
-        run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads)
+        run_head(isa, s, w, work, number, tokens, first_logit, subset, best, call, threads, me)
         return
     piece = team.take(work.sync, number, call, tokens)
     while piece >= 0:

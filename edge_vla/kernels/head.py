@@ -316,7 +316,7 @@ def quantise_groups(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray
 
 
 def dequantise_groups(row: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Return one row of `quantise_groups` as float32 [D]."""
+    """Return rows of `quantise_groups`, one after the other, as float32 [N * D]."""
     columns = len(scales) * GROUP
     if len(row) * 2 == columns:
         low, offset, high = row.reshape(-1, 64), 8, 0

@@ -30,7 +30,7 @@ import zlib
 import llvmlite.binding as llvm
 import numba
 from numba import types
-from numba.extending import models, NativeValue, register_model, typeof_impl, unbox
+from numba.extending import intrinsic, models, NativeValue, register_model, typeof_impl, unbox
 
 
 @dataclass(frozen=True)
@@ -156,3 +156,11 @@ def _typeof(value, context):
 @unbox(IsaType)
 def _unbox(kind, value, context):
     return NativeValue(context.context.get_dummy_value())
+
+
+@intrinsic
+def two_bits(typing, isa):
+    """Return the same instruction set for weights packed as '2bit'."""
+    def generate(context, builder, signature, args):
+        return context.get_dummy_value()
+    return IsaType(replace(isa.isa, packing='2bit'))(isa), generate

@@ -26,13 +26,13 @@ from typing import NamedTuple
 from edge_vla.kernels import team
 from edge_vla.kernels.blocks import block_items, block_product, float_product
 from edge_vla.kernels.head import element_bytes
+from edge_vla.kernels.head_phases import Probe, run_head, Sketch
 from edge_vla.kernels.phases import (
     add_product,
     attend_token,
     pieces,
     product_row,
     remember_token,
-    run_head,
     share,
 )
 from edge_vla.kernels.rows import norm_heads, norm_row, quantise_blocks_row, silu_gate_row
@@ -88,6 +88,7 @@ class Weights(NamedTuple):
     final_norm: np.ndarray  # float32 [hidden_p]
     head: np.ndarray  # float32 or uint8, flat
     head_scales: np.ndarray  # float32 [V], or float16 as uint16, flat
+    sketch: Sketch
     cos: np.ndarray  # float32 [P, size / 2]
     sin: np.ndarray
 
@@ -128,6 +129,7 @@ class Work(NamedTuple):
     low: np.ndarray  # int8 [T * head_width]: ... their lower bytes
     steps: np.ndarray  # float32 [T * about]: what a step of them is
     sums: np.ndarray  # int32 [T * about]: their sums
+    probe: Probe
     logits: np.ndarray  # float32 [T * vocabulary]
     sync: np.ndarray  # int64
 
@@ -259,13 +261,13 @@ def _count(s, w, layer, phase, tokens, threads):
 
 
 @njit(cache=True, nogil=True)
-def run(isa, s, w, cache, work, position, tokens, first_logit, subset, call, threads, me):
+def run(isa, s, w, cache, work, position, tokens, first_logit, subset, best, call, threads, me):
     """
     Take `tokens` embedded tokens in ``work.h`` through all layers, as one thread of a team.
 
     Parameters
     ----------
-    isa, s, w, cache, work, position, tokens, first_logit, subset, call, threads, me
+    isa, s, w, cache, work, position, tokens, first_logit, subset, best, call, threads, me
         As in `bitnet.run`.
 
     """
@@ -281,4 +283,4 @@ def run(isa, s, w, cache, work, position, tokens, first_logit, subset, call, thr
             if not team.wait(work.sync, number, call, count):
                 return
             number += 1
-    run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads)
+    run_head(isa, s, w, work, number, tokens, first_logit, subset, best, call, threads, me)

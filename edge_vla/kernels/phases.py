@@ -13,22 +13,14 @@
 # limitations under the License.
 
 """
-The phases that all decoders share: dividing work, adding products, attention, the head.
+The phases that all decoders share: dividing work, adding products, attention.
 
 They go by the names of the fields that `bitnet` and `lfm2` give their ``Shape``, ``Weights`` and
 ``Work``; numba compiles them for each.
 """
 
-from edge_vla.kernels import team
 from edge_vla.kernels.attention import attend, write_token
-from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logits
-from edge_vla.kernels.rows import (
-    add_row,
-    norm_row,
-    quantise_groups_row,
-    quantise_row_16bit,
-    rope_row,
-)
+from edge_vla.kernels.rows import add_row, rope_row
 from numba import njit
 import numpy as np
 
@@ -131,97 +123,3 @@ def attend_token(s, cache, work, layer, slot, t, kv, me):
         for k in range(count):
             for i in range(s.size):
                 work.x[t, (first + k) * s.size + i] = work.mixed[me, k * s.size_p + i]
-
-
-@njit(cache=True, nogil=True)
-def _prepare_head(s, w, work, t):
-    add_product(s, work, t)
-    norm_row(work.h[t], w.final_norm, s.hidden, s.eps, work.x[t])
-    if element_bytes(w.head) == 4:
-        return
-    n, about = s.head_width, t * s.about
-    high, low = work.high[t * n:(t + 1) * n], work.low[t * n:(t + 1) * n]
-    if element_bytes(w.head_scales) == 4:
-        step, high_total, low_total = quantise_row_16bit(work.x[t], s.hidden, high, low)
-        work.steps[about] = step
-        work.sums[about], work.sums[about + 1] = high_total, low_total
-    else:
-        quantise_groups_row(work.x[t], s.hidden, GROUP, 1 << (_bits(s, w) - 1), high,
-                            work.steps[about:], work.sums[about:])
-
-
-@njit(cache=True, nogil=True)
-def _bits(s, w):
-    """Return the bits of a quantised column of the head."""
-    return w.head.shape[0] // s.vocabulary * 8 // s.head_width
-
-
-@njit(cache=True, nogil=True)
-def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
-    first, last = share(count, threads, piece)
-    n = s.head_width
-    if element_bytes(w.head) == 1 and element_bytes(w.head_scales) == 2:
-        _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last)
-        return
-    for k in range(first, last):
-        row = subset[k] if subset.shape[0] else k
-        for t in range(first_token, tokens):
-            if element_bytes(w.head) == 4:
-                v = float_logit(w.head, row * n, n, work.x[t], 0)
-            else:
-                v = byte_logit(isa, w.head, w.head_scales, row, n, work.high, work.low, t * n,
-                               work.sums[t * s.about], work.sums[t * s.about + 1],
-                               work.steps[t * s.about])
-            work.logits[(t - first_token) * count + k] = v
-
-
-@njit(cache=True, nogil=True)
-def _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last):
-    """Do rows of 4 or 6 bits, four tokens at once as long as there are so many."""
-    n, about, bits = s.head_width, s.about, _bits(s, w)
-    for k in range(first, last):
-        row = subset[k] if subset.shape[0] else k
-        t, at = first_token, k
-        while t + 4 <= tokens:
-            a, b, c, d = group_logits(
-                isa, bits, w.head, w.head_scales, row, n, work.high,
-                (t * n, (t + 1) * n, (t + 2) * n, (t + 3) * n), work.steps, work.sums,
-                (t * about, (t + 1) * about, (t + 2) * about, (t + 3) * about))
-            work.logits[at], work.logits[at + count] = a, b
-            work.logits[at + 2 * count], work.logits[at + 3 * count] = c, d
-            t, at = t + 4, at + 4 * count
-        while t < tokens:
-            work.logits[at], = group_logits(isa, bits, w.head, w.head_scales, row, n, work.high,
-                                            (t * n,), work.steps, work.sums, (t * about,))
-            t, at = t + 1, at + count
-
-
-@njit(cache=True, nogil=True)
-def run_head(isa, s, w, work, number, tokens, first_logit, subset, call, threads):
-    """
-    Add the last product, norm, and write the logits of the tokens from `first_logit` on.
-
-    Parameters
-    ----------
-    isa, s, w, work, tokens, first_logit, subset, call, threads
-        As in `bitnet.run`.
-    number : int
-        Of the first of these two phases.
-
-    """
-    if first_logit >= tokens:
-        return
-    rows = subset.shape[0] if subset.shape[0] else s.vocabulary
-    for phase in range(2):
-        count = tokens - first_logit if phase == 0 else pieces(threads)
-        piece = team.take(work.sync, number, call, count)
-        while piece >= 0:
-            if phase == 0:
-                _prepare_head(s, w, work, first_logit + piece)
-            else:
-                _head_piece(isa, s, w, work, subset, rows, first_logit, tokens, piece, threads)
-            team.done(work.sync, number)
-            piece = team.take(work.sync, number, call, count)
-        if not team.wait(work.sync, number, call, count):
-            return
-        number += 1

@@ -181,6 +181,20 @@ def vload(typing, array, offset):
 
 
 @intrinsic
+def fetch(typing, array, offset, count):
+    """Ask for some elements of an array to be brought near."""
+    def generate(context, builder, signature, args):
+        kind = signature.args[0]
+        start = data_pointer(context, builder, kind, *args[:2])
+        size = builder.mul(args[2], LONG(kind.dtype.bitwidth // 8))
+        lines = builder.udiv(builder.add(size, LONG(63)), LONG(64))
+        with cgutils.for_range(builder, lines) as loop:
+            prefetch(builder, advance(builder, start, builder.mul(loop.index, LONG(64))))
+        return context.get_dummy_value()
+    return types.void(array, types.int64, types.int64), generate
+
+
+@intrinsic
 def vstore(typing, array, offset, vector):
     """Store 16 float lanes, rounded to what the array holds (int8: ties to even)."""
     def generate(context, builder, signature, args):

@@ -30,6 +30,7 @@ from typing import Any
 from edge_vla.checkpoints.sources import open_source
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import team
+from edge_vla.kernels.head_phases import MOST
 from edge_vla.kernels.isa import best_isa, Isa, release_compiler
 from edge_vla.kernels.ternary_tiles import COLUMNS
 from edge_vla.language.cache import CACHES, KVCache, LayerCache, Lfm2Cache
@@ -40,6 +41,7 @@ from edge_vla.language.generation import CachedIds, generate, Generation
 from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.lfm2_engine import build_lfm2, Lfm2Model, WEIGHTS
 from edge_vla.language.programs import AnyModel, program_of
+from edge_vla.language.sketch import sketched
 from edge_vla.language.store import is_converted, load_model
 from edge_vla.language.text_tokenizer import load_text_tokenizer, TextTokenizer
 from edge_vla.language.threads import Crew, Pace
@@ -141,7 +143,13 @@ class Decoder:
         self._call = 0
         self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
 
-    def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:
+    @property
+    def sketched(self) -> bool:
+        """Tell whether the likeliest tokens can be found without reading the whole head."""
+        return 'head_sketch' in self._model.tensors
+
+    def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None,
+               best: int = 0) -> np.ndarray:
         """
         Append tokens to the cache and return the logits after each.
 
@@ -151,6 +159,11 @@ class Decoder:
             What to append.
         tokens : sequence of int, optional
             Only these of the vocabulary, which costs less; exactly the same numbers.
+        best : int
+            So many of the likeliest are wanted after each token: the logits of others may be
+            -inf, which costs less where there is a sketch; those that are not are exactly the
+            same numbers. A token that should be there is missed with a probability below 1.1e-9
+            (see `kernels.screen`). 0 wants all.
 
         Returns
         -------
@@ -163,11 +176,12 @@ class Decoder:
             A token id is unknown, or the cache is full.
 
         """
-        return self._append(ids, tokens, every=True)
+        return self._append(ids, tokens, best, every=True)
 
-    def forward(self, ids: Sequence[int], tokens: Sequence[int] | None = None) -> np.ndarray:
+    def forward(self, ids: Sequence[int], tokens: Sequence[int] | None = None,
+                best: int = 0) -> np.ndarray:
         """Append tokens and return the logits of the last one, float32 [vocab]; see `logits`."""
-        return self._append(ids, tokens, every=False)[-1]
+        return self._append(ids, tokens, best, every=False)[-1]
 
     @cached_property
     def tokenizer(self) -> TextTokenizer | None:
@@ -207,7 +221,7 @@ class Decoder:
             self.forward([0])
             self.cache.truncate(length)
 
-    def _append(self, ids: Sequence[int], tokens: Sequence[int] | None,
+    def _append(self, ids: Sequence[int], tokens: Sequence[int] | None, best: int,
                 every: bool) -> np.ndarray:
         subset, out = self.room_for(ids, tokens, every)
         if self.cache.length + len(ids) > self.cache.capacity:
@@ -218,7 +232,7 @@ class Decoder:
             part = ids[start:start + self.settings.chunk]
             for t, token in enumerate(part):
                 self.embed(token, self.work.h[t])
-            self.run_chunk(start, len(part), len(ids), subset, out)
+            self.run_chunk(start, len(part), len(ids), subset, out, best=best)
         return out
 
     def room_for(self, ids: Sequence[int], tokens: Sequence[int] | None, every: bool,
@@ -253,7 +267,7 @@ class Decoder:
 
     def run_chunk(self, start: int, count: int, total: int, subset: np.ndarray, out: np.ndarray,
                   cache: LayerCache | None = None, shape: Any = None,
-                  positions: np.ndarray = _NONE) -> None:
+                  positions: np.ndarray = _NONE, best: int = 0) -> None:
         """
         Take tokens that lie in ``work.h`` through all layers, or through those of a cache.
 
@@ -271,13 +285,18 @@ class Decoder:
             Its layers and slots (see `shape_for`).
         positions : numpy.ndarray
             int64 [count], where the tokens are in their sequence; empty if that is their slot.
+        best : int
+            As for `logits`.
 
         """
         cache = cache or self.cache
         silent = total - len(out)  # tokens at the beginning whose logits nobody wants
         first = min(max(silent - start, 0), count)
         begin = start + first - silent if first < count else 0
-        self._run(count, first, subset, out[begin:begin + count - first], cache, shape, positions)
+        if len(subset) or best > MOST or not self.sketched:
+            best = 0
+        self._run(count, first, subset, best, out[begin:begin + count - first], cache, shape,
+                  positions)
         cache.length += count
 
     def shape_for(self, cache: LayerCache) -> Any:
@@ -299,7 +318,7 @@ class Decoder:
         """Write the embedding of a token, float32 [hidden_size], to `out`."""
         self._model.embed(token, out)
 
-    def _run(self, tokens: int, first: int, subset: np.ndarray, logits: np.ndarray,
+    def _run(self, tokens: int, first: int, subset: np.ndarray, best: int, logits: np.ndarray,
              cache: LayerCache, shape: Any, positions: np.ndarray) -> None:
         self._call += 1
         call, slot, arrays = self._call, cache.length, cache.arrays
@@ -311,13 +330,13 @@ class Decoder:
         team.begin(work.sync, call)
         # steps of about the same cost per token are compared with each other
         kind = tokens if tokens <= 8 else 8 + tokens.bit_length()
-        pace = self._paces.setdefault((kind, logits.size, cache.first, cache.last),
+        pace = self._paces.setdefault((kind, logits.size, best, cache.first, cache.last),
                                       Pace(self.threads))
         threads = pace.begin()
 
         def job(me: int) -> None:
-            run(self.isa, shape, weights, arrays, work, slot, tokens, first, subset, call, threads,
-                me)
+            run(self.isa, shape, weights, arrays, work, slot, tokens, first, subset, best, call,
+                threads, me)
         self._crew.run(job, threads)
         pace.end(tokens)
 
@@ -400,11 +419,13 @@ def read_model(path: Path, settings: DecoderSettings,
             'float32' if small else best_head(config))
         if not small:
             on_progress(f'packing {path.name} for this CPU (edge-vla convert does it once)')
-        if not isinstance(config, Lfm2Config):
-            return build(source, config, packing, head)
-        weights = settings.weights if settings.weights != 'auto' else (
-            'float32' if small else 'stored')
-        return build_lfm2(source, config, weights, head)
+        if isinstance(config, Lfm2Config):
+            weights = settings.weights if settings.weights != 'auto' else (
+                'float32' if small else 'stored')
+            model = build_lfm2(source, config, weights, head)
+        else:
+            model = build(source, config, packing, head)
+        return model if small else sketched(model)
     finally:
         source.close()
 

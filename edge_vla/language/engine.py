@@ -132,14 +132,21 @@ class EngineModel:
 
 def embed(tensors: Mapping[str, np.ndarray], head: str, token: int, out: np.ndarray) -> None:
     """Write the embedding of a token, float32 [hidden_size], to `out`."""
-    name, d = 'embedding' if 'embedding' in tensors else 'head', len(out)
-    row, scales = tensors[name][token], tensors[f'{name}_scales'][token]
+    name = 'embedding' if 'embedding' in tensors else 'head'
+    out[:] = head_rows(tensors, head, slice(token, token + 1), len(out), name)[0]
+
+
+def head_rows(tensors: Mapping[str, np.ndarray], head: str, part: slice, width: int,
+              name: str = 'head') -> np.ndarray:
+    """Return some rows of a head, or of an embedding, as float32 [N, width]."""
+    rows, scales = tensors[name][part], tensors[f'{name}_scales'][part]
     if head == 'float32':
-        out[:] = row[:d]
+        out = rows
     elif head == 'int8':
-        out[:] = (row[:d].astype(np.float32) - 128) * scales
+        out = (rows.astype(np.float32) - 128) * scales[:, None]
     else:
-        out[:] = dequantise_groups(row, scales)[:d]
+        out = dequantise_groups(rows.reshape(-1), scales.reshape(-1)).reshape(len(rows), -1)
+    return np.array(out[:, :width], np.float32)
 
 
 def body_size(config: BitNetConfig, packing: str) -> int:

@@ -24,7 +24,7 @@ from edge_vla.language.chat import ChatTemplate
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.sampling import Sampler, SamplingConfig
-from edge_vla.language.speculative import Draft, DraftLength, Speculation
+from edge_vla.language.speculative import Draft, DraftLength, likeliest, Speculation
 from edge_vla.language.text_tokenizer import ENDS, TextStream, TextTokenizer
 import numpy as np
 
@@ -307,14 +307,14 @@ def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Samp
     text = None if tokenizer is None else TextStream(tokenizer)
     ends = ends_of(decoder)
     said: list[str] = []
-    reused = cached.reuse(cache, prompt)
+    reused, how = cached.reuse(cache, prompt), likeliest(decoder, sampler.config)
     ids, new = list(prompt), prompt[reused:]
     prefill = first = decode = 0.0
     finish = ''
     while not finish:
         since = perf_counter()
         if speculation is None or len(ids) == len(prompt):
-            logits = decoder.forward(new)
+            logits = decoder.forward(new, **how)
             read = perf_counter()
             cached.ids += new
             tokens = [sampler(logits, ids)]

@@ -20,7 +20,10 @@ from typing import Any, NamedTuple
 from edge_vla.kernels import bitnet, lfm2, team
 from edge_vla.kernels.block_layout import BLOCK, UNIT
 from edge_vla.kernels.head import GROUP
+from edge_vla.kernels.head_phases import AT_ONCE, MOST, PHASES as HEAD_PHASES, Probe, Sketch
 from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.phases import pieces
+from edge_vla.kernels.screen import padded_width
 from edge_vla.kernels.ternary import SCRATCH_ROWS
 from edge_vla.kernels.ternary_tiles import COLUMNS
 from edge_vla.kernels.vectors import LANES
@@ -102,6 +105,29 @@ def _head(model: AnyModel) -> tuple[np.ndarray, np.ndarray]:
     return model.tensors['head'].reshape(-1), scales.reshape(-1)
 
 
+def _sketch(model: AnyModel) -> Sketch:
+    """Return the sketch of the head, empty where there is none."""
+    w, name = model.tensors, 'head_sketch'
+    if name not in w:
+        none = np.zeros(0, np.float32)
+        return Sketch(np.zeros(0, np.uint8), none, none.reshape(0, 0), np.zeros((0, 0), np.int32),
+                      none)
+    return Sketch(w[name].reshape(-1), w[f'{name}_scales'].reshape(-1), w[f'{name}_signs'],
+                  w[f'{name}_order'], w[f'{name}_dither'])
+
+
+def _probe(model: AnyModel, t: int, n: int) -> Probe:
+    """Allocate what the sketch is asked with, for `t` tokens and `n` threads."""
+    if 'head_sketch' not in model.tensors:
+        t = n = 0
+    d, width, found = model.config.hidden_size, padded_width(model.config.hidden_size), (
+        t * pieces(n) * MOST)
+    return Probe(_zeros(t, 2, d), _zeros(t * width, dtype=np.int8), _zeros(t),
+                 _zeros(t, dtype=np.int32), _zeros(t), _zeros(found, dtype=np.int64),
+                 _zeros(found), _zeros(n, MOST), _zeros(n, AT_ONCE + 1, dtype=np.int64),
+                 _zeros(n, SCRATCH_ROWS * width, dtype=np.uint8))
+
+
 def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Program:
     c, w = model.config, model.tensors
     width = max(c.hidden_size, c.intermediate_size)
@@ -118,9 +144,9 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
     bases, units, blocks = shape_of_matrices(model)
     weights = bitnet.Weights(
         w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
-        w['post_norm'], w['ffn_norm'], w['final_norm'], *_head(model),
+        w['post_norm'], w['ffn_norm'], w['final_norm'], *_head(model), _sketch(model),
         *_rotations(c, max(cache.rows, c.context)))  # positions need not be slots
-    phases = c.num_hidden_layers * bitnet.PHASES + 2
+    phases = c.num_hidden_layers * bitnet.PHASES + HEAD_PHASES
     work = bitnet.Work(
         _zeros(t, d), _zeros(t, d), _zeros(t * wide), _zeros(t * wide),
         _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
@@ -128,6 +154,7 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
         _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
         _zeros(n, SCRATCH_ROWS * codes, dtype=np.uint8), _zeros(t * heads, dtype=np.int8),
         _zeros(t * heads, dtype=np.int8), _zeros(t * about), _zeros(t * about, dtype=np.int32),
+        _probe(model, t, n),
         _zeros(0), _zeros(0, dtype=np.int64),  # each call brings its own logits and positions
         _zeros(phases * team.STRIDE, dtype=np.int64))
     return Program(bitnet.run, shape, weights, work)
@@ -148,15 +175,15 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program
     weights = lfm2.Weights(
         w['body'], *_matrices(model), *_kinds(model), w['operator_norm'], w['ffn_norm'],
         w['query_norm'], w['key_norm'], w['taps'], w['in_bias'], w['tap_bias'], w['out_bias'],
-        w['final_norm'], *_head(model), *_rotations(c, cache.rows))
-    phases = c.num_hidden_layers * lfm2.PHASES + 2
+        w['final_norm'], *_head(model), _sketch(model), *_rotations(c, cache.rows))
+    phases = c.num_hidden_layers * lfm2.PHASES + HEAD_PHASES
     work = lfm2.Work(
         _zeros(t, d), _zeros(t, wide), _zeros(t * stride), _zeros(t * stride),
         _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
         _zeros(t * wide, dtype=np.int8), _zeros(t * wide // BLOCK),
         _zeros(t * wide // BLOCK, dtype=np.int32), _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
         _zeros(t * heads, dtype=np.int8), _zeros(t * heads, dtype=np.int8), _zeros(t * about),
-        _zeros(t * about, dtype=np.int32), _zeros(0),
+        _zeros(t * about, dtype=np.int32), _probe(model, t, n), _zeros(0),
         _zeros(phases * team.STRIDE, dtype=np.int64))
     return Program(lfm2.run, shape, weights, work)
 

@@ -45,6 +45,13 @@ class SamplingConfig:
         for s in settings_of(self):
             object.__setattr__(self, s.name, s.check(s.default))
 
+    @property
+    def best(self) -> int:
+        """How many of the likeliest tokens have all the probability; 0 where it may be all."""
+        if self.repetition_penalty != 1:
+            return 0  # what is likeliest then depends on the text
+        return 1 if self.temperature == 0 else self.top_k
+
 
 class Sampler:
     """

@@ -67,6 +67,11 @@ class Draft(Protocol):
         """
 
 
+def likeliest(decoder: Any, sampling: SamplingConfig) -> dict[str, int]:
+    """Return what tells a decoder that only some of the likeliest tokens can come next."""
+    return {'best': sampling.best} if sampling.best and getattr(decoder, 'sketched', False) else {}
+
+
 def acceptance(p: np.ndarray, q: np.ndarray, token: int) -> float:
     """Return with which probability a token drawn from `q` is kept under the model's law `p`."""
     return min(1.0, float(p[token] / q[token])) if q[token] > 0 else 0.0
@@ -228,6 +233,7 @@ class Speculation:
         self._decoder, self._draft, self._sampler = decoder, draft, sampler
         self._length, self._clock = length or DraftLength(), clock
         self.proposed = self.kept = 0
+        self._how = likeliest(decoder, sampler.config)
 
     def step(self, new: list[int], ids: Sequence[int], most: int) -> list[int]:
         """
@@ -250,10 +256,10 @@ class Speculation:
             Proposal([]))
         drafted = self._clock()
         if not proposal.ids:
-            token = self._sampler(self._decoder.forward(new), ids)
+            token = self._sampler(self._decoder.forward(new, **self._how), ids)
             self._length.plain(self._clock() - drafted)
             return [token]
-        logits = self._decoder.logits(new + proposal.ids)[len(new) - 1:]
+        logits = self._decoder.logits(new + proposal.ids, **self._how)[len(new) - 1:]
         tokens = agree(proposal, logits, ids, self._sampler)
         cache.truncate(start + len(new) + len(tokens) - 1)
         kept = len(tokens) - 1

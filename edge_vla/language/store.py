@@ -47,6 +47,7 @@ from edge_vla.language.lfm2_engine import (
     WEIGHTS,
 )
 from edge_vla.language.programs import AnyModel
+from edge_vla.language.sketch import sketch_arrays, worth_sketching
 from edge_vla.language.text_tokenizer import (
     folder_of,
     gguf_metadata,
@@ -188,6 +189,8 @@ def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: AnyConfig, pack
     want = _wanted(path, tensors, c, packing)
     for name in ('head',) if c.tie_word_embeddings else ('head', 'embedding'):
         want[name], want[f'{name}_scales'] = table_arrays(c, head)
+    if any(name.startswith('head_sketch') for name in tensors):  # may be missing as a whole
+        want |= sketch_arrays(c) if worth_sketching(c) else {}
     for name, (shape, kind) in want.items():
         if name not in tensors:
             raise CheckpointError(f'{path}: has no tensor {name!r}')
@@ -195,6 +198,9 @@ def _check_shapes(path: Path, tensors: dict[str, np.ndarray], c: AnyConfig, pack
             raise CheckpointError(
                 f'{path}: tensor {name!r} is {tensors[name].dtype} {list(tensors[name].shape)}, '
                 f'expected {np.dtype(kind)} {list(shape)}')
+    order = tensors.get('head_sketch_order')
+    if order is not None and (np.sort(order, 1) != np.arange(c.hidden_size)).any():
+        raise CheckpointError(f"{path}: tensor 'head_sketch_order' holds no permutations")
     for name in tensors:
         if name not in want:
             raise CheckpointError(f'{path}: tensor {name!r} does not belong to this model')
