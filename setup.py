@@ -34,6 +34,8 @@ EXTRAS = {
     'bag': ['rosbags>=0.11', 'tqdm', 'matplotlib>=3.5'],
     'ray': ['ray>=2.9'],
     'viz': ['matplotlib>=3.5'],
+    'foxglove': ['foxglove-sdk>=0.30'],
+    'rerun': ['rerun-sdk>=0.41'],
     'language': ['tokenizers>=0.20', 'jinja2>=3.1.6'],
     'docs': ['sphinx>=7', 'myst-parser>=2', 'furo'],
     'train': ['torch>=2.2', 'tokenizers', 'tqdm'],
@@ -45,7 +47,8 @@ EXTRAS = {
                'ncps'],
 }
 # Everything but what brings torch.
-EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'language', 'docs', 'test')
+EXTRAS['all'] = [r for extra in ('ros', 'sim', 'bag', 'viz', 'foxglove', 'language', 'docs',
+                                                    'test')
                  for r in EXTRAS[extra]]
 
 setup(

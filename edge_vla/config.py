@@ -116,6 +116,8 @@ class NodeConfig:
     narration_period: float = setting(1.0, 'time between narrations', 's', 0.2, 60.0)
     diagnostics_period: float = setting(1.0, 'time between diagnostics', 's', 0.1, 60.0)
     frame_id: str = setting('base_link', 'frame of the published commands')
+    live: str = setting('', 'show what is seen and done in foxglove or rerun, with :PORT for '
+                        'another than theirs; empty is off')
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ ROS = {'rclpy', 'launch', 'launch_ros', 'rcl_interfaces', 'builtin_interfaces',
        'ament_index_python', 'rosidl_runtime_py', 'tf2_msgs', 'tf2_ros', 'cv_bridge', 'px4_msgs',
        *MESSAGES}
 EXTRAS = {'torch', 'rosbags', 'matplotlib', 'gymnasium', 'tqdm', 'transformers', 'safetensors',
-          'tokenizers', 'gguf', 'jinja2', 'mujoco'}
+          'tokenizers', 'gguf', 'jinja2', 'mujoco', 'foxglove', 'rerun'}
 RUNTIME = {'numpy', 'numba', 'llvmlite', 'cv2', 'yaml', 'edge_vla'}
 # A room may import rooms of its own level and below; kernels only themselves.
 LEVEL = {'exceptions': 0, 'datatypes': 0, 'kernels': 0, 'config': 1, 'motion': 1, 'checkpoints': 2,

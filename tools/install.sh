@@ -20,7 +20,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1
 python=${2:-}
-extras=sim,bag,viz,language,docs,test
+extras=sim,bag,viz,foxglove,language,docs,test
 
 good() { "$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' > /dev/null 2>&1; }
 

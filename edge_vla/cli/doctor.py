@@ -29,6 +29,7 @@ REQUIRED = {'numpy': 'numpy', 'numba': 'numba', 'cv2': 'opencv-python-headless',
 OPTIONAL = {'rosbags': ('bag', 'replay and bag'), 'matplotlib': ('viz', "the demo's picture"),
             'tqdm': ('bag', 'progress bars'), 'gymnasium': ('sim', 'the Gymnasium interface'),
             'mujoco': ('sim', 'evaluate --world mujoco'),
+            'foxglove': ('foxglove', 'node.live'), 'rerun': ('rerun', 'node.live'),
             'torch': ('train', 'training'), 'pytest': ('test', 'tests')}
 SIMD = ('avx2', 'avx512f', 'avx512vnni', 'avxvnni', 'fma', 'neon', 'dotprod', 'i8mm')
 MESSAGES = ('sensor_msgs', 'nav_msgs', 'geometry_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs',

@@ -29,6 +29,7 @@ from edge_vla.language.slow_loop import SlowLoop
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
 from edge_vla.safety import SafetyGate
+from edge_vla.visualization.live import LiveView, View
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import ParameterDescriptor
@@ -64,6 +65,7 @@ class VlaNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._pipeline: Pipeline | None = None
         self._slow: SlowLoop | None = None
+        self._live: LiveView | None = None
         self._gate = SafetyGate(self.config.safety)
         self._entities: list[tuple[Any, Any]] = []
         self._active = False
@@ -133,6 +135,8 @@ class VlaNode(LifecycleNode):
                                  (node.narration_period, self._narrate)):
             keep.append((self.destroy_timer,
                          self.create_timer(period, callback, clock=self._steady)))
+        if node.live.strip():
+            self._show_live()
         if self._instruction:
             self._slow.instruct(self._instruction)
 
@@ -181,6 +185,9 @@ class VlaNode(LifecycleNode):
         if self._slow is not None:
             self._slow.stop()
             self._slow = None
+        if self._live is not None:
+            self._live.close()
+            self._live = None
         for destroy, entity in self._entities:
             destroy(entity)
         self._entities.clear()
@@ -267,11 +274,28 @@ class VlaNode(LifecycleNode):
         self._received, self._stamp_ns = received, frame.stamp_ns
         self._busy.add((now - received) * 1e3)
         self._delay.add((self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-6)
+        if self._live is not None:
+            self._live.show(View(frame, action, command, self._instruction, self._told(),
+                                 (now - received) * 1e3))
         if self._debug.get_subscription_count():
             try:
                 self._draw(frame, action, command)
             except Exception as error:  # noqa: B902  a picture is not worth a flight
                 self._fail(f'no debug image: {_said(error)}')
+
+    def _told(self) -> str:
+        """Return what is being done, as the narration has it without what is seen."""
+        context, pipeline = self._reading, self._pipeline
+        return '' if context is None or pipeline is None else pipeline.doing(context)
+
+    def _show_live(self) -> None:
+        """Open the live view; a flight does not depend on it."""
+        try:
+            self._live = LiveView(self.config.node.live, self._fail)
+        except EdgeVlaError as error:
+            self._fail(f'flying without a live view: {error}')
+            return
+        self.get_logger().info(f'live view in {self._live.name} on port {self._live.port}')
 
     def _send(self, command: Command) -> None:
         self._state = command.state

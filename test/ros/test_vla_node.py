@@ -17,6 +17,7 @@
 
 from array import array
 import math
+import socket
 
 import numpy as np
 import pytest
@@ -334,3 +335,34 @@ def test_a_parameter_out_of_range_ends_the_start(bench) -> None:  # noqa: ANN001
     bench.until(lambda: process.poll() is not None, 'the end of vla_node')
     assert process.returncode == 2
     assert 'safety.max_forward' in bench.log('vla_node').splitlines()[-1]
+
+
+def test_a_live_view_comes_with_the_flight_and_never_instead_of_it(bench) -> None:  # noqa: ANN001
+    pytest.importorskip('foxglove', reason='pip install -e .[foxglove]')
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    bench.start('vla_node', node__live=f'foxglove:{port}')
+    camera = Camera(bench)
+    camera.settle()
+    with socket.create_connection(('127.0.0.1', port), 5) as viewer:
+        viewer.sendall((f'GET / HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\n'
+                        'Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
+                        'Sec-WebSocket-Protocol: foxglove.sdk.v1\r\n'
+                        'Sec-WebSocket-Version: 13\r\n\r\n').encode())
+        heard = b''
+        while b'/live/pilot' not in heard:  # offered to whoever comes
+            heard += viewer.recv(4096)
+        assert camera.fly(10)
+    assert f'live view in foxglove on port {port}' in bench.log('vla_node')
+    assert camera.fly(10)  # the viewer has gone
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        assert bench.stop('vla_node') == 0
+        bench.start('vla_node', node__live=f'foxglove:{taken.getsockname()[1]}')
+        camera.commands.clear()
+        camera.settle()
+        assert camera.fly(10)
+    assert 'flying without a live view: no live view in foxglove' in bench.log('vla_node')
+    assert 'Traceback' not in bench.log('vla_node')
