@@ -34,7 +34,8 @@ ROSDEP = {'numpy': 'python3-numpy', 'numba': 'python3-numba', 'cv2': 'python3-op
           'yaml': 'python3-yaml', 'builtin_interfaces': None, 'llvmlite': None}
 PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'numpy': 'numpy', 'numba': 'numba'}
 OPTIONAL = {'rosbags', 'matplotlib', 'ray', 'torch', 'tqdm', 'gymnasium', 'tf2_msgs',
-            'transformers', 'safetensors', 'tokenizers', 'jinja2', 'gguf', 'mujoco'}
+            'transformers', 'safetensors', 'tokenizers', 'jinja2', 'gguf', 'mujoco',
+            'foxglove', 'rerun'}
 
 
 @pytest.fixture(scope='module')
