@@ -26,16 +26,18 @@ import pytest
 
 pytest.importorskip('sphinx', reason='pip install -e .[docs]')
 pytest.importorskip('myst_parser', reason='pip install -e .[docs]')
+pytest.importorskip('furo', reason='pip install -e .[docs]')
 DOC = Path(__file__).resolve().parent.parent / 'doc'
 
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('site')
-    done = subprocess.run(
-        [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', '-b', 'text', '-d',
-         str(out / 'trees'), str(DOC), str(out / 'text')], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for builder in ('html', 'text'):  # the site, as `make docs` builds it, and what tests read
+        done = subprocess.run(
+            [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', '-b', builder, '-d',
+             str(out / 'trees'), str(DOC), str(out / builder)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     return out / 'text'
 
 
@@ -56,9 +58,18 @@ def test_every_command_is_documented(site: Path) -> None:
 def test_every_page_is_in_the_contents(site: Path) -> None:
     for page in DOC.rglob('*.md'):
         assert (site / page.relative_to(DOC)).with_suffix('.txt').is_file(), page
+        html = (site.with_name('html') / page.relative_to(DOC)).with_suffix('.html')
+        assert '<h1>' in html.read_text(), page
 
 
 def test_links_between_pages_and_to_pictures_lead_somewhere() -> None:
     for page in DOC.rglob('*.md'):
         for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):
             assert (page.parent / target).exists(), f'{page.name}: {target}'
+
+
+def test_the_equations_are_set_and_their_files_exist(site: Path) -> None:
+    html = (site.with_name('html') / 'equations.html').read_text()
+    assert html.count('class="math notranslate nohighlight"') > 10 and 'mathjax' in html.lower()
+    for file in re.findall(r'`(edge_vla/[^`]+)`', (DOC / 'equations.md').read_text()):
+        assert (DOC.parent / file).is_file(), file
