@@ -33,6 +33,7 @@ from edge_vla.evaluation.commands import TWIST
 from edge_vla.evaluation.replay import ADAPTATION_TOPIC
 from edge_vla.evaluation.replay_jobs import read_settings
 from edge_vla.exceptions import BagError
+from edge_vla.visualization import replay_page
 import numpy as np
 import pytest
 from recordings import GO, make, picture, replay, report, STEP_NS
@@ -271,6 +272,18 @@ def test_the_page_escapes_what_it_is_given(tmp_path: Path) -> None:
                  'none']) == 0
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert '<script' not in page and 'a&lt;b&gt;&amp;' in page
+
+
+@pytest.mark.parametrize(('correlation', 'shown'), [
+    (.8, '<b>0.40 s</b>'), (.1, 'no shift stands out, correlation 0.10')])
+def test_a_lag_is_shown_only_where_one_stands_out(tmp_path: Path, correlation: float,
+                                                  shown: str) -> None:
+    assert replay(tmp_path / 'out', make(tmp_path / 'bag', commands=('/cmd_vel',)), *GO) == 0
+    told = report(tmp_path / 'out')
+    told['runs'][0]['agreement']['lag'] = {'seconds': -.4, 'correlation': correlation,
+                                           'at_limit': False}
+    tiles = replay_page._tiles(told)
+    assert shown in tiles and ('0.40 s' in tiles) == (correlation > .3)
 
 
 @pytest.mark.skipif(BROWSER is None, reason='needs Chromium: apt install chromium')

@@ -29,6 +29,7 @@ PICTURES = 8
 AXES = {'forward': 'forward, m/s', 'left': 'left, m/s', 'up': 'up, m/s',
         'yaw_rate': 'yaw rate, rad/s'}
 NOTHING = '–'
+STANDS_OUT = 0.3  # a peak of the cross-correlation lower than this says nothing about the lag
 
 
 def replay_page(report: dict[str, Any], data: Sequence[dict[str, Any]]) -> str:
@@ -154,8 +155,10 @@ def _tiles(report: dict[str, Any]) -> str:
                    'within 30°, where both fly')]
         if lag:
             late = 'after' if lag['seconds'] >= 0 else 'before'
-            tiles.append(('lag', f'{abs(lag["seconds"]):.2f} s',
-                          f'{late} the recording, correlation {lag["correlation"]:.2f}'))
+            clear = lag['correlation'] >= STANDS_OUT
+            tiles.append(('lag', f'{abs(lag["seconds"]):.2f} s' if clear else NOTHING,
+                          (f'{late} the recording' if clear else 'no shift stands out')
+                          + f', correlation {lag["correlation"]:.2f}'))
     jerk = run['command']['jerk']
     if jerk:
         recorded = report['recorded']['jerk']
