@@ -140,7 +140,7 @@ class DraftLength:
     _FADES = .95
 
     def __post_init__(self) -> None:
-        self._kept, self._tried = 2.0, 3.0  # as if two of three had been kept
+        self._kept, self._tried = 1.0, 1.5  # two of three, but any experience counts for more
         self._draft: float | None = None  # seconds of a proposed token
         self._look: dict[int, float] = {}  # seconds, by length; a plain step is length 0
         self._since: dict[int, int] = {}  # looks since a length was tried
@@ -154,7 +154,7 @@ class DraftLength:
         if 0 not in self._look:  # first learn what a plain step costs
             return 0
         if self._draft is None:  # then, at little risk, what looking at more does
-            return min(2, self.most)
+            return min(1, self.most)
         best, gain = 0, self.MARGIN
         a = min(self._kept / self._tried, .999)
         for n in range(1, self.most + 1):
