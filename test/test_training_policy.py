@@ -234,3 +234,27 @@ def test_the_state_restarts_with_a_flight() -> None:
     whole, _ = net.policy(x, dt, reset)
     tail, _ = net.policy(x[3:], dt[3:], torch.zeros(3, 2))
     torch.testing.assert_close(whole[3:], tail)
+
+
+def test_a_run_goes_on_from_a_shipped_pilot(tmp_path: Path) -> None:
+    file = SHIPPED_MODEL / 'policy.safetensors'
+    shipped = read_safetensors(file)[0]
+    for ternary in (False, True):
+        net = PilotNet()
+        net.load_state_dict(policy.initial_weights(file, ternary), strict=False)
+        net.encoder.quantise(ternary)
+        for name, module in net.named_modules():
+            if isinstance(module, TernaryConv2d):
+                want = take_weight(shipped, f'{name}.weight', tuple(module.weight.shape))
+                np.testing.assert_allclose(module.weights().detach(), want, rtol=1e-5, atol=1e-7)
+    recipe = tmp_path / 'recipe.yaml'
+    recipe.write_text('grounding_steps: 1\nfloat_share: 1.0\nworkers: 0\nhalf: false\n')
+    assert policy.main(['--stage', 'grounding', '--config', str(recipe), '--initial', str(file),
+                        '--out', str(tmp_path)]) == 0
+    tensors = read_safetensors(tmp_path / 'policy.safetensors')[0]
+    assert tensors['encoder.merge.weight'].dtype == np.float32  # this one stays float
+    for name in shipped:
+        if name.startswith('policy.'):
+            assert np.array_equal(tensors[name], shipped[name]), name
+    kept = imitation._grounded(TINY, tmp_path / 'grounding.pt', keep=True)[0].state_dict()
+    assert np.array_equal(kept['policy.head.weight'], shipped['policy.head.weight'])

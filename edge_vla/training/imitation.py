@@ -202,7 +202,8 @@ def learn(net: PilotNet, optimiser: torch.optim.Optimizer, blocks: list[dict[str
                           for step in range(first, first + updates)]))
 
 
-def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
+def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
+                    keep: bool = False) -> PilotNet:
     """
     Run stage 2, from its checkpoint if there is one; exports the shipped format.
 
@@ -214,10 +215,12 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
         Folder of the run.
     grounded : Path
         ``grounding.pt`` of stage 1.
+    keep : bool
+        Go on from the policy in `grounded` instead of a new one.
 
     """
     from edge_vla.training.export import export_pilot
-    net, optimiser = _grounded(recipe, grounded)
+    net, optimiser = _grounded(recipe, grounded, keep)
     path, start, blocks = out / 'imitation.pt', 0, []
     worlds = Worlds(recipe.worlds, recipe.seed, TRAIN_STYLES, wind=2.5, jitter=.15, shifted=.5,
                     rate=(10., 60.), without=UNSEEN_PAIRS)
@@ -261,12 +264,13 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path) -> PilotNet:
     return net
 
 
-def _grounded(recipe: 'Recipe', path: Path) -> tuple[PilotNet, torch.optim.Optimizer]:
-    """Return a net that sees as stage 1 learned; a new policy is the only part to learn."""
+def _grounded(recipe: 'Recipe', path: Path,
+              keep: bool = False) -> tuple[PilotNet, torch.optim.Optimizer]:
+    """Return a net that sees as stage 1 learned; its policy is the only part to learn."""
     torch.manual_seed(recipe.seed + 1)
     net = _make_net(recipe)
     seen = torch.load(path, weights_only=False)['net']
-    net.load_state_dict({k: v for k, v in seen.items() if not k.startswith('policy.')},
+    net.load_state_dict({k: v for k, v in seen.items() if keep or not k.startswith('policy.')},
                         strict=False)
     net.requires_grad_(False)
     net.policy.requires_grad_(True)

@@ -24,7 +24,9 @@ from dataclasses import asdict, dataclass
 import math
 from pathlib import Path
 
+from edge_vla.checkpoints.safetensors import read_safetensors, take_weight
 from edge_vla.config import add_arguments, from_arguments, setting
+from edge_vla.training.export import export_pilot
 from edge_vla.training.grounding import Frames, grounding_loss
 from edge_vla.training.optimise import descend, record, save, schedule
 from edge_vla.training.pilot_torch import PilotNet
@@ -67,13 +69,14 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
     out : Path
         Folder of the run.
     initial : Path, optional
-        ``grounding.pt`` of another run to go on from; layers it lacks begin small.
+        ``grounding.pt`` or ``policy.safetensors`` of another run to go on from; layers it lacks
+        begin small.
 
     """
     torch.manual_seed(recipe.seed)
     net = PilotNet()
     if initial is not None:
-        known = torch.load(initial, weights_only=False)['net']
+        known = initial_weights(initial, recipe.float_share == 0)
         with torch.no_grad():
             for name, p in net.encoder.named_parameters():
                 if f'encoder.{name}' not in known:
@@ -110,6 +113,31 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
     return net
 
 
+def initial_weights(path: Path, ternary: bool) -> dict[str, torch.Tensor]:
+    """
+    Return the weights of another run by name.
+
+    Parameters
+    ----------
+    path : Path
+        Its ``grounding.pt``, or a pilot in the shipped format.
+    ternary : bool
+        Whether the encoder of a shipped pilot goes on ternary: then its weights are scaled so
+        that they round to themselves, else they are what they stand for.
+
+    """
+    if path.suffix != '.safetensors':
+        return torch.load(path, weights_only=False)['net']
+    tensors, known = read_safetensors(path)[0], {}
+    for name, shape in ((k, tuple(v.shape)) for k, v in PilotNet().state_dict().items()):
+        if name in tensors:
+            known[name] = w = torch.from_numpy(take_weight(tensors, name, shape).copy())
+            if ternary and f'{name}_scale' in tensors:
+                share = (w != 0).float().mean(tuple(range(1, w.dim())), keepdim=True)
+                known[name] = w / share.clamp(min=1e-3)
+    return known
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``edge-vla train policy``."""
     parser = argparse.ArgumentParser('edge-vla train policy', description=__doc__)
@@ -119,7 +147,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--grounding', type=Path, metavar='FILE',
                         help='grounding.pt of another run, for stage 2')
     parser.add_argument('--initial', type=Path, metavar='FILE',
-                        help='grounding.pt of another run, for stage 1 to go on from')
+                        help='grounding.pt or policy.safetensors of another run to go on from; of '
+                        'the latter stage 2 takes the policy too')
     parser.add_argument('--flights', type=Path, metavar='FOLDER',
                         help='learn from the flights of this run instead of flying')
     add_arguments(parser, Recipe)
@@ -128,13 +157,16 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     torch.use_deterministic_algorithms(True)
+    whole = args.initial is not None and args.initial.suffix == '.safetensors'
     if args.stage in ('grounding', 'all') and args.grounding is None:
-        train_grounding(recipe, args.out, args.initial)
+        net = train_grounding(recipe, args.out, args.initial)
+        if whole and args.stage == 'grounding':  # the policy it came with flies on
+            export_pilot(net, recipe, args.out)
     if args.stage in ('imitation', 'all'):
         from edge_vla.training.imitation import train_imitation, train_on_flights
         grounded = args.grounding or args.out / 'grounding.pt'
         if args.flights is None:
-            train_imitation(recipe, args.out, grounded)
+            train_imitation(recipe, args.out, grounded, whole)
         else:
             train_on_flights(recipe, args.out, grounded, args.flights)
     return 0
