@@ -437,6 +437,41 @@ def test_cuts_between_real_videos_refresh(encoder: PatchEncoder) -> None:
     assert stream.cuts == 2
 
 
+def test_no_drift_over_ten_thousand_frames_of_real_video(encoder: PatchEncoder) -> None:
+    """
+    Real videos to and fro, one after the other, until 10,000 frames have gone by.
+
+    What stands for a token is never further away than the windows allow, no later pass is any
+    worse than the first, and every change of the video is a cut, and nothing else is.
+    """
+    videos = [encoded(encoder, name, 300) for name in (
+        'conveyor_static_camera.mp4', 'carphone_moving_background.mp4', 'road_static_camera.mp4')]
+    limit = cos((LIVE.window.bit_length() - 1) * acos(LIVE.threshold)) - 1e-5
+    stream, passes, cuts = TemporalStream(*videos[0].shape[1:], LIVE, 16), [], []
+    shown, done = np.zeros_like(videos[0][0]), 0
+    while done < 10_000:
+        kept, least, means = 0, [], []
+        for video in videos:
+            for i, frame in enumerate((*video, *video[-2:0:-1])):  # no jump within a video
+                before = stream.cuts
+                n = stream.push(frame)
+                if stream.cuts > before:
+                    cuts.append((i, n))
+                stream.represented(shown)
+                similar = np.einsum('ij,ij->i', frame, shown) / np.linalg.norm(
+                    frame, axis=1) / np.linalg.norm(shown, axis=1)
+                least.append(similar.min())
+                means.append(similar.mean())
+                kept, done = kept + n, done + 1
+        passes.append((min(least), np.mean(means), kept))
+        assert min(least) >= limit, len(passes)
+        assert len(stream.gather().tokens) <= 16 * videos[0].shape[1]
+    assert len(passes) > 4 and len(cuts) == 3 * len(passes) - 1
+    assert set(cuts) == {(0, videos[0].shape[1])}  # whole, and at the first frame of a video
+    worst, close, kept = np.array(passes).T
+    assert (close >= close[0] - 1e-4).all() and (np.abs(kept / kept[0] - 1) < .02).all()
+
+
 def test_a_panning_camera_keeps_more_than_a_still_one(encoder: PatchEncoder) -> None:
     rng = np.random.default_rng(0)
     wall = cv2.resize(rng.integers(0, 256, (60, 200, 3)).astype(np.uint8), (1600, 480),
