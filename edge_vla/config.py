@@ -79,6 +79,8 @@ class PipelineConfig:
     refresh: int = setting(30, 'so many frames after which all features are computed anew', '', 1,
                            10000)
     seeing: bool = setting(True, 'say what is seen, and answer questions about it')
+    opinion_period: float = setting(1.0, 'time between looks of the seeing head for the target, '
+                                    'which the pilot flies by; 0 is never', 's', 0.0, 60.0)
     frames: int = setting(8, 'camera frames that questions are about', '', 1, 16)
     tokens: str = setting('live', 'which visual tokens are read: full is all; live what changed; '
                           'dycoke and team by the papers', choices=('full', 'live', 'dycoke',

@@ -14,11 +14,13 @@
 
 """The one way from an observation to an action; robot, simulator and bag all use it."""
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 from edge_vla.adaptation.composite import Adaptation
 from edge_vla.checkpoints.safetensors import read_safetensors
@@ -28,17 +30,46 @@ from edge_vla.config import AdaptationConfig, PipelineConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
 from edge_vla.exceptions import CheckpointError, EdgeVlaError, InstructionError
 from edge_vla.language.head import LanguageHead, understood
-from edge_vla.language.plan import CONTEXT_SIZE, Plan, VERBS
+from edge_vla.language.plan import CONTEXT_SIZE, VERBS
 from edge_vla.language.planner import objection, Planner
-from edge_vla.language.seeing import Answer, SCHEMES, SeeingHead
+from edge_vla.language.seeing import Answer, question_about, SCHEMES, SeeingHead
+from edge_vla.language.sight import Located
 from edge_vla.policy.liquid import Grounding, LiquidPolicy
 from edge_vla.policy.mission import Mission
+from edge_vla.policy.second_opinion import Name, SecondOpinion, Sighted
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
 
 SHIPPED_MODEL = Path(__file__).parent / 'checkpoints' / 'pilot'
 FIRST_DT_S = 1 / 30  # elapsed time assumed for the first frame of a flight
+OPINION_NS = 300_000_000  # what the seeing head says counts from so long after it was asked
+
+
+class Look(NamedTuple):
+    """
+    What the seeing head is to be asked.
+
+    Attributes
+    ----------
+    flight : int
+        Number of the flight.
+    stamp_ns : int
+        Of the newest frame.
+    sighted : Sighted
+        How the policy's own eye has it.
+    names : tuple
+        Colour and shape of the target, and of those of the steps that follow.
+    view : VisualTokens
+        What is asked about.
+
+    """
+
+    flight: int
+    stamp_ns: int
+    sighted: Sighted
+    names: tuple[Name, ...]
+    view: VisualTokens
 
 
 class Pipeline:
@@ -79,6 +110,11 @@ class Pipeline:
         The instruction in force, as it was read.
     mission : Mission or None
         Its steps and how far they have come; None without one that is understood.
+    opinion : SecondOpinion
+        What the seeing head said of the targets, by which the policy flies.
+    look : Look or None
+        What the head is to be asked next: a pipeline that is not synchronous leaves `think` to
+        its caller.
 
     """
 
@@ -100,6 +136,9 @@ class Pipeline:
         self._synchronous = synchronous
         self._encoder, self._grounding, self._policy = self._pilot(tensors, kind)
         self._attended: np.ndarray | None = None
+        self.opinion, self.look = SecondOpinion(), None
+        self._said: deque[tuple[Look, list[tuple[Name, Located]]]] = deque()
+        self._flight, self._looked_ns = 0, -10**18
         self._refused = ''
         self._last: Action | None = None
         self._hover = np.zeros(CONTEXT_SIZE, np.float32)
@@ -166,6 +205,7 @@ class Pipeline:
         self._grounding.place(0)
         if self.seeing is not None:
             self.ask('what is ahead?')
+            self.seeing.locate('red', 'sphere', self.view())
         self.context = self._attended = None
         self.reset()
 
@@ -181,7 +221,9 @@ class Pipeline:
     def _restart(self) -> None:
         self._encoder.reset()
         self._policy.reset()
-        self._last = None
+        self.opinion.reset()
+        self._last = self.look = None
+        self._flight, self._looked_ns = self._flight + 1, -10**18
 
     def set_context(self, context: Context | None) -> None:
         """Fly by `context` from the next step on, None hovers; may be called from any thread."""
@@ -228,8 +270,21 @@ class Pipeline:
         return None if why else planned
 
     def sent(self, command: Command) -> None:
-        """Hear what the safety gate made of the last action, so that adaptation knows."""
+        """
+        Hear what the safety gate made of the last action, so that adaptation knows.
+
+        A synchronous pipeline now does what the slow loop of a node does.
+        """
         self.adaptation.sent(np.array([*command.velocity, command.yaw_rate]))
+        if self._synchronous:
+            self.think()
+
+    def think(self) -> None:
+        """Ask the seeing head what is due, in some milliseconds; from any thread."""
+        look, self.look = self.look, None
+        if look is not None:
+            self._said.append((look, [(name, self.seeing.locate(*name, look.view))
+                                      for name in look.names]))
 
     def narration(self, context: Context) -> str:
         """
@@ -241,7 +296,7 @@ class Pipeline:
         target = None if mission is None or mission.context is not context else mission.target
         if self.seeing is None or target is None or not self._memory.frame:
             return doing
-        return f'{self.ask(question_about(target)).text}; {doing}'
+        return f'{self.ask(question_about(target.colour, target.shape)).text}; {doing}'
 
     def doing(self, context: Context) -> str:
         """Say in words what is being done about an instruction."""
@@ -336,24 +391,44 @@ class Pipeline:
             self._grounding.attend(vector)
             self._attended = vector
         features = self._grounding.look(tokens)
+        target = None if mission is None else mission.target
+        if target is not None:
+            self._consult(frame.stamp_ns, mission)
+            self.opinion.condition(target, self._grounding, dt)
         command = self._policy.step(features, motion, vector, dt)
         command = np.zeros(4) if mission is None else mission.direct(
             self._grounding, command, motion, dt)
+        if target is not None and target is mission.target:
+            command = self.opinion.steer(target, command)
+        self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
             command = self.adaptation.step(command, motion, dt)
         bearing, _, gap = self._grounding.located()
         grid = self._grounding.probability.reshape(layout.ROWS, layout.COLUMNS)
+        chosen = self.seeing.chosen if self.seeing and self._looked_ns >= 0 else None
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
             'target_bearing': bearing, 'target_distance': gap, 'tokens': kept,
-            'kept': self._memory.marks.reshape(grid.shape).copy(),
+            'kept': (self._memory.marks if chosen is None else chosen).reshape(grid.shape).copy(),
             'step': 0 if mission is None else mission.index + 1,
             'doing': 'hover' if mission is None else mission.say})
 
-
-def question_about(target: Plan) -> str:
-    """Return the question where the object of a plan is."""
-    return f'where is the {target.colour} {target.shape}?'
+    def _consult(self, stamp_ns: int, mission: Mission) -> None:
+        """Hear what the seeing head has said, and note what to ask it next."""
+        while self._said:
+            look, said = self._said[0]
+            if look.flight == self._flight:
+                if stamp_ns - look.stamp_ns < OPINION_NS:
+                    break
+                self.opinion.hear(look.sighted, said)
+            self._said.popleft()
+        period = round(self.config.opinion_period * 1e9)
+        if self.seeing is None or not period or 0 <= stamp_ns - self._looked_ns < period:
+            return
+        self._looked_ns = stamp_ns
+        names = tuple(dict.fromkeys((p.colour, p.shape) for p in mission.targets))
+        self.look = Look(self._flight, stamp_ns, self.opinion.sighted(
+            mission.target, self._grounding), names, self.view())
 
 
 def load_head(config: PipelineConfig) -> LanguageHead:

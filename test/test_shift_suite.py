@@ -15,7 +15,7 @@
 
 """The shift suite: flying it, going on, summaries and plots."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 import json
 from pathlib import Path
@@ -162,8 +162,9 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> list:
     """Let the command fly a stub; return what it asked for."""
     asked = []
 
-    def loader(folder: str, backend: str, adaptation: bool) -> Callable[[], Stub]:
-        asked.append((folder, backend, adaptation))
+    def loader(folder: str, backend: str, adaptation: bool,
+               changes: Sequence[str]) -> Callable[[], Stub]:
+        asked.append((folder, backend, adaptation, *changes))
         return climber
     monkeypatch.setattr(command, '_loader', loader)
     return asked
@@ -189,11 +190,11 @@ def test_the_command_flies_one_shift(stubs: list, tmp_path: Path) -> None:
     file = tmp_path / 'report.json'
     assert main(['evaluate', '--shift', 'wind_steady:weak', '--episodes', '1', '--jobs', '1',
                  '--drop', '.1', '--rate', '10', '--camera', '48x36', '--adaptation', 'on',
-                 '--json', str(file)]) == 0
+                 '--set', 'pipeline.tokens=full', '--json', str(file)]) == 0
     report = json.loads(file.read_text())
     assert (report['shift'], report['drop'], report['camera'], report['camera_rate']) == (
         'wind_steady:weak', .1, '48x36', 10)
-    assert stubs == [('', 'numba', True)]
+    assert stubs == [('', 'numba', True, 'pipeline.tokens=full')]
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [
@@ -204,6 +205,8 @@ def test_the_command_flies_one_shift(stubs: list, tmp_path: Path) -> None:
     (('--adaptation', 'both'), 'need --suite shift'),
     (('--camera', 'big'), 'no size like 320x240'),
     (('--drop', '1'), 'a probability below 1'),
+    (('--set', 'safety.max_speed=1', '--episodes', '1'), 'only settings of the pipeline'),
+    (('--set', 'pipeline.tokens=few', '--episodes', '1'), 'none of full, live'),
     (('--rate', '0'), 'outside')])
 def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str,
                                       capsys: pytest.CaptureFixture[str]) -> None:

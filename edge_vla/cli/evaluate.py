@@ -16,7 +16,7 @@
 """Fly seeded episodes in the simulator, without ROS, and report success."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import hashlib
 import json
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--backend', choices=('numba', 'torch'), default='numba',
                         help='torch flies the same weights as trained, for comparison')
     parser.add_argument('--model', default='', help='folder of a pilot (default: the shipped one)')
+    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE',
+                        help='a setting of the pilot, such as pipeline.tokens=full; several')
     parser.add_argument('--adaptation', choices=('on', 'off', 'both'), default='on',
                         help='adapt to the vehicle in flight; both only in a suite (default on)')
     parser.add_argument('--camera', metavar='WxH', help='picture size (default 320x240, in a '
@@ -121,7 +123,7 @@ def _run_one(args: argparse.Namespace, camera: Any) -> int:
 
     shift = find(args.shift)
     shift = replace(shift, drop=max(shift.drop, args.drop))
-    load = _loader(args.model, args.backend, args.adaptation == 'on')
+    load = _loader(args.model, args.backend, args.adaptation == 'on', args.set)
     setting = Setting(SimConfig(), camera, shift, args.world)
     started = time.monotonic()
     with bar('evaluate', 'episode') as show:
@@ -134,7 +136,8 @@ def _run_one(args: argparse.Namespace, camera: Any) -> int:
     report = summarise(flights, args.seed, backend=args.backend, task=args.task or 'all',
                        style=setting.sim.style, wind=setting.sim.wind, camera_rate=camera.rate,
                        camera=f'{camera.width}x{camera.height}', drop=args.drop,
-                       shift=args.shift, adaptation=args.adaptation, world=args.world)
+                       shift=args.shift, adaptation=args.adaptation, world=args.world,
+                       settings=args.set)
     _show(report)
     _say_time(started, args.jobs)
     if args.json is not None:
@@ -185,13 +188,14 @@ def _pilots(args: argparse.Namespace) -> list[Any]:
         if not all(name and equals for name, equals, _ in pairs):
             raise ConfigError('--policies wants NAME=FOLDER,...')
         named = [(name, folder) for name, _, folder in pairs]
-    return [Pilot(name, adaptation, _loader(folder, args.backend, adaptation), _version(folder))
+    return [Pilot(name, adaptation, _loader(folder, args.backend, adaptation, args.set),
+                  ' '.join((_version(folder), *args.set)))
             for name, folder in named
             for adaptation in {'off': (False,), 'on': (True,), 'both': (False, True)}[
                 args.adaptation]]
 
 
-def load_pilot(folder: str, backend: str, adaptation: bool) -> Any:
+def load_pilot(folder: str, backend: str, adaptation: bool, changes: Sequence[str] = ()) -> Any:
     """
     Return a synchronous pipeline, of whatever kind the folder holds.
 
@@ -203,16 +207,25 @@ def load_pilot(folder: str, backend: str, adaptation: bool) -> Any:
         'numba' or 'torch'; a kind of policy that has no kernels is flown by torch in any case.
     adaptation : bool
         Adapt to the vehicle in flight.
+    changes : sequence of str
+        Settings of the pipeline that are not the default, NAME=VALUE.
 
     Raises
     ------
+    ConfigError
+        A setting is unknown, or no part of the pipeline.
     MissingDependencyError
         torch is needed and not installed.
 
     """
-    from edge_vla.config import AdaptationConfig, PipelineConfig
+    from edge_vla.config import AdaptationConfig, build, VlaNodeConfig
+    from edge_vla.evaluation.replay_jobs import read_settings
     from edge_vla.pipeline import Pipeline
 
+    values = read_settings(changes)
+    if other := [name for name in values if not name.startswith('pipeline.')]:
+        raise ConfigError(f'--set {other[0]}: only settings of the pipeline')
+    config = build(VlaNodeConfig, values | {'pipeline.model': folder}).pipeline
     cls: Any = Pipeline
     if backend == 'torch' or _kind(folder) != 'cfc':
         try:
@@ -222,13 +235,14 @@ def load_pilot(folder: str, backend: str, adaptation: bool) -> Any:
                                          "pip install 'edge_vla[train]'") from error
         cls = TorchPipeline
     extra = {'adaptation': AdaptationConfig(enabled=True)} if adaptation else {}
-    return cls.load(PipelineConfig(model=folder), **extra)
+    return cls.load(config, **extra)
 
 
-def _loader(folder: str, backend: str, adaptation: bool) -> Callable[[], Any]:
+def _loader(folder: str, backend: str, adaptation: bool,
+            changes: Sequence[str]) -> Callable[[], Any]:
     """Return `load_pilot` for a folder, in a form that other processes can call."""
     from functools import partial
-    return partial(load_pilot, folder, backend, adaptation)
+    return partial(load_pilot, folder, backend, adaptation, tuple(changes))
 
 
 def _weights(folder: str) -> Path:

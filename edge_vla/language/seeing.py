@@ -20,6 +20,7 @@ The visual tokens are those of the pilot's encoder, brought to the decoder's wid
 matrix, and told where they are. How many it reads is up to a scheme; it was trained with all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -36,7 +37,15 @@ from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.kernels.dense import dense
 from edge_vla.language.decoder import Decoder, load_decoder
 from edge_vla.language.head import canonical, LONGEST
-from edge_vla.language.sight import missing, parse_seen, Seen
+from edge_vla.language.sight import (
+    describe,
+    DISTANCES,
+    Located,
+    missing,
+    parse_seen,
+    Seen,
+    SIDES,
+)
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.language.visual_decoder import Mark, VisualDecoder
 from edge_vla.vision import layout
@@ -135,6 +144,11 @@ def special_tokens() -> list[str]:
     return [BEGIN, QUESTION, ANSWER, END]
 
 
+def question_about(colour: str, shape: str) -> str:
+    """Return the question where an object is."""
+    return f'where is the {colour} {shape}?'
+
+
 class SeeingHead:
     """
     Answers questions about a view; one thread at a time does, others wait.
@@ -153,6 +167,12 @@ class SeeingHead:
     ----------
     cost : Cost or None
         Of the last answer.
+    read_s : float
+        How long it took to read the last view, s.
+    chosen : numpy.ndarray or None
+        uint8 [TOKENS], the patches of the last frame that were read for the last question, where
+        that depends on it: 0 left out, 1 drawn at random, 2 near what is asked for, 3 most like
+        its words.
 
     Raises
     ------
@@ -201,9 +221,11 @@ class SeeingHead:
         self.decoder = VisualDecoder(self._decoder, scheme.pruning, scheme.merging, scheme.evict)
         self._expander = TokenExpander(layout.ROWS, layout.COLUMNS, scheme.expansion) \
             if scheme.expansion else None
+        self.chosen = np.zeros(layout.TOKENS, np.uint8) if scheme.expansion else None
         self._view: VisualTokens | None = None
         self._mark: Mark | None = None
         self.cost: Cost | None = None
+        self.read_s = 0.0
 
     def answer(self, question: str, view: VisualTokens) -> Answer:
         """
@@ -223,21 +245,11 @@ class SeeingHead:
             The question is empty or too long, or there is nothing in view.
 
         """
-        if not question.strip() or len(question) > LONGEST:
-            raise InstructionError(f'a question has 1 to {LONGEST} characters, this one has '
-                                   f'{len(question.strip())}')
         special, tokenizer = self._tokenizer.special, self._tokenizer
-        ids = [special[QUESTION], *tokenizer.encode(canonical(question)), special[ANSWER]]
-        if not len(view.tokens):
-            raise InstructionError('there is no camera frame to ask about yet')
+        ids = self._asked(question)
         with self._lock:
             began = time.perf_counter()
-            if self._expander is not None:  # what is read depends on the question
-                self._read(view, ids)
-            elif view is not self._view:
-                self._read(view, [])
-            self._view = view
-            self.decoder.rewind(self._mark)
+            self._open(view, ids)
             read = time.perf_counter()
             said: list[int] = []
             logits, sure = self.decoder.forward(ids), 0.0
@@ -254,6 +266,85 @@ class SeeingHead:
         text = tokenizer.decode(said).strip()
         seen = parse_seen(text)
         return Answer('I' + text[1:] if text.startswith('i ') else text, seen, math.exp(sure))
+
+    def _asked(self, question: str) -> list[int]:
+        """Return a question as it is read."""
+        if not question.strip() or len(question) > LONGEST:
+            raise InstructionError(f'a question has 1 to {LONGEST} characters, this one has '
+                                   f'{len(question.strip())}')
+        special, tokenizer = self._tokenizer.special, self._tokenizer
+        return [special[QUESTION], *tokenizer.encode(canonical(question)), special[ANSWER]]
+
+    def _open(self, view: VisualTokens, ids: list[int]) -> None:
+        """Read a view unless that was done, so that a question may follow."""
+        if not len(view.tokens):
+            raise InstructionError('there is no camera frame to ask about yet')
+        if self._expander is not None or view is not self._view:
+            began = time.perf_counter()
+            # with an expander what is read depends on the question
+            self._read(view, ids if self._expander is not None else [])
+            self.read_s = time.perf_counter() - began
+        self._view = view
+        self.decoder.rewind(self._mark)
+
+    def locate(self, colour: str, shape: str, view: VisualTokens) -> Located:
+        """
+        Tell how sure it is of where an object is: every answer that may be given is scored.
+
+        Parameters
+        ----------
+        colour, shape : str
+            Words of the plan grammar.
+        view : VisualTokens
+            As for `answer`.
+
+        Raises
+        ------
+        InstructionError
+            There is nothing in view.
+
+        """
+        ids = self._asked(question_about(colour, shape))
+        texts = [describe(Seen(colour, shape, side, distance))
+                 for side in SIDES for distance in DISTANCES]
+        end, encode = self._tokenizer.special[END], self._tokenizer.encode
+        answers = [(*encode(canonical(text)), end)
+                   for text in (*texts, missing(f'{colour} {shape}'))]
+        with self._lock:
+            self._open(view, ids)
+            odds = np.zeros(len(answers))
+            self._score(answers, range(len(answers)), ids, 0, 0.0, odds)
+        odds = np.exp(odds - odds.max())
+        places = odds[:-1].reshape(len(SIDES), len(DISTANCES))
+        seen = places.sum()
+        return Located(float(seen / odds.sum()), places.sum(1) / seen, places.sum(0) / seen)
+
+    def _score(self, answers: Sequence[tuple[int, ...]], which: Sequence[int], new: list[int],
+               at: int, past: float, out: np.ndarray) -> None:
+        """
+        Write the log-likelihood of answers that are alike up to `at`, as the head may choose.
+
+        `new` are the tokens before that which the decoder has not read. What can go on in one
+        way only is not asked about.
+        """
+        following: dict[int, list[int]] = {}
+        for k in which:
+            if at == len(answers[k]):
+                out[k] = past
+                return
+            following.setdefault(answers[k][at], []).append(k)
+        if len(following) == 1:
+            (token, which), = following.items()
+            self._score(answers, which, [*new, token], at + 1, past, out)
+            return
+        tokens = list(following)
+        logits = self.decoder.forward(new, tokens).astype(np.float64)
+        logits -= logits.max()
+        logs = past + logits - np.log(np.exp(logits).sum())
+        here = self.decoder.mark()
+        for token, log in zip(tokens, logs.tolist(), strict=True):
+            self.decoder.rewind(here)
+            self._score(answers, following[token], [token], at + 1, log, out)
 
     def _next(self, logits: np.ndarray, begun: bool) -> int:
         """Return the likeliest token; what begins a denial has to be as likely as `DENIAL`."""
@@ -283,7 +374,23 @@ class SeeingHead:
         words = np.empty((len(guides), rows.shape[1]), np.float32)
         for row, token in zip(words, guides, strict=True):
             self._decoder.embed(token, row)
-        return np.concatenate([
-            start + self._expander.choose(rows[start:start + layout.TOKENS], words,
-                                          int(frames[start]))
+        e = self._expander
+        kept = np.concatenate([
+            start + e.choose(rows[start:start + layout.TOKENS], words, int(frames[start]))
             for start in range(0, len(rows), layout.TOKENS)])
+        self.chosen = np.maximum(e.context, np.maximum(2 * e.expanded, 3 * e.seeds))
+        return kept
+
+    def cost_of_all(self, frames: int) -> Cost:
+        """
+        Read all tokens of so many frames once, to know what that costs.
+
+        What they show makes no difference, so it is nothing.
+        """
+        rows = np.zeros((frames * layout.TOKENS, len(self._nothing)), np.float32)
+        whole = VisualDecoder(self._decoder)
+        with self._lock:
+            began = time.perf_counter()
+            whole.look(rows, np.arange(len(rows)), before=[self._tokenizer.special[BEGIN]])
+            took = time.perf_counter() - began
+        return Cost(tuple(whole.attended), whole.prefill_macs, took, 0.0, 0, whole.cache_bytes)

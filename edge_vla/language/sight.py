@@ -20,11 +20,14 @@ import re
 from typing import NamedTuple
 
 from edge_vla.language.plan import COLOURS, SHAPES
+import numpy as np
 
 SIDES = ('left', 'ahead left', 'ahead', 'ahead right', 'right')
 _EDGES_RAD = (math.radians(24), math.radians(8), math.radians(-8), math.radians(-24))
+_BEARINGS_RAD = np.radians((34, 16, 0, -16, -34))  # in the middle of each
 DISTANCES = ('within one metre', 'about two metres', 'over three metres')
 _STEPS_M = (1.0, 3.0)
+_GAPS_M = np.array((.7, 2.0, 4.5))  # typical of each
 NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight')
 NOTHING = 'nothing'
 MOST_LISTED = 3
@@ -50,6 +53,34 @@ class Seen(NamedTuple):
     shape: str
     side: str
     distance: str
+
+
+class Located(NamedTuple):
+    """
+    How sure the head is of where an object is.
+
+    Attributes
+    ----------
+    seen : float
+        Probability that it is in view.
+    sides, distances : numpy.ndarray
+        float64 [5] and [3], probability of each of ``SIDES`` and ``DISTANCES`` if it is.
+
+    """
+
+    seen: float
+    sides: np.ndarray
+    distances: np.ndarray
+
+    @property
+    def bearing(self) -> float:
+        """Return the expected bearing, rad, positive to the left."""
+        return float(self.sides @ _BEARINGS_RAD)
+
+    @property
+    def gap(self) -> float:
+        """Return the expected distance to the surface, m."""
+        return float(self.distances @ _GAPS_M)
 
 
 def side_of(bearing: float) -> str:

@@ -82,6 +82,13 @@ class Mission:
         known = not self._plain and self._resolver is None and self.plan.verb in MOVING
         return self.plan if known else None
 
+    @property
+    def targets(self) -> list[Plan]:
+        """Return the target of this step and of those that follow, where they are known."""
+        later = [s.plan for s in self._steps[self.index + 1:]]
+        return [p for p in (self.target, *later)
+                if p is not None and p.verb in MOVING and p.resolved]
+
     def text(self) -> str:
         """Return which step is being flown, and what it is, in words."""
         count = len(self._steps)

@@ -265,6 +265,8 @@ class VlaNode(LifecycleNode):
         else:
             self._send(command)
         self._pipeline.sent(command)
+        if self._pipeline.look is not None:
+            self._slow.do('look', self._pipeline.think)
         self._doing = action.info
         now = time.monotonic()
         self._last_good = now

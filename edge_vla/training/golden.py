@@ -28,7 +28,8 @@ from pathlib import Path
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Action, Context, Observation
 from edge_vla.language.plan import Plan
-from edge_vla.pipeline import Pipeline, question_about
+from edge_vla.language.seeing import question_about
+from edge_vla.pipeline import Pipeline
 from edge_vla.sim.simulator import Simulator
 import numpy as np
 
@@ -70,7 +71,7 @@ def seen(pipeline: Pipeline) -> dict[str, dict[str, str]]:
     """Return what is said of every flight's last frames: plan in words -> question -> answer."""
     out = {}
     for plan, _ in fly(pipeline):
-        said = {q: pipeline.ask(q) for q in (*QUESTIONS, question_about(plan))}
+        said = {q: pipeline.ask(q) for q in (*QUESTIONS, question_about(plan.colour, plan.shape))}
         out[plan.text()] = {q: a.text for q, a in said.items() if a.confidence >= SURE}
     return out
 
