@@ -271,6 +271,25 @@ def test_an_overlay_fits_any_picture(size: tuple[int, int]) -> None:
     assert image.max() == image.min() == 90
 
 
+def test_an_overlay_shows_which_patches_are_read() -> None:
+    image = np.tile(np.array([200, 60, 30], np.uint8), (240, 320, 1))
+    plain, kept = draw(image, Overlay()), np.ones((9, 12), np.uint8)
+    assert (draw(image, Overlay(kept=kept)) == plain).all()
+    side = plain.shape[0] // 9
+    kept[4, 3:6] = 0, 2, 3
+    shown = draw(image, Overlay(kept=kept)).astype(int)
+    left_out, chosen, framed = (shown[4 * side:5 * side, k * side:(k + 1) * side]
+                                for k in (3, 4, 5))
+    middle = [p[side // 2, side // 2] for p in (left_out, chosen, framed)]
+    assert np.ptp(middle[0]) < np.ptp(plain[4 * side, 0].astype(int)) / 2  # grey
+    assert middle[1][2] > 30 and (middle[1] == middle[2]).all()  # bluer
+    assert (framed[side // 2, 0] != middle[2]).any()  # framed
+    kept[4, 3:6] = 1
+    rest = np.ones(shown.shape[:2], bool)
+    rest[4 * side - 6:5 * side + 6, 3 * side - 6:6 * side + 6] = False
+    assert (shown[rest] == plain[rest]).all()
+
+
 def test_every_task_has_its_row() -> None:
     flights = [Episode(i, t, '', True, 'success', 1.0, 1.0, None) for i, t in enumerate(TASKS)]
     assert list(summarise(flights, 0)['per_task']) == list(TASKS)

@@ -33,6 +33,7 @@ from edge_vla.evaluation.commands import TWIST
 from edge_vla.evaluation.replay import ADAPTATION_TOPIC
 from edge_vla.evaluation.replay_jobs import read_settings
 from edge_vla.exceptions import BagError
+from edge_vla.vision import layout
 from edge_vla.visualization import replay_page
 import numpy as np
 import pytest
@@ -264,6 +265,35 @@ def test_everything_but_the_latency_is_the_same_twice(tmp_path: Path) -> None:
     assert '<script' not in page and str(tmp_path) not in page
     for word in ('fly to the red ball', 'safety.max_speed=0.3', '/cmd_vel'):
         assert word in page
+
+
+@pytest.mark.parametrize('tokens', ['full', 'live', 'team'])
+def test_the_report_tells_what_fewer_tokens_save(tmp_path: Path, tokens: str) -> None:
+    bag, out = make(tmp_path / 'bag', 40, odometry=('/odom',)), tmp_path / 'out'
+    assert replay(out, bag, *GO, '--set', f'pipeline.tokens={tokens},pipeline.frames=2',
+                  quick=False) == 0
+    read = report(out)['runs'][0]['reading']
+    assert read['looks'] >= 1 and read['tokens']['all'] == 2 * layout.TOKENS
+    shares = [read[k]['mean'] / read[k]['all'] for k in (
+        'tokens', 'multiplications', 'cache_bytes')]
+    page, took = (out / 'report.html').read_text(), json.loads(
+        (out / 'latency.json').read_text())
+    assert took['read_ms']['count'] == read['looks'] and took['read_ms']['p50'] > .1
+    assert took['read_all_ms'] > .1 and 'memory saved' in page
+    assert 'reading the view, ms' in (out / 'latency.svg').read_text()
+    if tokens == 'full':
+        assert shares[0] <= 1 and shares[0] * read['looks'] > read['looks'] - 1
+    else:
+        assert max(shares) < .95
+
+
+def test_without_a_seeing_head_nothing_is_saved(tmp_path: Path) -> None:
+    assert replay(tmp_path / 'out', make(tmp_path / 'bag'), *GO, '--set', 'pipeline.seeing=false',
+                  quick=False) == 0
+    assert report(tmp_path / 'out')['runs'][0]['reading'] is None
+    assert 'memory saved' not in (tmp_path / 'out' / 'report.html').read_text()
+    took = json.loads((tmp_path / 'out' / 'latency.json').read_text())
+    assert took['read_ms'] is None and took['read_all_ms'] is None
 
 
 def test_the_page_escapes_what_it_is_given(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from edge_vla.evaluation.agreement import (
     rounded,
 )
 from edge_vla.evaluation.replay import Run
-from edge_vla.evaluation.track import ADAPTING, STATES
+from edge_vla.evaluation.track import ADAPTING, STATES, Track
 from edge_vla.pipeline import SHIPPED_MODEL
 import numpy as np
 
@@ -135,6 +135,7 @@ def _run(run: Run) -> dict[str, Any]:
         'command': {'mean_speed': rounded(speed.mean()), 'max_speed': rounded(speed.max()),
                     'jerk': jerk(np.array(track.stamp_ns), command)},
         'token_keep_ratio': {'mean': rounded(tokens.mean()), 'min': rounded(tokens.min())},
+        'reading': _reading(run.track),
         'adaptation': _adaptation(run),
         'agreement': agreement(times, command, reference.at(times)) if reference.kind else None}
 
@@ -151,6 +152,20 @@ def _adaptation(run: Run) -> dict[str, Any] | None:
             'mean_error': rounded(error.mean()), 'mean_error_without': rounded(without.mean()),
             'max_compensation': rounded(compensation.max()),
             'last_compensation': rounded(compensation[-1])}
+
+
+def _reading(track: Track) -> dict[str, Any] | None:
+    """Return what the seeing head read at each look and what all tokens would have been."""
+    if track.all_read is None:
+        return None
+    whole = track.all_read
+    return {'looks': len(track.read),
+            'tokens': {'mean': rounded(np.mean([c.attended[0] for c in track.read])),
+                       'all': whole.attended[0]},
+            'multiplications': {'mean': rounded(np.mean([c.prefill_macs for c in track.read])),
+                                'all': whole.prefill_macs},
+            'cache_bytes': {'mean': rounded(np.mean([c.cache_bytes for c in track.read])),
+                            'all': whole.cache_bytes}}
 
 
 def _difference(base: Run, other: Run) -> dict[str, Any]:
@@ -217,7 +232,9 @@ def write_report(out: Path, runs: Sequence[Run], page: bool = True) -> dict[str,
             replay_page(report, plot_data(runs)), encoding='utf-8')
         for run in runs:
             (run.job.out / 'latency.svg').write_text(
-                plot_latency(np.array(run.track.latency_ms)), encoding='utf-8')
+                plot_latency(np.array(run.track.latency_ms), np.array(
+                    [1e3 * c.prefill_s for c in run.track.read]), None if run.track.all_read
+                    is None else 1e3 * run.track.all_read.prefill_s), encoding='utf-8')
     return report
 
 

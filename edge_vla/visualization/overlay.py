@@ -24,7 +24,7 @@ import numpy as np
 
 FONT = cv2.FONT_HERSHEY_DUPLEX
 WHITE, GREY, DARK = (245, 245, 245), (176, 182, 190), (18, 20, 24)
-ACCENT, WARNING = (255, 176, 46), (255, 92, 80)
+ACCENT, WARNING, READ = (255, 176, 46), (255, 92, 80), (84, 170, 255)
 FULL_SPEED = 1.8  # m/s that fill the dial
 FULL_YAW_RATE = 1.2  # rad/s that fill the arc
 MIN_WIDTH = 640  # px, smaller pictures are enlarged by a whole number
@@ -52,7 +52,9 @@ class Overlay:
     time_s : float or None
         Time of flight.
     kept : numpy.ndarray or None
-        uint8 [rows, columns], 0 where a patch is left to an earlier frame; it is shown darker.
+        uint8 [rows, columns], 0 where a patch is not read, because an earlier frame stands for it
+        or because nothing was asked about it: it is shown grey. 1 is read; 2 is read because it
+        is near what was asked for, and tinted; 3 is most like its words, and framed too.
 
     """
 
@@ -91,6 +93,7 @@ def draw(image: np.ndarray, overlay: Overlay) -> np.ndarray:
     unit = max(1.0, width / 640)  # type and lines grow with the picture
     if overlay.kept is not None:
         _leave_out(_middle(out, overlay.kept.shape), overlay.kept == 0)
+        _expanded(_middle(out, overlay.kept.shape), overlay.kept, unit)
     if overlay.attention is not None:
         _attention(_middle(out, overlay.attention.shape), overlay.attention, unit)
     bar = round(30 * unit)
@@ -153,24 +156,40 @@ def _leave_out(out: np.ndarray, dropped: np.ndarray) -> None:
     out[where] = (.25 * out[where] + .55 * grey).astype(np.uint8)
 
 
+def _expanded(out: np.ndarray, kept: np.ndarray, unit: float) -> None:
+    """Tint the patches that a question chose, and frame those most like its words."""
+    height, width = out.shape[:2]
+    where = cv2.resize((kept > 1).astype(np.uint8), (width, height),
+                       interpolation=cv2.INTER_NEAREST) > 0
+    out[where] = (.78 * out[where] + .22 * np.array(READ)).astype(np.uint8)
+    _frame(out, kept > 2, READ, unit)
+
+
 def _attention(out: np.ndarray, attention: np.ndarray, unit: float) -> None:
     """Warm the patches that were taken for the target, and frame the sure ones."""
     height, width = out.shape[:2]
-    rows, columns = attention.shape
     p = np.clip(np.nan_to_num(attention), 0, 1).astype(np.float32)
     weight = cv2.resize(p, (width, height), interpolation=cv2.INTER_LINEAR)[..., None] * 0.45
-    warm = (out * (1 - weight) + np.array(ACCENT, np.float32) * weight).astype(np.uint8)
-    sure = (p > 0.5).astype(np.uint8)
+    out[...] = (out * (1 - weight) + np.array(ACCENT, np.float32) * weight).astype(np.uint8)
+    _frame(out, p > 0.5, ACCENT, unit)
+
+
+def _frame(out: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int],
+           unit: float) -> None:
+    """Draw the border of some patches."""
+    height, width = out.shape[:2]
+    rows, columns = inside.shape
     ys = np.linspace(0, height, rows + 1).round().astype(int)
     xs = np.linspace(0, width, columns + 1).round().astype(int)
     edges = [((x, y0), (x, y1)) for i, (y0, y1) in enumerate(zip(ys, ys[1:], strict=False))
-             for j, x in enumerate(xs) if _differ(sure[i], j)]
+             for j, x in enumerate(xs) if _differ(inside[i], j)]
     edges += [((x0, y), (x1, y)) for j, (x0, x1) in enumerate(zip(xs, xs[1:], strict=False))
-              for i, y in enumerate(ys) if _differ(sure[:, j], i)]
+              for i, y in enumerate(ys) if _differ(inside[:, j], i)]
+    picture = np.ascontiguousarray(out)
     for a, b in edges:
-        cv2.line(warm, tuple(map(int, a)), tuple(map(int, b)), ACCENT, max(1, round(1.5 * unit)),
-                 cv2.LINE_AA)
-    out[...] = warm
+        cv2.line(picture, tuple(map(int, a)), tuple(map(int, b)), colour,
+                 max(1, round(1.5 * unit)), cv2.LINE_AA)
+    out[...] = picture
 
 
 def _differ(line: np.ndarray, k: int) -> bool:

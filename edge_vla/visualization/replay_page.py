@@ -67,7 +67,7 @@ def replay_page(report: dict[str, Any], data: Sequence[dict[str, Any]]) -> str:
     if report['differences']:
         parts.append(_section(f'Against {escape(runs[0]["name"])}', _differences(report)))
     parts.append(_section('What it takes for the target', plots.plot_target(data)))
-    parts.append(_section('Speed', plots.plot_speed(data)))
+    parts.append(_section('Speed, and tokens kept of every image', plots.plot_speed(data)))
     if any(run['adaptation'] for run in runs):
         parts.append(_section('Adaptation', plots.plot_adaptation(data) + _adaptation(runs),
                               'Grey: frozen or reverted. While the drone that was filmed obeyed '
@@ -167,10 +167,26 @@ def _tiles(report: dict[str, Any]) -> str:
     limited = 1 - run['states'].get('ok', 0) / run['frames']
     tiles.append(('limited by the gate', _percent(limited), 'of the commands'))
     tiles.append(('tokens kept', _percent(run['token_keep_ratio']['mean']), 'of every image'))
+    tiles += _saved(run['reading'])
     name = f'<p class="about">{escape(run["name"])}</p>' if len(report['runs']) > 1 else ''
     return name + '<div class="tiles">' + ''.join(
         f'<div><span>{label}</span><b>{value}</b><small>{small}</small></div>'
         for label, value, small in tiles) + '</div>'
+
+
+def _saved(reading: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Return tiles of what fewer tokens save when the seeing head looks."""
+    if reading is None:
+        return []
+    each = [(reading[k]['mean'], reading[k]['all']) for k in (
+        'tokens', 'multiplications', 'cache_bytes')]
+    (tokens, all_tokens), (macs, all_macs), (size, all_size) = each
+    return [('read at a look', _percent(tokens / all_tokens),
+             f'{tokens:.0f} of {all_tokens} tokens'),
+            ('time saved, counted', _percent(1 - macs / all_macs),
+             f'{macs / 1e9:.2f} of {all_macs / 1e9:.2f} billion multiplications'),
+            ('memory saved', _percent(1 - size / all_size),
+             f'{size / 1e6:.2f} of {all_size / 1e6:.2f} MB of keys and values')]
 
 
 def _film(run: dict[str, Any], k: int, count: int) -> str:

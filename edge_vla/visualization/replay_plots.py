@@ -186,7 +186,8 @@ def plot_adaptation(runs: Sequence[dict[str, Any]]) -> str:
     return _svg(figure, 'adaptation')
 
 
-def plot_latency(milliseconds: np.ndarray) -> str:
+def plot_latency(milliseconds: np.ndarray, read: np.ndarray | None = None,
+                 read_all: float | None = None) -> str:
     """
     Draw how long steps took: over time, and how often.
 
@@ -194,9 +195,19 @@ def plot_latency(milliseconds: np.ndarray) -> str:
     ----------
     milliseconds : numpy.ndarray
         float64 [N].
+    read : numpy.ndarray, optional
+        float64 [M], how long the seeing head read at each look.
+    read_all : float, optional
+        How long it takes to read all tokens.
 
     """
-    figure, (left, right) = _figure(1, 2.6, columns=2)
+    looked = read is not None and len(read) and read_all is not None
+    figure, (left, right, *more) = _figure(1, 2.6, columns=2 + bool(looked))
+    for ax in more:
+        typical = float(np.median(read))
+        ax.barh(('all tokens', 'as read'), (read_all, typical), color=(RECORDED, colour(0)),
+                alpha=.85, height=.5)
+        ax.set_xlabel(f'reading the view, ms: {read_all / typical:.1f} times as fast')
     left.plot(*thin(np.arange(len(milliseconds), dtype=float), milliseconds), color=colour(0),
               lw=.9)
     left.set_xlabel('image')
