@@ -17,6 +17,7 @@
 from collections.abc import Sequence
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 from bitnet_models import config_of, decoder_of
 from edge_vla.compression.temporal import compress_clip
@@ -25,7 +26,7 @@ from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Observation
 from edge_vla.evaluation import token_bench
 from edge_vla.evaluation.closed_loop import Setting
-from edge_vla.exceptions import CheckpointError, InstructionError
+from edge_vla.exceptions import CheckpointError, ConfigError, InstructionError
 from edge_vla.kernels.dense import dense
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.language.seeing import Answer, SCHEMES, SeeingHead, special_tokens
@@ -265,6 +266,21 @@ def test_the_bench_counts_what_was_asked(pilot: Pipeline, decoder, weights: tupl
         perfect.add(one, token_bench.Answer(one.answer, parse_seen(one.answer), 1.0))
     assert (perfect.right, perfect.denied, perfect.other) == (
         perfect.asked, perfect.absent, perfect.others)
+
+
+def test_the_bench_flies_every_scheme_and_keeps_whole_views() -> None:
+    setting = Setting(camera=CameraConfig(width=96, height=72))
+    flights = list(token_bench.fly_schemes(str(SHIPPED_MODEL), setting, 1, 11))
+    assert [name for name, *_ in flights] == list(SCHEMES)
+    assert {(e.index, e.status) for _, e, _ in flights} == {(0, 'success')}
+    kept = {name: moments for name, _, moments in flights}
+    assert [m.frames.shape for m in kept.pop('full')] == [
+        (8, layout.TOKENS, layout.CHANNELS)] * 2 and not any(kept.values())
+    with pytest.raises(ConfigError, match='no seeing head'):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(token_bench.Pipeline, 'load', lambda *a, **k: SimpleNamespace(
+                seeing=None))
+            token_bench.load_pilot('x')
 
 
 def test_the_shipped_head_gives_the_golden_answers(root: Path) -> None:

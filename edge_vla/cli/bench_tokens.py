@@ -16,6 +16,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 import sys
 from typing import Any
@@ -23,12 +24,15 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('--episodes', type=int, default=40, help='flights (default 40)')
+    parser.add_argument('--episodes', type=int, default=40, help='flights with every '
+                        'scheme (default 40)')
     parser.add_argument('--seed', type=int, default=11, help='of the flights (default 11)')
     parser.add_argument('--shift', default='none', metavar='NAME[:STRENGTH]',
                         help='fly under a shift')
     parser.add_argument('--suite', choices=('', 'shift'), default='', help='shift: so many '
                         'flights under every shift at medium strength, read in full and live')
+    parser.add_argument('--jobs', type=int, default=len(os.sched_getaffinity(0)),
+                        help='processes that fly (default: all cores)')
     parser.add_argument('--camera', default='160x120', metavar='WxH', help='picture size')
     parser.add_argument('--model', type=Path, help='folder of a pilot (default: the shipped one)')
     parser.add_argument('--shape', default='', help='also a decoder of this shape, such as 2b4t, '
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from edge_vla.cli.evaluate import camera_of
-    from edge_vla.config import PipelineConfig
+    from edge_vla.cli.progress import bar
     from edge_vla.evaluation import token_bench as bench
     from edge_vla.evaluation.closed_loop import Setting
     from edge_vla.evaluation.language_speed import machine
@@ -51,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.pipeline import SHIPPED_MODEL
     from edge_vla.sim.shifts import find
 
-    if args.episodes < 0 or not 1 <= args.frames <= 64:
-        raise ConfigError('--episodes is not negative, and --frames lies in 1 to 64')
+    if args.episodes < 0 or args.jobs < 1 or not 1 <= args.frames <= 64:
+        raise ConfigError('--episodes is not negative, --jobs at least 1, --frames in 1 to 64')
     report: dict[str, Any] = {'machine': machine(), 'episodes': args.episodes, 'seed': args.seed,
                               'shift': args.shift}
     model = str(args.model or SHIPPED_MODEL)
@@ -60,20 +64,22 @@ def run(args: argparse.Namespace) -> int:
     if args.suite:
         report['suite'] = _suite(model, args)
     elif args.episodes:
-        moments, flights = [], {}
-        for name, tolerance in (('all computed', 0.0),
-                                ('unchanged reused', PipelineConfig().tolerance)):
-            pipeline, won = _pilot(model, tolerance), 0
-            for k, (episode, kept) in enumerate(bench.record(pipeline, setting, args.episodes,
-                                                             args.seed)):
-                won += episode.status == 'success'
-                moments += kept if tolerance else []
-                print(f'\r{name}: {won} of {k + 1} flights', end='', file=sys.stderr)
-            print(file=sys.stderr)
-            flights[name] = {'success': round(won / args.episodes, 4),
-                             'interval': [round(x, 4) for x in wilson(won, args.episodes)]}
+        kept: dict[int, list[bench.Moment]] = {}
+        won, flown = dict.fromkeys(SCHEMES, 0), dict.fromkeys(SCHEMES, 0)
+        with bar('flights', 'flight') as show:
+            for name, episode, some in bench.fly_schemes(model, setting, args.episodes,
+                                                         args.seed, args.jobs):
+                won[name] += episode.status == 'success'
+                flown[name] += 1
+                kept.setdefault(episode.index, []).extend(some)
+                show(sum(flown.values()), len(SCHEMES) * args.episodes)
+        report['flights'] = {name: {
+            'success': round(k / args.episodes, 4),
+            'interval': [round(x, 4) for x in wilson(k, args.episodes)]}
+            for name, k in won.items()}
+        moments = [moment for index in sorted(kept) for moment in kept[index]]
         heads = {name: SeeingHead.load(Path(model) / 'seeing', name) for name in SCHEMES}
-        report['flights'], report['moments'] = flights, len(moments)
+        report['moments'] = len(moments)
         report['schemes'] = {name: tally.report() for name, tally in
                              bench.compare(heads, moments, args.seed).items()}
         _show(report)
@@ -85,28 +91,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pilot(model: str, tolerance: float) -> Any:
-    """Return the pipeline of a pilot that sees, and remembers all tokens."""
-    from edge_vla.config import AdaptationConfig, PipelineConfig
-    from edge_vla.exceptions import ConfigError
-    from edge_vla.pipeline import Pipeline
-    pipeline = Pipeline.load(PipelineConfig(model=model, tokens='full', tolerance=tolerance),
-                             adaptation=AdaptationConfig())
-    if pipeline.seeing is None:
-        raise ConfigError(f'{model} has no seeing head: train one with edge-vla train seeing')
-    return pipeline
-
-
 def _suite(model: str, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Ask about flights under every shift and print a row of each."""
     from edge_vla.cli.evaluate import camera_of
-    from edge_vla.config import PipelineConfig
     from edge_vla.evaluation import token_bench as bench
     from edge_vla.evaluation.closed_loop import Setting
     from edge_vla.language.seeing import SeeingHead
     from edge_vla.sim.shifts import find, SHIFTS
 
-    pipeline = _pilot(model, PipelineConfig().tolerance)
+    pipeline = bench.load_pilot(model)
     heads = {name: SeeingHead.load(Path(model) / 'seeing', name) for name in ('full', 'live')}
     rows: dict[str, dict[str, Any]] = {}
     print(f'{"shift":>18} {"asked":>6} {"full":>6} {"live":>6} {"absent P, R (live)":>19}')
@@ -160,16 +153,14 @@ def _at_scale(shape: str, frames: int) -> list[dict[str, Any]]:
 
 def _show(report: dict[str, Any]) -> None:
     """Print the shipped head's table."""
-    for name, flown in report['flights'].items():
-        print(f'flights, {name}: {flown["success"]:.3f} '
-              f'[{flown["interval"][0]:.3f}, {flown["interval"][1]:.3f}]')
     full = report['schemes']['full']
     print(f'{full["asked"]} objects in view, {full["unseen_asked"]} of pairs never trained on, '
           f'{full["absent"]} not in view, {report["moments"]} views')
     print(f'{"scheme":>8} {"retained":>9} {"FLOPs":>6} {"prefill":>15} {"answer":>15} '
           f'{"cache":>15} {"grounded":>9} {"unseen":>6} {"side":>6} {"dist.":>6} '
-          f'{"absent P, R":>12} {"others":>6}')
+          f'{"absent P, R":>12} {"others":>6} {"flights":>21}')
     for name, row in report['schemes'].items():
+        flown = report['flights'][name]
         print(f'{name:>8} {row["retained"]:9.1%} '
               f'{row["prefill_macs"] / full["prefill_macs"]:6.0%} {row["prefill_ms"]:6.2f} ms '
               f'{full["prefill_ms"] / max(row["prefill_ms"], 1e-3):4.2f}x '
@@ -179,7 +170,8 @@ def _show(report: dict[str, Any]) -> None:
               f'{_share(row["grounded"]):>9} {_share(row["unseen"]):>6} {_share(row["side"]):>6} '
               f'{_share(row["distance"]):>6} '
               f'{_share(row["absent_precision"]):>6} {_share(row["absent_recall"]):>5} '
-              f'{_share(row["other"]):>6}')
+              f'{_share(row["other"]):>6} {flown["success"]:.3f} '
+              f'[{flown["interval"][0]:.3f}, {flown["interval"][1]:.3f}]')
 
 
 def _share(value: float | None) -> str:

@@ -15,11 +15,13 @@
 """
 What fewer visual tokens cost and save: views from flights, read under every scheme in turn.
 
-The views are recorded once, with all tokens; every scheme then answers the same questions about
-the same views, so differences between schemes are theirs alone.
+The same episodes are flown with every scheme, since the pilot flies by what the head says. Views
+are recorded once, with all tokens; every scheme then answers the same questions about the same
+views, so differences between schemes are theirs alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 import itertools
 import statistics
@@ -29,9 +31,12 @@ from typing import Any, NamedTuple
 from edge_vla.compression.expand_merge import ExpandMergeSettings, TokenExpander
 from edge_vla.compression.kv_pruning import KeyPruningSettings
 from edge_vla.compression.temporal import compress_clip, TemporalSettings
+from edge_vla.config import AdaptationConfig, PipelineConfig
 from edge_vla.datatypes import Action
 from edge_vla.evaluation.closed_loop import Episode, Flyer, Setting
 from edge_vla.evaluation.metrics import wilson
+from edge_vla.evaluation.workers import on_processes
+from edge_vla.exceptions import ConfigError
 from edge_vla.language.decoder import Decoder
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.language.seeing import Answer, Cost, SCHEMES, SeeingHead
@@ -209,6 +214,71 @@ def record(pipeline: Pipeline, setting: Setting, episodes: int, seed: int, most:
         recorder = Recorder(flyer, np.random.default_rng([seed, index]), most)
         episode = flyer.fly(seed, index, watch=recorder)
         yield episode, recorder.kept
+
+
+def load_pilot(model: str, scheme: str = 'full') -> Pipeline:
+    """
+    Return a synchronous pipeline that sees.
+
+    Raises
+    ------
+    ConfigError
+        This pilot has no seeing head.
+
+    """
+    pipeline = Pipeline.load(PipelineConfig(model=model, tokens=scheme),
+                             adaptation=AdaptationConfig())
+    if pipeline.seeing is None:
+        raise ConfigError(f'{model} has no seeing head: train one with edge-vla train seeing')
+    return pipeline
+
+
+_plan: tuple[str, Setting, int] = ('', Setting(), 0)
+_flyers: dict[str, Flyer] = {}
+
+
+def _start_worker(model: str, setting: Setting, seed: int) -> None:
+    global _plan
+    _plan = model, setting, seed
+    _flyers.clear()
+
+
+def _fly(job: tuple[str, int]) -> tuple[Episode, list[Moment]]:
+    (model, setting, seed), (scheme, index) = _plan, job
+    if scheme not in _flyers:
+        _flyers[scheme] = Flyer(load_pilot(model, scheme), setting)
+    flyer = _flyers[scheme]
+    if scheme != 'full':
+        return flyer.fly(seed, index), []
+    recorder = Recorder(flyer, np.random.default_rng([seed, index]), 2)
+    return flyer.fly(seed, index, watch=recorder), recorder.kept
+
+
+def fly_schemes(model: str, setting: Setting, episodes: int, seed: int, jobs: int = 1,
+                ) -> Iterator[tuple[str, Episode, list[Moment]]]:
+    """
+    Fly the same episodes with every scheme; yield each, those with all tokens with moments.
+
+    Parameters
+    ----------
+    model : str
+        Folder of a pilot.
+    setting : Setting
+        Where.
+    episodes, seed : int
+        How many, and of which seed.
+    jobs : int
+        Processes; the result does not depend on it, only the order.
+
+    """
+    work = [(scheme, index) for index in range(episodes) for scheme in SCHEMES]
+    if jobs <= 1:
+        _start_worker(model, setting, seed)
+        yield from ((job[0], *_fly(job)) for job in work)
+        return
+    with closing(on_processes(_fly, work, jobs, _start_worker, (model, setting, seed))) as done:
+        for (scheme, _), future in done:
+            yield scheme, *future.result()
 
 
 def questions(rng: np.random.Generator, objects: Sequence[Visible]) -> list[Asked]:
