@@ -31,7 +31,7 @@ from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.lfm2_engine import build_lfm2, RandomSource
 from edge_vla.language.programs import AnyModel
 from edge_vla.language.sampling import SamplingConfig
-from edge_vla.language.sketch import sketched
+from edge_vla.language.sketch import sketched, unsketched
 from edge_vla.language.store import load_model, save_model
 from hypothesis import given, settings, strategies as st
 import numpy as np
@@ -54,8 +54,7 @@ def with_head(model: AnyModel, rows: np.ndarray) -> AnyModel:
     """Put other rows into a float32 head, and sketch it."""
     head = model.tensors['head'].copy()
     head[:, :rows.shape[1]] = rows
-    kept = {k: v for k, v in model.tensors.items() if not k.startswith('head_sketch')}
-    return sketched(replace(model, tensors=kept | {'head': head}))
+    return sketched(replace(model, tensors=unsketched(model).tensors | {'head': head}))
 
 
 def decoder_of(model: AnyModel, isa: Isa | None = None, **how: object) -> Decoder:
@@ -203,9 +202,7 @@ def test_what_is_no_number_is_not_hidden() -> None:
     SamplingConfig(repetition_penalty=1.3)], ids=str)
 def test_texts_are_the_same(sampling: SamplingConfig) -> None:
     model = model_of('bitnet', 'int6')
-    bare = replace(model, tensors={k: v for k, v in model.tensors.items()
-                                   if not k.startswith('head_sketch')})
-    with_it, without = decoder_of(model), decoder_of(bare)
+    with_it, without = decoder_of(model), decoder_of(unsketched(model))
     assert with_it.sketched and not without.sketched
     for seed in range(5):
         prompt = np.random.default_rng(seed).integers(0, 5000, 6).tolist()

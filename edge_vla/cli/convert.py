@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', default='auto', choices=('auto', 'float32', 'int8', 'int4'),
                         help='what the matrices of an LFM2 are kept in (default: as a GGUF file '
                         'has them, else int4)')
+    parser.add_argument('--no-sketch', action='store_true', help='save 12 %% of the memory, and '
+                        'read the whole head for the likeliest token too')
     parser.add_argument('--packing', default='auto', help='5bit (smaller; fast with AVX-512 VBMI) '
                         'or 2bit (default: by this CPU; either can be loaded anywhere)')
 
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from edge_vla.language.decoder import DecoderSettings, read_model
+    from edge_vla.language.sketch import unsketched
     from edge_vla.language.store import save_model
 
     try:
@@ -49,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from error
     started = time.monotonic()
     model = read_model(args.source, settings, lambda line: print(line, file=sys.stderr))
+    if args.no_sketch:
+        model = unsketched(model)
     path = save_model(model, args.out, args.source)
     print(f'wrote {path}: {path.stat().st_size / 1e6:.1f} MB ({model.packing} body '
           f'{model.tensors["body"].nbytes / 1e6:.1f} MB, {model.head} head '

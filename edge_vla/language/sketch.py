@@ -77,3 +77,9 @@ def sketched(model: AnyModel) -> AnyModel:
     return replace(model, tensors=model.tensors | {
         'head_sketch': codes, 'head_sketch_scales': scales, 'head_sketch_signs': signs,
         'head_sketch_order': order, 'head_sketch_dither': rng.random(d, np.float32)})
+
+
+def unsketched(model: AnyModel) -> AnyModel:
+    """Return a model without the sketch of its head."""
+    return replace(model, tensors={name: array for name, array in model.tensors.items()
+                                   if not name.startswith('head_sketch')})
