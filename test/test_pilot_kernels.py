@@ -22,7 +22,7 @@ from edge_vla.exceptions import CheckpointError, ImageError
 from edge_vla.kernels import reference
 from edge_vla.kernels.cfc import cfc_step
 from edge_vla.kernels.dense import convolve3x3, dense, normalise_patches
-from edge_vla.kernels.grounding import ground
+from edge_vla.kernels.grounding import focus, ground, ground_level
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.pipeline import SHIPPED_MODEL
 from edge_vla.policy.liquid import ACTION_SCALE, Grounding, INPUTS, LiquidPolicy
@@ -100,10 +100,44 @@ def test_grounding_kernel() -> None:
     w, values, centres = normal(rng, g), normal(rng, 12, v), normal(rng, 12, 2)
     near = np.maximum(normal(rng, 12), 0)
     p, out = np.zeros(12, np.float32), np.zeros(8 + v + 2 * columns, np.float32)
-    ground(hidden, scale, shift, w, .3, values, near, centres, rows, 2, p, out)
+    mark, scratch = np.zeros(12, np.int16), np.zeros(12, np.float32)
+    ground(hidden, scale, shift, w, .3, values, near, centres, rows, 2, p, mark, scratch, out)
     want_p, want = reference.ground(hidden, scale, shift, w, .3, values, near, centres, rows, 2)
     np.testing.assert_allclose(p, want_p, atol=1e-6)
     np.testing.assert_allclose(out, want, atol=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 10**6))
+def test_one_place_is_kept(rows: int, columns: int, seed: int) -> None:
+    p = np.random.default_rng(seed).random(rows * columns).astype(np.float32) ** 2
+    want = reference.one_place(p.reshape(rows, columns)).ravel()
+    focus(p, columns, np.zeros(p.size, np.int16))
+    np.testing.assert_array_equal(p, want.astype(np.float32))
+
+
+def test_what_is_larger_and_surer_is_kept_whole() -> None:
+    p = np.zeros((5, 8), np.float32)
+    p[1, 1], p[2, 2], p[3, 1] = .9, .8, .9  # touch at corners
+    p[0:2, 6] = .95
+    p[4, 4] = .2  # seen nowhere near enough to be a place
+    want = p.copy()
+    want[0:2, 6] = 0
+    flat = p.ravel()
+    focus(flat, 8, np.zeros(flat.size, np.int16))
+    np.testing.assert_array_equal(flat.reshape(5, 8), want)
+
+
+def test_ground_like_the_target_lowers_scores_by_its_median() -> None:
+    scratch = np.zeros(48, np.float32)
+    scores = np.full(48, -9, np.float32)
+    assert ground_level(scores, 24, scratch) == 0
+    scores[24:] = np.random.default_rng(0).permutation(np.linspace(-4, -1, 24))
+    assert ground_level(scores, 24, scratch) == pytest.approx(np.sort(scores[24:])[12] + 4)
+    scores[:24] = 8  # what stands above the horizon does not count
+    assert ground_level(scores, 24, scratch) < 2
+    scores[24:] = 7
+    assert ground_level(scores, 24, scratch) == 5  # and no more than that
 
 
 def test_images_are_cropped_not_stretched() -> None:
@@ -157,7 +191,7 @@ def test_numba_pilot_equals_torch(ternary: bool, tmp_path: Path) -> None:
         np.testing.assert_allclose(tokens, want[0].detach(), atol=2e-5)
         grounding.attend(context)
         features = grounding.look(tokens)
-        seen, score, _ = net.grounding(want, torch.as_tensor(context)[None])
+        seen, score, _ = net.grounding(want, torch.as_tensor(context)[None], flying=True)
         np.testing.assert_allclose(features, seen[0].detach(), atol=2e-5)
         np.testing.assert_allclose(grounding.probability, torch.sigmoid(score[0]).detach(),
                                    atol=1e-5)
@@ -241,3 +275,18 @@ def test_tokens_are_those_of_a_picture_within_the_tolerance(seed: int, tolerance
     kept.reset()
     kept.encode(picture)
     assert (kept.seen == picture).all()
+
+
+def test_torch_settles_scores_as_the_kernels_do() -> None:
+    torch = pytest.importorskip('torch')
+    from edge_vla.training.pilot_torch import settle
+    rng = np.random.default_rng(4)
+    scores = rng.normal(rng.uniform(-7, 0, (60, 1)), 2.5, (60, layout.TOKENS)).astype(np.float32)
+    settled = torch.sigmoid(settle(torch.from_numpy(scores))).numpy()
+    mark, scratch = np.zeros(layout.TOKENS, np.int16), np.zeros(layout.TOKENS, np.float32)
+    for row, want in zip(scores, settled, strict=True):
+        level = ground_level(row, layout.TOKENS - layout.COLUMNS * 5, scratch)
+        p = (1 / (1 + np.exp(level - row))).astype(np.float32)
+        if level > 0:
+            focus(p, layout.COLUMNS, mark)
+        np.testing.assert_allclose(p, want, atol=1e-6)

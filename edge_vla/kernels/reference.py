@@ -186,7 +186,11 @@ def ground(hidden: np.ndarray, scale: np.ndarray, shift: np.ndarray, score: np.n
            bias: float, values: np.ndarray, near: np.ndarray, centres: np.ndarray, rows: int,
            band: int) -> tuple[np.ndarray, np.ndarray]:
     """Score tokens and pool them; return probabilities [T] and features as `grounding.ground`."""
-    p = 1 / (1 + np.exp(-(np.maximum(hidden * (1 + scale) + shift, 0) @ score + bias)))
+    s = np.maximum(hidden * (1 + scale) + shift, 0) @ score + bias
+    low = np.sort(s.reshape(rows, -1)[rows // 2:].ravel())
+    level = np.clip(low[len(low) // 2] + 4, 0, 5)
+    p = 1 / (1 + np.exp(level - s))
+    p = one_place(p.reshape(rows, -1)).ravel() if level > 0 else p
     weight = p * p / ((p * p).sum() + 1e-3)
     centre = weight @ centres
     spread = weight @ np.abs(centres[:, 0] - centre[0])
@@ -194,6 +198,23 @@ def ground(hidden: np.ndarray, scale: np.ndarray, shift: np.ndarray, score: np.n
     return p, np.concatenate([
         [p.max()], centre * p.max(), [spread, p.mean()], weight @ values * p.max(), np.zeros(3),
         grid[:band].max(0), grid[band:].max(0)])
+
+
+def one_place(p: np.ndarray) -> np.ndarray:
+    """Return p [R, C] without the tokens above 0.3 that do not touch the likeliest place."""
+    left, places = {tuple(x) for x in np.argwhere(p > .3)}, []
+    while left:
+        place, edge = set(), [left.pop()]
+        while edge:
+            u, v = edge.pop()
+            place.add((u, v))
+            near = {(a, b) for a, b in left if abs(a - u) < 2 and abs(b - v) < 2}
+            left -= near
+            edge += near
+        places.append(place)
+    best = max(places, key=lambda place: sum(p[t] ** 2 for t in place), default=set())
+    return np.array([[0 if x > .3 and (u, v) not in best else x for v, x in enumerate(row)]
+                     for u, row in enumerate(p)])
 
 
 def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -64,6 +64,7 @@ class Grounding:
         self._pair_p = np.zeros(n, np.float32)
         self._pair_features = np.zeros(layout.VISION_FEATURES, np.float32)
         self._pair_located = np.zeros((1, layout.LOCATED), np.float32)
+        self._mark, self._scratch = np.zeros(n, np.int16), np.zeros(n, np.float32)
         self.probability = np.zeros(n, np.float32)
         self.features = np.zeros(layout.VISION_FEATURES, np.float32)
 
@@ -79,7 +80,7 @@ class Grounding:
         dense(tokens, *self._near, True, self._nearness)
         ground(self._hidden, self._modulation[0, :g], self._modulation[0, g:], self._score,
                self._score_bias, self._values, self._nearness[:, 0], self._centres, layout.ROWS,
-               layout.BAND, self.probability, f)
+               layout.BAND, self.probability, self._mark, self._scratch, f)
         dense(f[None, :pooled], *self._locate[:2], True, self._locate_hidden)
         dense(self._locate_hidden, *self._locate[2:], False, self._located)
         f[pooled:pooled + layout.LOCATED] = self._located[0] * f[0]
@@ -118,7 +119,7 @@ class Grounding:
         m = self._pairs[pair]
         ground(self._hidden, m[:g], m[g:], self._score, self._score_bias, self._values,
                self._nearness[:, 0], self._centres, layout.ROWS, layout.BAND, self._pair_p,
-               self._pair_features)
+               self._mark, self._scratch, self._pair_features)
         dense(self._pair_features[None, :pooled], *self._locate[:2], True, self._locate_hidden)
         dense(self._locate_hidden, *self._locate[2:], False, self._pair_located)
         return place_of(self._pair_located[0])

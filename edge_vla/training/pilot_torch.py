@@ -21,6 +21,7 @@ closed-form continuous-time cell (CfC, Hasani et al. 2022, default mode with one
 layer) that takes the true elapsed time.
 """
 
+from edge_vla.kernels.grounding import MOST, SEEN, USUAL
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.policy.liquid import BACKBONE, INPUTS, TIME_UNIT, UNITS
 from edge_vla.vision import layout
@@ -99,11 +100,17 @@ class Grounding(nn.Module):
         hidden = self.hidden(tokens)[:, None]
         return self.score(F.relu(hidden * (1 + scale) + shift))[..., 0]
 
-    def forward(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features [N, VISION_FEATURES], scores [N, TOKENS], nearness [N, TOKENS]."""
+    def forward(self, tokens: Tensor, context: Tensor,
+                flying: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Return features [N, VISION_FEATURES], scores [N, TOKENS], nearness [N, TOKENS].
+
+        With `flying` the scores are settled as the numba pilot's are, see `settle`.
+        """
         scale, shift = self.film(context)[:, None].chunk(2, -1)
         score = self.score(F.relu(self.hidden(tokens) * (1 + scale) + shift))[..., 0]
         near = F.relu(self.near(tokens)[..., 0])
+        score = settle(score) if flying else score
         p = torch.sigmoid(score)
         presence = p.amax(1, keepdim=True)
         weight = p * p / ((p * p).sum(1, keepdim=True) + 1e-3)
@@ -116,6 +123,28 @@ class Grounding(nn.Module):
         grid = near.view(-1, layout.ROWS, layout.COLUMNS)
         profile = torch.cat([grid[:, :layout.BAND].amax(1), grid[:, layout.BAND:].amax(1)], 1)
         return torch.cat([pooled, located * presence, profile], 1), score, near
+
+
+def settle(score: Tensor) -> Tensor:
+    """
+    Where ground resembles the target lower scores [N, TOKENS], and keep one place, others -inf.
+
+    What ``kernels.grounding.ground_level`` and ``focus`` do, written another way.
+    """
+    low = score[:, layout.COLUMNS * (layout.ROWS // 2):].sort(1).values
+    level = (low[:, low.shape[1] // 2, None] - float(USUAL)).clamp(0, float(MOST))
+    score = score - level
+    p = torch.sigmoid(score)
+    seen = (p > float(SEEN)).view(-1, 1, layout.ROWS, layout.COLUMNS)
+    names = torch.arange(1., layout.TOKENS + 1).view(1, 1, layout.ROWS, layout.COLUMNS)
+    names, before = names * seen, None
+    while before is None or not torch.equal(names, before):  # a place takes its largest name
+        names, before = F.max_pool2d(names, 3, 1, 1) * seen, names
+    place = names.flatten(1).long()
+    mass = torch.zeros(len(p), layout.TOKENS + 1).scatter_add_(1, place, p * p)
+    mass[:, 0] = 0
+    other = (level > 0) & (place > 0) & (place != mass.argmax(1, keepdim=True))
+    return score.masked_fill(other, -torch.inf)
 
 
 class CfCCell(nn.Module):

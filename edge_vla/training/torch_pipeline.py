@@ -66,7 +66,7 @@ class TorchPilot:
     def look(self, tokens: np.ndarray) -> np.ndarray:
         """Return vision features float32 [VISION_FEATURES]."""
         self._tokens = torch.from_numpy(tokens)[None]
-        features, score, _ = self._net.grounding(self._tokens, self._context)
+        features, score, _ = self._net.grounding(self._tokens, self._context, flying=True)
         self.probability = torch.sigmoid(score)[0].numpy()
         self.features = out = features[0].numpy()
         self._located = out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6)
@@ -81,7 +81,8 @@ class TorchPilot:
     @torch.no_grad()
     def place(self, pair: int) -> tuple[float, float, float]:
         """Return bearing, elevation and gap of a pair; see ``policy.liquid.Grounding.place``."""
-        out = self._net.grounding(self._tokens, self._pairs[pair:pair + 1])[0][0].numpy()
+        out = self._net.grounding(self._tokens, self._pairs[pair:pair + 1],
+                                  flying=True)[0][0].numpy()
         return place_of(out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6))
 
     def located(self) -> tuple[float, float, float]:
