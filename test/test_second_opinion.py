@@ -160,6 +160,10 @@ def test_a_target_out_of_view_is_turned_to_where_the_head_saw_it(side: int) -> N
     assert opinion.steer(RED, command) is command  # it is not there
     turn(opinion, -math.copysign(1.0, wanted))
     assert opinion.steer(RED, command) is command  # so the place is forgotten
+    opinion.hear(opinion.sighted(RED, away), [(NAME, located(.95, side))])
+    assert opinion.steer(RED, command) is command  # for good: the head is not believed again
+    opinion.hear(opinion.sighted(RED, away), [(NAME, located(.95, 4 - side))])
+    assert opinion.steer(RED, command)[3] == -wanted  # but elsewhere it is
 
 
 def test_a_place_must_be_sure() -> None:

@@ -156,14 +156,15 @@ def _show(report: dict[str, Any]) -> None:
     full = report['schemes']['full']
     print(f'{full["asked"]} objects in view, {full["unseen_asked"]} of pairs never trained on, '
           f'{full["absent"]} not in view, {report["moments"]} views')
-    print(f'{"scheme":>8} {"retained":>9} {"FLOPs":>6} {"prefill":>15} {"answer":>15} '
-          f'{"cache":>15} {"grounded":>9} {"unseen":>6} {"side":>6} {"dist.":>6} '
+    print(f'{"scheme":>8} {"retained":>9} {"FLOPs":>6} {"prefill":>15} {"decode":>10} '
+          f'{"answer":>15} {"cache":>15} {"grounded":>9} {"unseen":>6} {"side":>6} {"dist.":>6} '
           f'{"absent P, R":>12} {"others":>6} {"flights":>21}')
     for name, row in report['schemes'].items():
         flown = report['flights'][name]
         print(f'{name:>8} {row["retained"]:9.1%} '
               f'{row["prefill_macs"] / full["prefill_macs"]:6.0%} {row["prefill_ms"]:6.2f} ms '
               f'{full["prefill_ms"] / max(row["prefill_ms"], 1e-3):4.2f}x '
+              f'{row["decode_ms_per_token"]:5.2f} ms/t '
               f'{row["answer_ms"]:6.2f} ms {full["answer_ms"] / row["answer_ms"]:4.2f}x '
               f'{row["cache_bytes"] / 1e3:6.0f} kB '
               f'{full["cache_bytes"] / row["cache_bytes"]:4.2f}x '

@@ -53,7 +53,7 @@ import numpy as np
 
 BEGIN, QUESTION, ANSWER, END = '<bos>', '<question>', '<answer>', '<end>'
 LONGEST_ANSWER = 32  # tokens
-DENIAL = .7  # how sure it must be to say that it cannot see something
+DENIAL = .85  # how sure it must be to say that it cannot see something
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ SAME_M, SAME_SHARE = 1.0, 0.35  # places nearer than this, or than this part of 
 LOST_S = 0.7  # s out of view before a target is turned to
 TURN_RATE = 0.8  # rad/s, as the policy searches
 FACED_RAD = 0.25  # a remembered place this near the middle that shows nothing is forgotten
+EMPTY_RAD = 0.5  # so close to its direction the head is not believed again
 FULL_TURN = 2 * math.pi
 PLACED = layout.POOLED + layout.LOCATED  # features of the target; the others are of obstacles
 Name = tuple[str, str]  # colour and shape
@@ -113,6 +114,7 @@ class SecondOpinion:
         self.pose, self.look_alike = Pose(), False
         self._turned = self._unseen = self._speed = 0.0
         self._places: dict[Name, complex] = {}
+        self._empty: dict[Name, list[complex]] = {}
         self._doubts: dict[Name, tuple[complex, int]] = {}
         self._denied: dict[Name, tuple[complex, float]] = {}
         self._forgiven: set[Name] = set()
@@ -173,12 +175,12 @@ class SecondOpinion:
 
         """
         for name, located in said:
-            if located.seen >= SEEN:
+            if located.seen >= SEEN and not self._was_empty(name, sighted.pose, located.bearing):
                 self._places[name] = sighted.pose.point(located.bearing, located.gap)
         name, located = said[0]
         before, point = self._doubts.pop(name, None), sighted.point
-        if located.seen >= SEEN and name in self._denied and self._same(
-                self._places[name], self._denied[name][0]):
+        if located.seen >= SEEN and name in self._denied and self._same(sighted.pose.point(
+                located.bearing, located.gap), self._denied[name][0]):
             del self._denied[name]
         if point is None or located.seen >= DENIED or name in self._forgiven:
             return
@@ -233,9 +235,14 @@ class SecondOpinion:
             return command
         bearing = self.pose.bearing(self._places[name])
         if abs(bearing) < FACED_RAD:  # it is not there any more
-            del self._places[name]
+            self._empty.setdefault(name, []).append(self._places.pop(name))
             return command
         return np.array([*command[:3], math.copysign(TURN_RATE, bearing)])
+
+    def _was_empty(self, name: Name, pose: Pose, bearing: float) -> bool:
+        """Tell whether a place in this direction was faced before and showed nothing."""
+        return any(abs(math.remainder(pose.bearing(p) - bearing, 2 * math.pi)) < EMPTY_RAD
+                   for p in self._empty.get(name, ()))
 
     def _same(self, a: complex, b: complex) -> bool:
         """Tell whether two places are one, as well as distances are seen from here."""
