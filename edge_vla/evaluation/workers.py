@@ -16,11 +16,12 @@
 """Work on several processes, and on a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 import os
+from queue import Empty, SimpleQueue
 import signal
 from typing import Any, TypeVar
 
@@ -83,16 +84,22 @@ def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int
     """
     pool = ProcessPoolExecutor(processes, get_context('spawn'), start, arguments)
     pending: dict[Future, T] = {}
+    # futures.wait takes the locks of all: interrupted in the midst of that, it keeps some for ever
+    finished: SimpleQueue[Future] = SimpleQueue()
     try:
         with _for_workers(ONE_THREAD):
             pending = {pool.submit(function, piece): piece for piece in work}
+            for future in pending:
+                future.add_done_callback(finished.put)
         while pending:
-            done, _ = wait(pending, POLL_S, FIRST_COMPLETED)
             poll()
-            for future in done:
-                if isinstance(future.exception(), BrokenProcessPool):
-                    future.result()
-                yield pending.pop(future), future
+            try:
+                future = finished.get(timeout=POLL_S)
+            except Empty:
+                continue
+            if isinstance(future.exception(), BrokenProcessPool):
+                future.result()
+            yield pending.pop(future), future
     except BrokenProcessPool as error:
         raise EdgeVlaError('a process of the evaluation died, perhaps for want of memory; '
                            'try fewer with --jobs') from error

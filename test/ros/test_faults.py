@@ -40,7 +40,7 @@ class Unreliable:
     """A pipeline that does as it is told, or answers with `fault`."""
 
     def __init__(self, language: object) -> None:
-        self.language, self.context = language, None
+        self.language, self.context, self.look = language, None, None
         self.adaptation = Adaptation()
         self.fault: object = None
         self.resets = 0
