@@ -57,7 +57,7 @@ class Probe(NamedTuple):
     leads: np.ndarray  # int64 [T * P * MOST]: rows with the best estimates
     values: np.ndarray  # float32 [T * P * MOST]: their estimates, then their logits
     best: np.ndarray  # float32 [N, MOST]: scratch
-    chosen: np.ndarray  # int64 [N, AT_ONCE + 1]: scratch
+    chosen: np.ndarray  # int64 [N, AT_ONCE]: scratch
     unpacked: np.ndarray  # uint8 [N, rows]
 
 

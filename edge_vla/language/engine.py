@@ -138,7 +138,7 @@ def embed(tensors: Mapping[str, np.ndarray], head: str, token: int, out: np.ndar
 
 def head_rows(tensors: Mapping[str, np.ndarray], head: str, part: slice, width: int,
               name: str = 'head') -> np.ndarray:
-    """Return some rows of a head, or of an embedding, as float32 [N, width]."""
+    """Return some rows of a head, or of an embedding, as float32 [N, width]; not to write to."""
     rows, scales = tensors[name][part], tensors[f'{name}_scales'][part]
     if head == 'float32':
         out = rows
@@ -146,7 +146,7 @@ def head_rows(tensors: Mapping[str, np.ndarray], head: str, part: slice, width: 
         out = (rows.astype(np.float32) - 128) * scales[:, None]
     else:
         out = dequantise_groups(rows.reshape(-1), scales.reshape(-1)).reshape(len(rows), -1)
-    return np.array(out[:, :width], np.float32)
+    return out[:, :width]
 
 
 def body_size(config: BitNetConfig, packing: str) -> int:

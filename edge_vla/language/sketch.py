@@ -68,7 +68,7 @@ def sketched(model: AnyModel) -> AnyModel:
 
     def sketch(start: int) -> None:
         part = slice(start, start + _ROWS_AT_ONCE)
-        rows = head_rows(model.tensors, model.head, part, d)
+        rows = np.array(head_rows(model.tensors, model.head, part, d))
         found = np.zeros((len(rows), SCALES), np.float32)
         sketch_rows(rows, signs, order, block_of(d), codes[part], found)
         scales[:, part] = found.T

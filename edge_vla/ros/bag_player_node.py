@@ -170,16 +170,17 @@ class BagPlayerNode(Node):
 
     def _play(self, until_ns: int) -> None:
         """Publish what is due, no further than the next image: what follows it comes after it."""
-        others = 0
+        others = False
         while self._next is not None and self._next[1] <= until_ns:
             topic, time_ns, raw = self._next
-            if others and self.config.lockstep and topic == self._bag.topic:
+            image = topic == self._bag.topic
+            if image and others and self.config.lockstep:
                 until_ns = self._at_ns  # the pilot first hears what came before the image
                 break
             self._next = next(self._messages, None)
             self._outputs[topic].publish(raw)
-            others += topic != self._bag.topic
-            if topic == self._bag.topic:
+            others = others or not image
+            if image:
                 stamp = stamp_of(raw)
                 self._played.add(stamp)
                 self.images += 1

@@ -30,6 +30,8 @@ from edge_vla.visualization.overlay import draw, Overlay
 PORTS = {'foxglove': 8765, 'rerun': 9876}  # where their viewers look by themselves
 HOST = '127.0.0.1'
 JPEG_QUALITY = 80
+NUMBERS = ('forward', 'left', 'up', 'yaw_rate', 'target_visible', 'target_bearing',
+           'target_distance', 'tokens_kept', 'latency_ms')
 RERUN_MEMORY = '128MB'  # of what was shown, for viewers that come later
 CLOSE_S = 2.0
 
@@ -64,12 +66,10 @@ class View:
         """Return what can be plotted: m/s, rad/s, rad, m, ms."""
         c, info = self.command, self.action.info
         kept = info.get('kept')
-        return {'forward': c.velocity[0], 'left': c.velocity[1], 'up': c.velocity[2],
-                'yaw_rate': c.yaw_rate, 'target_visible': float(info['target_visible']),
-                'target_bearing': float(info['target_bearing']),
-                'target_distance': float(info['target_distance']),
-                'tokens_kept': 1.0 if kept is None else info['tokens'] / kept.size,
-                'latency_ms': self.latency_ms}
+        targets = (float(info[name]) for name in NUMBERS if name.startswith('target_'))
+        return dict(zip(NUMBERS, (
+            *c.velocity, c.yaw_rate, *targets,
+            1.0 if kept is None else info['tokens'] / kept.size, self.latency_ms), strict=True))
 
     def jpeg(self) -> bytes:
         """Return the picture with the overlay."""
@@ -206,9 +206,7 @@ class Foxglove:
         self._server = foxglove.start_server(name='edge_vla', host=HOST, port=port,
                                              context=context)
         self._messages = foxglove.messages
-        numbers = dict.fromkeys(('forward', 'left', 'up', 'yaw_rate', 'target_visible',
-                                 'target_bearing', 'target_distance', 'tokens_kept',
-                                 'latency_ms'), {'type': 'number'})
+        numbers = dict.fromkeys(NUMBERS, {'type': 'number'})
         text = dict.fromkeys(('state', 'instruction'), {'type': 'string'})
         self._camera = CompressedImageChannel('/live/camera', context=context)
         self._narration = LogChannel('/live/narration', context=context)
