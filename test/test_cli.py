@@ -83,7 +83,9 @@ def test_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch,
 def test_a_signal_interrupts_a_running_command() -> None:
     process = subprocess.Popen(
         [sys.executable, '-m', 'edge_vla', 'evaluate', '--episodes', '500', '--jobs', '2'],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a shell's background job ignores it, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     errors = ''
     while '/500' not in errors:  # the first episode is done
         character = process.stderr.read(1)

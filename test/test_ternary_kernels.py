@@ -17,14 +17,22 @@
 from bitnet_models import runnable_isas
 from edge_vla.kernels import reference
 from edge_vla.kernels.isa import best_isa, Isa, ISAS
-from edge_vla.kernels.ternary import items, product, SCRATCH_ROWS
+from edge_vla.kernels.ternary import (
+    FEW,
+    items,
+    prepare,
+    product,
+    scratch_bytes,
+    table_bytes,
+)
 from edge_vla.kernels.ternary_layout import (
+    COLUMNS,
     pack_matrix,
     packed_size,
+    ROWS,
     units_and_blocks,
     unpack_matrix,
 )
-from edge_vla.kernels.ternary_tiles import COLUMNS, ROWS
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -47,18 +55,21 @@ def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: i
     """Run the kernel over all pieces, `parts` at a time, in backward order."""
     (rows, columns), tokens = trits.shape, len(x)
     units, blocks = units_and_blocks(isa.packing, rows, columns)
-    width = blocks * COLUMNS[isa.packing]
+    width = -(-columns // COLUMNS[isa.packing]) * COLUMNS[isa.packing]
     codes = np.zeros((tokens, width), np.int8)
     codes[:, :columns] = x
     stride = units * ROWS[isa.packing] + 3
     out = np.full(tokens * stride, 77, dtype)
-    count = items(isa, units, tokens)
+    count, size = items(isa, units, tokens), table_bytes(isa.packing, width)
+    tables = np.zeros(FEW * size, np.uint8)
+    for t in range(min(tokens, FEW)):
+        prepare(isa, codes.reshape(-1), t * width, blocks, tables, t * size)
     edges = np.linspace(0, count, parts + 1).astype(int)
     for first, last in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
         product(isa, packed(isa.packing, trits, base), base, blocks, units, first, last,
                 codes.reshape(-1), width, x.sum(1, dtype=np.int32),
                 np.full(tokens, 2, np.float32), np.float32(scale), tokens, out, stride,
-                np.zeros(SCRATCH_ROWS * width, np.uint8))
+                tables, np.full(scratch_bytes(isa.packing, width), 99, np.uint8))
     out = out.reshape(tokens, stride)
     assert (out[:, units * ROWS[isa.packing]:] == 77).all(), 'wrote beyond the last unit'
     return out[:, :rows]
@@ -66,7 +77,8 @@ def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: i
 
 @every_isa
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 40), st.sampled_from([1, 63, 64, 128, 129, 256, 300, 513]),
+@given(st.one_of(st.integers(1, 150), st.sampled_from([256, 257, 640, 2561])),
+       st.sampled_from([1, 9, 10, 36, 37, 47, 48, 63, 64, 129, 240, 241, 256, 300, 513]),
        st.integers(1, 13), st.integers(1, 3), SEEDS)
 def test_products_are_exact(isa: Isa, rows: int, columns: int, tokens: int, parts: int,
                             seed: int) -> None:
@@ -90,7 +102,7 @@ def test_extreme_sums_do_not_wrap(isa: Isa, trit: int, value: int, tokens: int) 
 @every_isa
 def test_alternating_signs_and_single_weights(isa: Isa) -> None:
     """Each column on its own, so that no two errors can cancel."""
-    columns = 2 * COLUMNS[isa.packing] + 5
+    columns = 517
     x = (np.arange(columns) % 251 - 125).astype(np.int8)[None]
     trits = np.eye(columns, dtype=np.int8)
     np.testing.assert_array_equal(multiply(isa, trits, x)[0], x[0])
@@ -110,37 +122,43 @@ def test_scaled_products(isa: Isa) -> None:
 
 @pytest.mark.parametrize('packing', ['5bit', '2bit'])
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 13), st.integers(1, 600), SEEDS)
+@given(st.one_of(st.integers(1, 13), st.integers(60, 270)), st.integers(1, 600), SEEDS)
 def test_packings_round_trip(packing: str, rows: int, columns: int, seed: int) -> None:
     trits = np.random.default_rng(seed).integers(-1, 2, (rows, columns)).astype(np.int8)
     got = unpack_matrix(packing, packed(packing, trits), rows, columns)
     np.testing.assert_array_equal(got, trits)
 
 
-@pytest.mark.parametrize(('packing', 'shape', 'bits'), [('5bit', (3, 128), 5 / 3),
-                                                        ('2bit', (1, 256), 2)])
+@pytest.mark.parametrize(('packing', 'shape', 'bits'), [
+    ('5bit', (64, 48), 5 / 3), ('5bit', (2560, 2560), 1.66875), ('2bit', (1, 256), 2)])
 def test_a_packing_is_as_dense_as_it_says(packing: str, shape: tuple[int, int],
                                           bits: float) -> None:
     assert packed_size(packing, *shape) * 8 == bits * shape[0] * shape[1]
 
 
 def test_the_five_bits_of_three_trits_lie_where_the_format_says() -> None:
-    """Worked by hand: column 70 of rows (+1, 0, -1) is code 2 + 3 + 0 = 5, of (1, 1, 1) 26."""
-    trits = np.zeros((6, 128), np.int8)
-    trits[:3, 70], trits[3:, 1] = (1, 0, -1), 1
-    out = packed('5bit', trits)[:160]
-    zero = 1 + 3 + 9
-    assert out[6] == zero | 5 << 4 and out[64 + 1] == (26 & 15) | zero << 4 and out[0] == 0xdd
-    # fifth bits: of 26 and of no other code here; second unit, byte 1, bit 0
-    assert out[128 + 16 + 1] == 1 and out[128:].sum() == 1
+    """Worked by hand: of 67 rows and 250 columns, 27 words: 25 in a chunk, then 2."""
+    trits = np.zeros((67, 250), np.int8)
+    trits[65, 0:3] = 1, 0, -1  # code 2 + 3 + 0 = 5
+    trits[1, 48 + 15:48 + 18] = 1  # 26: column 15 of the second run, in its word 1, bits 10 to 14
+    trits[1, 48 + 45] = -1  # 12: the fifth code of the second run is spread over its words' bit 15
+    trits[66, 249] = -1  # column 0 of word 1 of the second chunk: 0 + 3 + 9 = 12
+    out = packed('5bit', trits).view(np.uint16)
+    zero = 13 * (1 + 32 + 1024)
+    # 13 is 0b01101: bit 15 of words 1, 2 and 4 of a run, as all of it is zero trits
+    assert [out[64 * k] for k in range(5)] == [zero | b << 15 for b in (0, 1, 1, 0, 1)]
+    assert out[64 * 25 + 1] == 5 | 13 << 5 | 13 << 10  # the second unit follows the first
+    assert out[64 * 6 + 1] == 13 | 13 << 5 | 26 << 10 | 1 << 15
+    assert [out[64 * (5 + k) + 1] >> 15 for k in range(5)] == [0, 1, 1, 0, 0]  # 12
+    second = 2 * 64 * 25  # the second chunk follows both units
+    assert out[second] == zero and out[second + 2 * 64 + 64 + 2] == 12 | 13 << 5 | 13 << 10
+    assert packed_size('5bit', 67, 250) == 2 * 64 * 27 * 2
 
 
 @pytest.mark.parametrize('packing', ['5bit', '2bit'])
 def test_codes_that_are_no_trits_are_noticed(packing: str) -> None:
     out = packed(packing, np.zeros((3, 256), np.int8))
-    out[5] = 255
-    if packing == '5bit':  # 31 needs the fifth bit too
-        out[2 * 64 + 5] = 255
+    out[4] = 255
     with pytest.raises(ValueError, match='no trits'):
         unpack_matrix(packing, out, 3, 256)
 

@@ -58,7 +58,7 @@ class Probe(NamedTuple):
     values: np.ndarray  # float32 [T * P * MOST]: their estimates, then their logits
     best: np.ndarray  # float32 [N, MOST]: scratch
     chosen: np.ndarray  # int64 [N, AT_ONCE]: scratch
-    unpacked: np.ndarray  # uint8 [N, rows]
+    scratch: np.ndarray  # uint8 [N, scratch_bytes]: of products
 
 
 @njit(cache=True, nogil=True)
@@ -160,7 +160,7 @@ def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
     product(isa, w.sketch.codes, 0, width // screen.COLUMNS, s.vocabulary, first, last,
             probe.codes[first_token * width:], width, probe.totals[first_token:],
             probe.scales[first_token:], 1.0, count, work.logits, s.vocabulary,
-            probe.unpacked[me])
+            probe.scratch[me, :0], probe.scratch[me])
 
 
 @njit(cache=True, nogil=True)

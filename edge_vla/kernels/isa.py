@@ -62,7 +62,7 @@ class Isa:
 
 
 ISAS = {isa.name: isa for isa in (  # best first
-    Isa('avx512vbmi', '5bit', ('avx512bw', 'avx512vl', 'avx512vnni', 'avx512vbmi', 'gfni'), True),
+    Isa('avx512vbmi', '5bit', ('avx512bw', 'avx512vl', 'avx512vnni', 'avx512vbmi2'), True),
     Isa('avx512vnni', '2bit', ('avx512bw', 'avx512vl', 'avx512vnni'), True),
     Isa('avxvnni', '2bit', ('avx2', 'avxvnni'), False),
     Isa('avx2', '2bit', ('avx2', 'fma', 'f16c'), False),

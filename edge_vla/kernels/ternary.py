@@ -14,27 +14,71 @@
 
 """Products of packed ternary weights and int8 activations: exact, for one token or many."""
 
-from edge_vla.kernels.ternary_tiles import code_tile, trait, unit_tile, unpack_unit
+from edge_vla.kernels.ternary_tables import (
+    CHUNK,
+    CHUNK_TABLES,
+    fill_tables,
+    GROUP,
+    LINE,
+    LINES,
+    scale_sums,
+    table_tile,
+    UNIT,
+    UNIT_TABLES,
+    WORD_TABLES,
+)
+from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, many_registers, row_tile, unpack_row
 from numba import njit
+from numba.extending import overload
 import numpy as np
 
-FEW = 4  # tokens multiplied straight from packed bytes; more are worth unpacking for
+FEW = 4  # tokens multiplied at once; of more, 2bit rows are worth unpacking
 SCRATCH_ROWS = 6
+SLICE = 20  # units of a piece of work: what lies together in memory must not be short
+PART = 40  # ... with many tokens: filling their tables is 6 % of it
+
+
+def scratch_bytes(packing: str, width: int) -> int:
+    """Return the bytes of scratch that a thread needs for rows of `width` activations."""
+    return FEW * CHUNK_TABLES * LINE if packing == '5bit' else SCRATCH_ROWS * width
+
+
+def table_bytes(packing: str, width: int) -> int:
+    """Return the bytes of a token's tables."""
+    return width // 3 * LINE if packing == '5bit' else 0
 
 
 @njit(cache=True, nogil=True)
 def items(isa, units, tokens):
     """Return how many pieces of work a product has; `product` does any range of them."""
-    if tokens > FEW:
-        step = SCRATCH_ROWS // trait(isa, 0)
-        return (units + step - 1) // step
-    streams = 4 if tokens == 1 and trait(isa, 0) == 1 else 2
-    return (units + streams - 1) // streams
+    return _items(isa, units, tokens)
+
+
+@njit(cache=True, nogil=True)
+def prepare(isa, x, start, blocks, tables, at):
+    """
+    Write what `product` wants to know of a token's activations when there are few tokens.
+
+    Parameters
+    ----------
+    isa : Isa
+        Instruction set.
+    x, start
+        int8 activations, and where the token's begin.
+    blocks : int
+        Of a unit of the matrix.
+    tables : uint8, written
+        `table_bytes` from `at`; nothing with '2bit'.
+    at : int
+        Where.
+
+    """
+    _prepare(isa, x, start, blocks, tables, at)
 
 
 @njit(cache=True, nogil=True)
 def product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
-            weight_scale, tokens, out, stride, codes):
+            weight_scale, tokens, out, stride, tables, scratch):
     """
     Compute pieces `first` to `last` of ``out[t, row] = W x[t] * weight_scale / scales[t]``.
 
@@ -62,77 +106,183 @@ def product(isa, packed, base, blocks, units, first, last, x, width, totals, sca
         Rows of the last unit that the matrix lacks are written too.
     stride : int
         From token to token in `out`.
-    codes : uint8
-        Scratch: SCRATCH_ROWS unpacked rows.
+    tables : uint8
+        With up to FEW tokens: what `prepare` made of them, ``table_bytes(width)`` each.
+    scratch : uint8 [scratch_bytes]
+        Of this thread.
 
     """
-    ws = np.float32(weight_scale)
-    end = units - 1
-    if tokens == 1 and trait(isa, 0) == 3:  # two planes each: four streams again
-        far = (units + 1) // 2
-        for m in range(first, last):
-            unit_tile(isa, packed, base, blocks, units, (m, min(m + far, end)), x, (0,),
-                      (totals[0],), (ws / scales[0],), out, (0,))
-    elif tokens == 1:
+    _product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
+             np.float32(weight_scale), tokens, out, stride, tables, scratch)
+
+
+# What they do for each packing --------------------------------------------------------------
+
+def _items(isa, units, tokens):
+    """Stand for `items`: numba chooses below by packing."""
+
+
+def _prepare(isa, x, start, blocks, tables, at):
+    """Stand for `prepare`."""
+
+
+def _product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
+             weight_scale, tokens, out, stride, tables, scratch):
+    """Stand for `product`."""
+
+
+def _choose(stand, by_tables, by_dots):
+    """Let numba compile, for a stand-in, what the instruction set's packing wants."""
+    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(
+        lambda isa, *_: by_tables if isa.isa.packing == '5bit' else by_dots)
+
+
+def _table_items(isa, units, tokens):
+    """Return slices, or of many tokens up to FEW with a part of the units."""
+    if tokens <= FEW:
+        return (units + SLICE - 1) // SLICE
+    return (tokens + FEW - 1) // FEW * ((units + PART - 1) // PART)
+
+
+def _table_prepare(isa, x, start, blocks, tables, at):
+    fill_tables(x, start, _tables(blocks), tables, at)
+
+
+def _table_product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
+                   weight_scale, tokens, out, stride, tables, scratch):
+    each, chunks = CHUNK_TABLES * LINE, (blocks + CHUNK - 1) // CHUNK
+    if tokens <= FEW:
+        u, v = first * SLICE, min(last * SLICE, units)
+        for chunk in range(chunks):
+            _table_chunk(isa, packed, base, blocks, units, u, v, chunk, tables, chunk * each,
+                         width // 3 * LINE, tokens, out, 0, stride)
+        _scale(out, stride, u, v, 0, tokens, scales, weight_scale)
+        return
+    parts, tiles = (units + PART - 1) // PART, (tokens + FEW - 1) // FEW
+    for m in range(first, last):
+        tile, part = m // parts, m % parts
+        a, b = tile * tokens // tiles, (tile + 1) * tokens // tiles
+        u, v = part * units // parts, (part + 1) * units // parts
+        for chunk in range(chunks):
+            count = _tables(min(CHUNK, blocks - chunk * CHUNK))
+            for t in range(a, b):
+                fill_tables(x, t * width + 3 * chunk * CHUNK_TABLES, count, scratch,
+                            (t - a) * each)
+            _table_chunk(isa, packed, base, blocks, units, u, v, chunk, scratch, 0, each, b - a,
+                         out, a * stride, stride)
+        _scale(out, stride, u, v, a, b, scales, weight_scale)
+
+
+@njit(cache=True, nogil=True)
+def _tables(words):
+    """Return how many tables a row of words needs."""
+    return words // UNIT * UNIT_TABLES + words % UNIT * WORD_TABLES
+
+
+@njit(cache=True, nogil=True)
+def _table_chunk(isa, packed, base, words, units, first, last, chunk, tables, place, step,
+                 tokens, out, start, stride):
+    """Add what a chunk of some units gives for up to FEW tokens, `step` from table to table."""
+    begin = chunk * CHUNK
+    wide = min(CHUNK, words - begin)
+    size = wide * LINES * LINE
+    at = base + units * begin * LINES * LINE + first * size
+    p, q, r, s = place, place + step, place + 2 * step, place + 3 * step
+    for unit in range(first, last):
+        to = start + unit * GROUP
+        if tokens == 1:
+            table_tile(isa, packed, at, wide, tables, (p,), out, (to,), chunk == 0)
+        elif tokens == 2:
+            table_tile(isa, packed, at, wide, tables, (p, q), out, (to, to + stride), chunk == 0)
+        elif tokens == 3:
+            table_tile(isa, packed, at, wide, tables, (p, q, r), out,
+                       (to, to + stride, to + 2 * stride), chunk == 0)
+        else:
+            table_tile(isa, packed, at, wide, tables, (p, q, r, s), out,
+                       (to, to + stride, to + 2 * stride, to + 3 * stride), chunk == 0)
+        at += size
+
+
+@njit(cache=True, nogil=True)
+def _scale(out, stride, first, last, a, b, scales, weight_scale):
+    """Make floats of the sums of units `first` to `last` and tokens `a` to `b`."""
+    for t in range(a, b):
+        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
+                   weight_scale / scales[t])
+
+
+def _dot_items(isa, units, tokens):
+    """Return runs of rows: four streams for a token, two for few; unpacked rows for many."""
+    if tokens > FEW:
+        return (units + SCRATCH_ROWS - 1) // SCRATCH_ROWS
+    streams = 4 if tokens == 1 else 2
+    return (units + streams - 1) // streams
+
+
+def _dot_prepare(isa, x, start, blocks, tables, at):
+    pass
+
+
+def _dot_product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
+                 weight_scale, tokens, out, stride, tables, scratch):
+    ws, end = weight_scale, units - 1
+    if tokens == 1:
         far = (units + 3) // 4
         for m in range(first, last):
-            unit_tile(isa, packed, base, blocks, units,
-                      (m, min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)), x,
-                      (0,), (totals[0],), (ws / scales[0],), out, (0,))
+            row_tile(isa, packed, base, blocks,
+                     (m, min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)), x,
+                     (0,), (totals[0],), (ws / scales[0],), out, (0,))
     elif tokens <= FEW:
         far = (units + 1) // 2
         for m in range(first, last):
             n = min(m + far, end)
             if tokens == 2:
-                unit_tile(isa, packed, base, blocks, units, (m, n), x, (0, width),
-                          (totals[0], totals[1]), (ws / scales[0], ws / scales[1]), out,
-                          (0, stride))
+                row_tile(isa, packed, base, blocks, (m, n), x, (0, width),
+                         (totals[0], totals[1]), (ws / scales[0], ws / scales[1]), out,
+                         (0, stride))
             elif tokens == 3:
                 for u in (m, n):
-                    unit_tile(isa, packed, base, blocks, units, (u,), x, (0, width, 2 * width),
-                              (totals[0], totals[1], totals[2]),
-                              (ws / scales[0], ws / scales[1], ws / scales[2]), out,
-                              (0, stride, 2 * stride))
+                    row_tile(isa, packed, base, blocks, (u,), x, (0, width, 2 * width),
+                             (totals[0], totals[1], totals[2]),
+                             (ws / scales[0], ws / scales[1], ws / scales[2]), out,
+                             (0, stride, 2 * stride))
             else:
                 for u in (m, n):
-                    unit_tile(isa, packed, base, blocks, units, (u,), x,
-                              (0, width, 2 * width, 3 * width),
-                              (totals[0], totals[1], totals[2], totals[3]),
-                              (ws / scales[0], ws / scales[1], ws / scales[2], ws / scales[3]),
-                              out, (0, stride, 2 * stride, 3 * stride))
+                    row_tile(isa, packed, base, blocks, (u,), x,
+                             (0, width, 2 * width, 3 * width),
+                             (totals[0], totals[1], totals[2], totals[3]),
+                             (ws / scales[0], ws / scales[1], ws / scales[2], ws / scales[3]),
+                             out, (0, stride, 2 * stride, 3 * stride))
     else:
-        rows = trait(isa, 0)
-        line = blocks * trait(isa, 1)
-        step = SCRATCH_ROWS // rows
+        line = blocks * BLOCK
         for m in range(first, last):
-            for k in range(step):
-                unpack_unit(isa, packed, base, blocks, units, min(m * step + k, end), codes,
-                            k * rows * line, line)
-            # the last piece repeats its last unit: written twice, the same value
             r0 = m * SCRATCH_ROWS
-            top = units * rows - 1
-            if rows == 3:
-                l3 = min(r0 + 3, top - 2)
-                r = (r0, r0 + 1, r0 + 2, l3, l3 + 1, l3 + 2)
-            else:
-                r = (r0, min(r0 + 1, top), min(r0 + 2, top), min(r0 + 3, top),
-                     min(r0 + 4, top), min(r0 + 5, top))
+            for k in range(SCRATCH_ROWS):
+                unpack_row(isa, packed, base, blocks, min(r0 + k, end), scratch, k * line)
+            # the last piece repeats the last row: written again, the same value
+            r = (r0, min(r0 + 1, end), min(r0 + 2, end), min(r0 + 3, end), min(r0 + 4, end),
+                 min(r0 + 5, end))
             for a in range(0, tokens, 4):
                 b, c, d = min(a + 1, tokens - 1), min(a + 2, tokens - 1), min(a + 3, tokens - 1)
                 places = (a * width, b * width, c * width, d * width)
                 sums = (totals[a], totals[b], totals[c], totals[d])
                 factors = (ws / scales[a], ws / scales[b], ws / scales[c], ws / scales[d])
                 starts = (a * stride, b * stride, c * stride, d * stride)
-                if trait(isa, 2) == 1:
-                    code_tile(isa, codes, line, blocks, (0, 1, 2, 3, 4, 5), x, places, sums,
+                if many_registers(isa):
+                    code_tile(isa, scratch, line, blocks, (0, 1, 2, 3, 4, 5), x, places, sums,
                               factors, r, out, starts)
                 else:
                     for h in (0, 2):
                         p, s = (places[h], places[h + 1]), (sums[h], sums[h + 1])
                         f, o = (factors[h], factors[h + 1]), (starts[h], starts[h + 1])
-                        code_tile(isa, codes, line, blocks, (0, 1), x, p, s, f, (r[0], r[1]),
+                        code_tile(isa, scratch, line, blocks, (0, 1), x, p, s, f, (r[0], r[1]),
                                   out, o)
-                        code_tile(isa, codes, line, blocks, (2, 3), x, p, s, f, (r[2], r[3]),
+                        code_tile(isa, scratch, line, blocks, (2, 3), x, p, s, f, (r[2], r[3]),
                                   out, o)
-                        code_tile(isa, codes, line, blocks, (4, 5), x, p, s, f, (r[4], r[5]),
+                        code_tile(isa, scratch, line, blocks, (4, 5), x, p, s, f, (r[4], r[5]),
                                   out, o)
+
+
+_choose(_items, _table_items, _dot_items)
+_choose(_prepare, _table_prepare, _dot_prepare)
+_choose(_product, _table_product, _dot_product)

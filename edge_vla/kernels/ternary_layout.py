@@ -19,28 +19,42 @@ Rows are padded to a unit and columns to a block with trit 0. Let c = trit + 1.
 
 * '2bit', unit 1 row, block 256 columns: byte i (0..63) of a block holds columns i, 64 + i,
   128 + i and 192 + i, lowest bits first. Blocks follow each other, then units.
-* '5bit', unit 3 rows, block 128 columns: the code of a column is c0 + 3 c1 + 9 c2 of its three
-  rows. First a plane of low nibbles for the whole matrix: byte i (0..63) of a block holds column i
-  in its low and column 64 + i in its high nibble. Then a plane of fifth bits: bit 4k + q of byte i
-  (0..15) of a block is that of column 64k + 16q + i.
+* '5bit', unit 64 rows, block 9 columns: the code of three neighbouring columns of a row is
+  c0 + 3 c1 + 9 c2. Columns come in runs of 48: bits 0-4, 5-9 and 10-14 of word k (0..4, 16 bits,
+  little-endian) of a run are the codes of columns 9 k, 9 k + 3 and 9 k + 6 and the two after each;
+  bit 15 is bit 4 - k of the code of column 45. A last run of less than 37 columns has only the
+  words it needs, their bit 15 zero. Columns are cut into chunks of 25 words; in a chunk the units
+  follow each other, in a unit the words; a word of a unit is that of its 64 rows, one by one.
 """
 
-from edge_vla.kernels.ternary_tiles import COLUMNS, ROWS
+from edge_vla.kernels.ternary_tables import (
+    CHUNK,
+    GROUP,
+    LINE,
+    LINES,
+    UNIT,
+    UNIT_COLUMNS,
+    WORD_COLUMNS,
+)
+from edge_vla.kernels.ternary_tiles import BLOCK
 from numba import njit
 import numpy as np
 
-BLOCK_BYTES = {'5bit': 80, '2bit': 64}
+ROWS = {'5bit': GROUP, '2bit': 1}  # rows of a unit
+COLUMNS = {'5bit': UNIT_COLUMNS, '2bit': BLOCK}  # activations are padded to a multiple
+_BLOCK_BYTES = {'5bit': LINES * LINE, '2bit': 64}
 
 
 def units_and_blocks(packing: str, rows: int, columns: int) -> tuple[int, int]:
     """Return how many units a matrix has, and how many blocks a unit has."""
-    return -(-rows // ROWS[packing]), -(-columns // COLUMNS[packing])
+    units = -(-rows // ROWS[packing])
+    return units, -(-columns // BLOCK) if packing == '2bit' else _words(columns)
 
 
 def packed_size(packing: str, rows: int, columns: int) -> int:
     """Return the bytes of a packed matrix."""
     units, blocks = units_and_blocks(packing, rows, columns)
-    return units * blocks * BLOCK_BYTES[packing]
+    return units * blocks * _BLOCK_BYTES[packing]
 
 
 def pack_matrix(packing: str, trits: np.ndarray, out: np.ndarray) -> None:
@@ -102,37 +116,75 @@ def _unpack2(packed, trits):
 
 
 @njit(cache=True, nogil=True)
+def _code(trits, row, column):
+    """Return the code of three columns of a row; what is outside is 0."""
+    code = 0
+    for j in range(column + 2, column - 1, -1):
+        inside = row < trits.shape[0] and j < trits.shape[1]
+        code = 3 * code + (trits[row, j] + 1 if inside else 1)
+    return code
+
+
+@njit(cache=True, nogil=True)
+def _place(row, word, units, words):
+    """Return the first byte of a word of a row."""
+    begin = word // CHUNK * CHUNK
+    at = units * begin + row // GROUP * min(CHUNK, words - begin) + word - begin
+    return at * LINES * LINE + 2 * (row % GROUP)
+
+
+@njit(cache=True, nogil=True)
+def _words(columns):
+    """Return the words of a row; see the top."""
+    runs, rest = columns // UNIT_COLUMNS, columns % UNIT_COLUMNS
+    return UNIT * runs + min(UNIT, (rest + WORD_COLUMNS - 1) // WORD_COLUMNS)
+
+
+@njit(cache=True, nogil=True)
 def _pack5(trits, out):
     rows, columns = trits.shape
-    units, blocks = (rows + 2) // 3, (columns + 127) // 128
-    out[:] = 0
-    plane = units * blocks * 64
-    for u in range(units):
-        for j in range(blocks * 128):
-            code = 0
-            for r in range(2, -1, -1):
-                inside = 3 * u + r < rows and j < columns
-                code = 3 * code + (trits[3 * u + r, j] + 1 if inside else 1)
-            block, i = u * blocks + j // 128, j % 128
-            out[block * 64 + i % 64] |= np.uint8((code & 15) << (4 * (i // 64)))
-            bit = 4 * (i // 64) + i % 64 // 16
-            out[plane + block * 16 + i % 16] |= np.uint8((code >> 4) << bit)
+    units, words = (rows + GROUP - 1) // GROUP, _words(columns)
+    for row in range(units * GROUP):
+        for run in range((words + UNIT - 1) // UNIT):
+            j = run * UNIT_COLUMNS
+            here = min(UNIT, words - run * UNIT)
+            extra = _code(trits, row, j + UNIT * WORD_COLUMNS) if here == UNIT else 0
+            for k in range(here):
+                word = (extra >> (UNIT - 1 - k) & 1) << 15
+                for d in range(3):
+                    word |= _code(trits, row, j + WORD_COLUMNS * k + 3 * d) << 5 * d
+                at = _place(row, run * UNIT + k, units, words)
+                out[at], out[at + 1] = word & 255, word >> 8
+
+
+@njit(cache=True, nogil=True)
+def _unpack_code(code, row, column, trits):
+    """Write three trits, those inside; tell whether it is a code."""
+    good = code < 27
+    for j in range(column, column + 3):
+        trit = code % 3 - 1
+        code //= 3
+        if j < trits.shape[1]:
+            trits[row, j] = trit
+    return good
 
 
 @njit(cache=True, nogil=True)
 def _unpack5(packed, trits):
     rows, columns = trits.shape
-    units, blocks = rows // 3, (columns + 127) // 128
-    plane = units * blocks * 64
+    units, words = rows // GROUP, _words(columns)
     good = True
-    for u in range(units):
-        for j in range(columns):
-            block, i = u * blocks + j // 128, j % 128
-            code = (packed[block * 64 + i % 64] >> np.uint8(4 * (i // 64))) & np.uint8(15)
-            bit = 4 * (i // 64) + i % 64 // 16
-            code |= ((packed[plane + block * 16 + i % 16] >> np.uint8(bit)) & np.uint8(1)) << 4
-            good &= code < 27
-            for r in range(3):
-                trits[3 * u + r, j] = np.int8(code % 3) - 1
-                code //= 3
+    for row in range(rows):
+        for run in range((words + UNIT - 1) // UNIT):
+            j = run * UNIT_COLUMNS
+            here, extra = min(UNIT, words - run * UNIT), 0
+            for k in range(here):
+                at = _place(row, run * UNIT + k, units, words)
+                word = np.int64(packed[at]) | np.int64(packed[at + 1]) << 8
+                extra = extra << 1 | word >> 15
+                for d in range(3):
+                    good &= _unpack_code(word >> 5 * d & 31, row, j + WORD_COLUMNS * k + 3 * d,
+                                         trits)
+            if here == UNIT:
+                good &= _unpack_code(extra, row, j + UNIT * WORD_COLUMNS, trits)
     return good

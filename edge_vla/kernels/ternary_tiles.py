@@ -13,14 +13,13 @@
 # limitations under the License.
 
 """
-The innermost loops of ternary products, emitted for every instruction set.
+The innermost loops of products with '2bit' matrices, emitted for every instruction set.
 
-A *unit* is what one run of packed bytes holds: three rows ('5bit') or one ('2bit'), see
-`ternary_layout`. A tile multiplies some units with some tokens and keeps every sum in a register.
-Codes are trit + 1, so ``sum(code * x) - sum(x) = sum(trit * x)``, exact in int32.
+A tile multiplies some rows with some tokens and keeps every sum in a register. Codes are trit + 1,
+so ``sum(code * x) - sum(x) = sum(trit * x)``, exact in int32.
 
-Sources: bitnet.cpp (arXiv 2410.16144) for the unsigned codes; the 5-bit codes, the far streams
-and the prefetch distance were found by measurement, see doc/benchmarks.md.
+Sources: bitnet.cpp (arXiv 2410.16144) for the unsigned codes; the far streams and the prefetch
+distance were found by measurement, see doc/benchmarks.md.
 """
 
 from functools import cache
@@ -30,7 +29,7 @@ from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
-    BYTE,
+    BIT,
     BYTES,
     call,
     data_pointer,
@@ -55,9 +54,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 PREFETCH = 4096  # bytes ahead, a page: the hardware's own prefetcher stops at its end
-ROWS = {'5bit': 3, '2bit': 1}  # rows of a unit
-COLUMNS = {'5bit': 128, '2bit': 256}  # columns of a block of a unit
-_DIGITS = [[(i & 31) // 3 ** d % 3 for i in range(64)] for d in range(3)]
+BLOCK = 256  # columns of 64 bytes
 
 
 def _half(builder: ir.IRBuilder, vector: ir.Value, part: int, parts: int) -> ir.Value:
@@ -181,61 +178,34 @@ def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value,
 
 
 class _Source:
-    """The packed bytes of one unit; `ahead` asks for those to come."""
+    """The packed bytes of one row; `ahead` asks for those to come."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, isa: Isa,
-                 kind: types.Array, matrix: tuple[ir.Value, ...], unit: ir.Value,
-                 ahead: bool = True) -> None:
-        packed, base, blocks, units = matrix
-        self._builder, self._isa, self._ahead = builder, isa, ahead
-        at = builder.add(base, builder.mul(unit, builder.mul(blocks, LONG(64))))
-        self._low = data_pointer(context, builder, kind, packed, at)
-        if isa.packing == '5bit':  # a plane of its own, after all low bits
-            at = builder.add(base, builder.mul(blocks, builder.add(
-                builder.mul(units, LONG(64)), builder.mul(unit, LONG(16)))))
-            self._high = data_pointer(context, builder, kind, packed, at)
+    def __init__(self, context: Any, builder: ir.IRBuilder, kind: types.Array, packed: ir.Value,
+                 base: ir.Value, blocks: ir.Value, row: ir.Value, ahead: bool = True) -> None:
+        self._builder, self._ahead = builder, ahead
+        at = builder.add(base, builder.mul(row, builder.mul(blocks, LONG(64))))
+        self._start = data_pointer(context, builder, kind, packed, at)
 
     def raw(self, block: ir.Value) -> ir.Value:
         """Load the 64 bytes of a block, and ask for those a page ahead."""
-        here = advance(self._builder, self._low, self._builder.mul(block, LONG(64)))
+        here = advance(self._builder, self._start, self._builder.mul(block, LONG(64)))
         if self._ahead:
             prefetch(self._builder, advance(self._builder, here, PREFETCH))
         return load(self._builder, here, BYTES)
 
     def codes(self, block: ir.Value) -> list[ir.Value]:
-        """Load a block as bytes: the 2-bit or the 5-bit codes of each 64 columns."""
+        """Load a block as bytes: the codes of each 64 columns."""
         builder, raw = self._builder, self.raw(block)
-        if self._isa.packing == '2bit':
-            return [builder.and_(builder.lshr(raw, every(BYTES, 2 * f)) if f else raw,
-                                 every(BYTES, 3)) for f in range(4)]
-        here = advance(builder, self._high, builder.mul(block, LONG(16)))
-        bits = load(builder, here, ir.VectorType(BYTE, 16))
-        bits = builder.shuffle_vector(bits, bits, ir.Constant(
-            ir.VectorType(INT, 64), [i % 16 for i in range(64)]))
-        out = []
-        words = ir.VectorType(SHORT, 32)
-        upper = builder.lshr(builder.bitcast(raw, words), every(words, 4))
-        for k, low in enumerate((raw, builder.bitcast(upper, BYTES))):
-            # an 8x8 bit matrix for each 8 bytes moves bit 4k + q of quarter q to bit 4
-            matrix = [1 << 4 * k + i // 16 if i % 8 == 3 else 0 for i in range(64)]
-            high = call(builder, 'llvm.x86.vgf2p8affineqb.512', BYTES, bits,
-                        ir.Constant(BYTES, matrix), ir.Constant(BYTE, 0))
-            out.append(builder.or_(builder.and_(low, every(BYTES, 15)), high))
-        return out
+        return [builder.and_(builder.lshr(raw, every(BYTES, 2 * f)) if f else raw,
+                             every(BYTES, 3)) for f in range(4)]
 
 
-def _look_up(builder: ir.IRBuilder, table: list[int], codes: ir.Value) -> ir.Value:
-    """Return the entries of a table of 64 bytes that 64 codes name."""
-    return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, ir.Constant(BYTES, table), codes)
-
-
-def _tokens(builder: ir.IRBuilder, pointers: list[ir.Value], block: ir.Value, isa: Isa
+def _tokens(builder: ir.IRBuilder, pointers: list[ir.Value], block: ir.Value
             ) -> list[list[ir.Value]]:
     """Load the activations of a block: for each token, each 64 columns."""
-    columns = COLUMNS[isa.packing]
-    at = builder.mul(block, LONG(columns))
+    at = builder.mul(block, LONG(BLOCK))
     return [[load(builder, advance(builder, advance(builder, p, at), 64 * k), BYTES)
-             for k in range(columns // 64)] for p in pointers]
+             for k in range(BLOCK // 64)] for p in pointers]
 
 
 def _finish(context: Any, builder: ir.IRBuilder, kind: types.Array, out: ir.Value,
@@ -257,22 +227,18 @@ def _finish(context: Any, builder: ir.IRBuilder, kind: types.Array, out: ir.Valu
                   data_pointer(context, builder, kind, out, builder.add(start, row)))
 
 
-@intrinsic(prefer_literal=True)
-def trait(typing, isa, what):
-    """Return a constant: 0 rows of a unit, 1 columns of a block, 2 many registers."""
-    i = isa.isa
-    value = (ROWS[i.packing], COLUMNS[i.packing], int(i.many_registers))[what.literal_value]
-
+@intrinsic
+def many_registers(typing, isa):
+    """Return whether the instruction set has 32 vector registers, a constant."""
     def generate(context, builder, signature, args):
-        return LONG(value)
-    return types.int64(isa, what), generate
+        return BIT(int(signature.args[0].isa.many_registers))
+    return types.boolean(isa), generate
 
 
 @intrinsic
-def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, totals, factors,
-              out, starts):
+def row_tile(typing, isa, packed, base, blocks, rows, x, places, totals, factors, out, starts):
     """
-    Multiply some units with some tokens straight from packed bytes; for few tokens.
+    Multiply some rows with some tokens straight from packed bytes; for few tokens.
 
     Parameters
     ----------
@@ -282,10 +248,10 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
         Instruction set.
     packed : uint8 [N]
         All weights.
-    base, blocks, units : int
-        First byte of the matrix, blocks of a unit, units of the matrix.
-    chosen : tuple of int
-        Which units; far apart, so that each is a stream of its own.
+    base, blocks : int
+        First byte of the matrix, blocks of a row.
+    rows : tuple of int
+        Which rows; far apart, so that each is a stream of its own.
     x : int8 [M]
         Activations.
     places : tuple of int
@@ -301,21 +267,19 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
 
     """
     def generate(context, builder, signature, args):
-        (_, packed, base, blocks, units, chosen, x, places, totals, factors, out,
-         starts) = args
+        _, packed, base, blocks, rows, x, places, totals, factors, out, starts = args
         isa, kind = signature.args[0].isa, signature.args
-        chosen = cgutils.unpack_tuple(builder, chosen)
+        rows = cgutils.unpack_tuple(builder, rows)
         places = cgutils.unpack_tuple(builder, places)
-        high = ROWS[isa.packing]
-        many = len(chosen) * len(places) * high
         # one token: fields stay where they are in the byte and are scaled back at the end
-        in_place = isa.packing == '2bit' and len(places) == 1 and isa.name.startswith('avx512')
-        sums = [accumulator(builder, INTS) for _ in range(many * (4 if in_place else 1))]
-        sources = [_Source(context, builder, isa, kind[1], (packed, base, blocks, units), u,
-                           isa.prefetch or not in_place) for u in chosen]
-        tokens = [data_pointer(context, builder, kind[6], x, p) for p in places]
+        in_place = len(places) == 1 and isa.name.startswith('avx512')
+        sums = [accumulator(builder, INTS)
+                for _ in range(len(rows) * len(places) * (4 if in_place else 1))]
+        sources = [_Source(context, builder, kind[1], packed, base, blocks, row,
+                           isa.prefetch or not in_place) for row in rows]
+        tokens = [data_pointer(context, builder, kind[5], x, p) for p in places]
         with cgutils.for_range(builder, blocks) as loop:
-            ys = _tokens(builder, tokens, loop.index, isa)
+            ys = _tokens(builder, tokens, loop.index)
             for s, source in enumerate(sources):
                 if in_place:
                     raw = source.raw(loop.index)
@@ -324,44 +288,15 @@ def unit_tile(typing, isa, packed, base, blocks, units, chosen, x, places, total
                         _add_dots(builder, isa, sums[4 * s + f], [field], [ys[0][f]])
                     continue
                 codes = source.codes(loop.index)
-                rows = _rows(builder, codes) if high == 3 else [codes]
-                for r, values in enumerate(rows):
-                    for t, y in enumerate(ys):
-                        k = (t * len(chosen) + s) * high + r
-                        _add_dots(builder, isa, sums[k], values, y)
+                for t, y in enumerate(ys):
+                    _add_dots(builder, isa, sums[t * len(rows) + s], codes, y)
         values = [load(builder, cell, INTS) for cell in sums]
         if in_place:  # multiples of 1, 4, 16, 64: the shifts are exact
-            values = [_shifted_sum(builder, values[4 * s:4 * s + 4]) for s in range(len(chosen))]
-        elif high == 3:
-            for k in range(0, many, 3):
-                values[k:k + 3] = _solved(builder, *values[k:k + 3])
-        rows = [builder.add(builder.mul(u, LONG(high)), LONG(r))
-                for u in chosen for r in range(high)]
-        _finish(context, builder, kind[10], out, rows, values, (totals, factors, starts))
+            values = [_shifted_sum(builder, values[4 * s:4 * s + 4]) for s in range(len(rows))]
+        _finish(context, builder, kind[9], out, rows, values, (totals, factors, starts))
         return context.get_dummy_value()
-    return types.void(isa, packed, types.int64, types.int64, types.int64, chosen, x, places,
-                      totals, factors, out, starts), generate
-
-
-def _rows(builder: ir.IRBuilder, codes: list[ir.Value]) -> list[list[ir.Value]]:
-    """
-    Return three combinations of the trits d0, d1, d2 (+ 1) that cost one lookup in all.
-
-    They are the code d0 + 3 d1 + 9 d2 itself, d1 + 4 d2, and of that 4 d2 by a mask.
-    """
-    table = [one + 4 * two for one, two in zip(*_DIGITS[1:], strict=True)]
-    pairs = [_look_up(builder, table, c) for c in codes]
-    return [codes, pairs, [builder.and_(p, every(BYTES, 12)) for p in pairs]]
-
-
-def _solved(builder: ir.IRBuilder, code: ir.Value, pair: ir.Value, four: ir.Value
-            ) -> list[ir.Value]:
-    """Return the sums of d0, d1, d2 from those of what `_rows` returns; exact."""
-    def times(value: ir.Value, factor: int) -> ir.Value:
-        return builder.mul(value, every(INTS, factor))
-    two = builder.ashr(four, every(INTS, 2))
-    one = builder.sub(pair, four)
-    return [builder.sub(builder.sub(code, times(one, 3)), times(two, 9)), one, two]
+    return types.void(isa, packed, types.int64, types.int64, rows, x, places, totals, factors,
+                      out, starts), generate
 
 
 def _shifted_sum(builder: ir.IRBuilder, fields: list[ir.Value]) -> ir.Value:
@@ -372,23 +307,20 @@ def _shifted_sum(builder: ir.IRBuilder, fields: list[ir.Value]) -> ir.Value:
 
 
 @intrinsic
-def unpack_unit(typing, isa, packed, base, blocks, units, unit, codes, start, stride):
-    """Write a unit's codes (0, 1, 2) as bytes, row r at ``start + r * stride`` of `codes`."""
+def unpack_row(typing, isa, packed, base, blocks, row, codes, start):
+    """Write a row's codes (0, 1, 2) as bytes, from `start` of `codes`."""
     def generate(context, builder, signature, args):
-        _, packed, base, blocks, units, unit, codes, start, stride = args
-        isa, kind = signature.args[0].isa, signature.args
-        source = _Source(context, builder, isa, kind[1], (packed, base, blocks, units), unit)
-        target = data_pointer(context, builder, kind[6], codes, start)
+        _, packed, base, blocks, row, codes, start = args
+        kind = signature.args
+        source = _Source(context, builder, kind[1], packed, base, blocks, row)
+        target = data_pointer(context, builder, kind[5], codes, start)
         with cgutils.for_range(builder, blocks) as loop:
-            to = advance(builder, target, builder.mul(loop.index, LONG(COLUMNS[isa.packing])))
+            to = advance(builder, target, builder.mul(loop.index, LONG(BLOCK)))
             for k, code in enumerate(source.codes(loop.index)):
-                for r in range(ROWS[isa.packing]):
-                    row = _look_up(builder, _DIGITS[r], code) if isa.packing == '5bit' else code
-                    store(builder, row, advance(builder, advance(
-                        builder, to, builder.mul(stride, LONG(r))), 64 * k))
+                store(builder, code, advance(builder, to, 64 * k))
         return context.get_dummy_value()
-    return types.void(isa, packed, types.int64, types.int64, types.int64, types.int64, codes,
-                      types.int64, types.int64), generate
+    return types.void(isa, packed, types.int64, types.int64, types.int64, codes,
+                      types.int64), generate
 
 
 @intrinsic
@@ -404,17 +336,17 @@ def code_tile(typing, isa, codes, stride, blocks, lines, x, places, totals, fact
     isa : Isa
         Instruction set.
     codes : uint8 [N]
-        Rows of codes; see `unpack_unit`.
+        Rows of codes; see `unpack_row`.
     stride, blocks : int
         Bytes from row to row, and blocks of a row.
     lines : tuple of int
         Which rows of `codes`.
     x, places, totals, factors
-        As in `unit_tile`.
+        As in `row_tile`.
     rows : tuple of int
         Which row of the matrix each line is.
     out, starts
-        As in `unit_tile`.
+        As in `row_tile`.
 
     """
     def generate(context, builder, signature, args):
@@ -425,14 +357,13 @@ def code_tile(typing, isa, codes, stride, blocks, lines, x, places, totals, fact
         sources = [data_pointer(context, builder, kind[1], codes, builder.mul(line, stride))
                    for line in cgutils.unpack_tuple(builder, lines)]
         sums = [accumulator(builder, INTS) for _ in range(len(sources) * len(tokens))]
-        columns = COLUMNS[isa.packing]
         with cgutils.for_range(builder, blocks) as loop:
-            ys = _tokens(builder, tokens, loop.index, isa)
-            at = builder.mul(loop.index, LONG(columns))
+            ys = _tokens(builder, tokens, loop.index)
+            at = builder.mul(loop.index, LONG(BLOCK))
             for r, source in enumerate(sources):
                 here = advance(builder, source, at)
                 row = [load(builder, advance(builder, here, 64 * k), BYTES)
-                       for k in range(columns // 64)]
+                       for k in range(BLOCK // 64)]
                 for t, y in enumerate(ys):
                     _add_dots(builder, isa, sums[t * len(sources) + r], row, y)
         _finish(context, builder, kind[10], out, cgutils.unpack_tuple(builder, rows),

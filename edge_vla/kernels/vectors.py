@@ -30,9 +30,9 @@ import numpy as np
 
 LANES = 16
 BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-FLOAT, HALF = ir.FloatType(), ir.HalfType()
+BIT, FLOAT, HALF = ir.IntType(1), ir.FloatType(), ir.HalfType()
 F32X16, INTS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
-BYTES = ir.VectorType(BYTE, 64)
+BYTES, SHORTS = ir.VectorType(BYTE, 64), ir.VectorType(SHORT, 32)
 
 
 class Vector(types.Type):

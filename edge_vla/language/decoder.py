@@ -32,7 +32,7 @@ from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import team
 from edge_vla.kernels.head_phases import MOST
 from edge_vla.kernels.isa import best_isa, Isa, release_compiler
-from edge_vla.kernels.ternary_tiles import COLUMNS
+from edge_vla.kernels.ternary_layout import COLUMNS
 from edge_vla.language.cache import CACHES, KVCache, LayerCache, Lfm2Cache
 from edge_vla.language.chat import BITNET, CHATML, ChatTemplate, load_chat_template
 from edge_vla.language.config import BitNetConfig

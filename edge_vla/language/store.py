@@ -27,7 +27,7 @@ import zlib
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.exceptions import CheckpointError
-from edge_vla.kernels.ternary_tiles import COLUMNS
+from edge_vla.kernels.ternary_layout import COLUMNS
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import (
     AnyConfig,
@@ -57,7 +57,7 @@ from edge_vla.language.text_tokenizer import (
 import numpy as np
 
 FILE = 'decoder.safetensors'
-FORMAT, VERSION = 'edge_vla decoder', '1'
+FORMAT, VERSION = 'edge_vla decoder', '2'
 COMPANIONS = ('tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja',
               'generation_config.json', 'special_tokens_map.json')
 

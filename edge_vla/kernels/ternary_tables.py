@@ -1,0 +1,205 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The innermost loops of products with '5bit' matrices: sums looked up rather than multiplied.
+
+A code names the trits of three columns of one row. Three activations have 27 such sums: they fill
+a *table* of 32 int16, one vector register, in which one permutation (vpermw) finds the sums of 32
+rows. Nothing is multiplied, and codes need no unpacking but two shifts: vpermw reads the lowest
+five bits of a 16-bit *word* that holds three codes and, in its topmost bit, a part of another one.
+
+Sources: T-MAC (arXiv 2407.00088) for sums of activations in tables instead of products; tables as
+wide as a register, the codes' places and the sums in 16 bits were found by measurement, see
+doc/benchmarks.md.
+"""
+
+from edge_vla.kernels.ternary_tiles import PREFETCH
+from edge_vla.kernels.vectors import (
+    accumulator,
+    advance,
+    BIT,
+    BYTE,
+    call,
+    data_pointer,
+    every,
+    F32X16,
+    INTS,
+    LANES,
+    load,
+    LONG,
+    pick_lanes,
+    prefetch,
+    SHORT,
+    SHORTS,
+    splat,
+    store,
+)
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LINES = 2  # vectors of 32 rows that share the loading of a table
+GROUP = 32 * LINES  # rows
+UNIT = 5  # words whose topmost bits are one more code
+WORD_COLUMNS, UNIT_COLUMNS = 9, 48
+WORD_TABLES, UNIT_TABLES = 3, 16
+CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 * 128 each
+CHUNK_TABLES = 5 * UNIT_TABLES
+LINE = 64  # bytes of a table, and of a word of 32 rows
+
+
+@intrinsic
+def fill_tables(typing, x, start, count, tables, at):
+    """
+    Write the tables of consecutive activations.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    x : int8 [N]
+        Activations.
+    start : int
+        The first one.
+    count : int
+        How many tables, of three activations each.
+    tables : uint8 [M], written
+        ``LINE`` bytes a table: entry d0 + 3 d1 + 9 d2 is the sum of (d - 1) * x as int16; 27 to 31
+        are never looked up.
+    at : int
+        First byte of the first table.
+
+    """
+    digits = [[e // 3 ** d % 3 - 1 for e in range(32)] for d in range(3)]
+
+    def generate(context, builder, signature, args):
+        x, start, count, tables, at = args
+        source = data_pointer(context, builder, signature.args[0], x, start)
+        target = data_pointer(context, builder, signature.args[3], tables, at)
+        with cgutils.for_range(builder, count) as loop:
+            here = advance(builder, source, builder.mul(loop.index, LONG(3)))
+            total = every(SHORTS, 0)
+            for d in range(3):
+                value = builder.sext(load(builder, advance(builder, here, d), BYTE), SHORT)
+                total = builder.add(total, builder.mul(splat(builder, value, 32),
+                                                       ir.Constant(SHORTS, digits[d])))
+            store(builder, total, advance(builder, target,
+                                          builder.mul(loop.index, LONG(LINE))))
+        return context.get_dummy_value()
+    return types.void(x, types.int64, types.int64, tables, types.int64), generate
+
+
+@intrinsic
+def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fresh):
+    """
+    Add what a chunk of columns gives for a group of rows and up to four tokens.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    isa : Isa
+        Instruction set.
+    packed : uint8 [N]
+        All weights.
+    at, words : int
+        First byte of the group in the chunk, words of a row in it: at most CHUNK.
+    tables : uint8 [M]
+        See `fill_tables`.
+    places : tuple of int
+        Where each token's first table of the chunk is.
+    out : int32 or float32 [L], changed
+        Exact int32 sums, whatever the type: `scale_sums` makes floats of them.
+    starts : tuple of int
+        Where each token's first row of the group is.
+    fresh : bool
+        Overwrite rather than add.
+
+    """
+    def generate(context, builder, signature, args):
+        _, packed, at, words, tables, places, out, starts, fresh = args
+        isa, kind = signature.args[0].isa, signature.args
+        weights = data_pointer(context, builder, kind[1], packed, at)
+        tokens = [data_pointer(context, builder, kind[4], tables, p)
+                  for p in cgutils.unpack_tuple(builder, places)]
+        sums = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in tokens]
+
+        def look_up(codes: list[ir.Value], here: list[ir.Value], table: int) -> None:
+            for token, cells in zip(here, sums, strict=True):
+                entries = load(builder, advance(builder, token, table * LINE), SHORTS)
+                for code, cell in zip(codes, cells, strict=True):
+                    found = call(builder, 'llvm.x86.avx512.permvar.hi.512', SHORTS, entries, code)
+                    builder.store(builder.add(load(builder, cell, SHORTS), found), cell)
+
+        def take(here: list[ir.Value], word: ir.Value, k: int) -> list[ir.Value]:
+            """Look up the three codes of a word, of every line; return the words."""
+            raw = []
+            for line in range(LINES):
+                address = advance(builder, word, (LINES * k + line) * LINE)
+                if isa.prefetch or len(tokens) > 1:
+                    prefetch(builder, advance(builder, address, PREFETCH))
+                raw.append(load(builder, address, SHORTS))
+            for d in range(WORD_TABLES):
+                codes = [builder.lshr(r, every(SHORTS, 5 * d)) if d else r for r in raw]
+                look_up(codes, here, WORD_TABLES * k + d)
+            return raw
+
+        units = builder.udiv(words, LONG(UNIT))
+        with cgutils.for_range(builder, units) as loop:
+            word = advance(builder, weights, builder.mul(loop.index, LONG(UNIT * LINES * LINE)))
+            here = [advance(builder, token, builder.mul(loop.index, LONG(UNIT_TABLES * LINE)))
+                    for token in tokens]
+            extra = [every(SHORTS, 0)] * LINES
+            for k in range(UNIT):
+                raw = take(here, word, k)
+                extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
+                         for e, r in zip(extra, raw, strict=True)]
+            look_up(extra, here, UNIT_TABLES - 1)
+        with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
+            word = builder.add(builder.mul(units, LONG(UNIT)), loop.index)
+            table = builder.add(builder.mul(units, LONG(UNIT_TABLES)),
+                                builder.mul(loop.index, LONG(WORD_TABLES)))
+            take([advance(builder, token, builder.mul(table, LONG(LINE))) for token in tokens],
+                 advance(builder, weights, builder.mul(word, LONG(LINES * LINE))), 0)
+
+        anew = splat(builder, fresh if fresh.type == BIT else builder.trunc(fresh, BIT))
+        for start, cells in zip(cgutils.unpack_tuple(builder, starts), sums, strict=True):
+            target = data_pointer(context, builder, kind[6], out, start)
+            for k in range(2 * LINES):
+                values = load(builder, cells[k // 2], SHORTS)
+                values = builder.sext(pick_lanes(builder, values, k % 2 * LANES, LANES), INTS)
+                address = advance(builder, target, k * LANES * 4)
+                before = builder.select(anew, every(INTS, 0), load(builder, address, INTS))
+                store(builder, builder.add(values, before), address)
+        return context.get_dummy_value()
+    return types.void(isa, packed, types.int64, types.int64, tables, places, out, starts,
+                      types.boolean), generate
+
+
+@intrinsic
+def scale_sums(typing, out, start, count, factor):
+    """Turn int32 sums in place into float32 times `factor`, 16 at a time; of int32 nothing."""
+    def generate(context, builder, signature, args):
+        out, start, count, factor = args
+        kind = signature.args[0]
+        if kind.dtype == types.float32:
+            target = data_pointer(context, builder, kind, out, start)
+            with cgutils.for_range(builder, builder.udiv(count, LONG(LANES))) as loop:
+                here = advance(builder, target, builder.mul(loop.index, LONG(LANES * 4)))
+                value = builder.sitofp(load(builder, here, INTS), F32X16)
+                store(builder, builder.fmul(value, splat(builder, factor)), here)
+        return context.get_dummy_value()
+    return types.void(out, types.int64, types.int64, types.float32), generate
