@@ -17,14 +17,7 @@
 from bitnet_models import runnable_isas
 from edge_vla.kernels import reference
 from edge_vla.kernels.isa import best_isa, Isa, ISAS
-from edge_vla.kernels.ternary import (
-    FEW,
-    items,
-    prepare,
-    product,
-    scratch_bytes,
-    table_bytes,
-)
+from edge_vla.kernels.ternary import items, product, scratch_bytes
 from edge_vla.kernels.ternary_layout import (
     COLUMNS,
     pack_matrix,
@@ -60,16 +53,13 @@ def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: i
     codes[:, :columns] = x
     stride = units * ROWS[isa.packing] + 3
     out = np.full(tokens * stride, 77, dtype)
-    count, size = items(isa, units, tokens), table_bytes(isa.packing, width)
-    tables = np.zeros(FEW * size, np.uint8)
-    for t in range(min(tokens, FEW)):
-        prepare(isa, codes.reshape(-1), t * width, blocks, tables, t * size)
+    count = items(isa, units, tokens, 2)
     edges = np.linspace(0, count, parts + 1).astype(int)
     for first, last in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
         product(isa, packed(isa.packing, trits, base), base, blocks, units, first, last,
-                codes.reshape(-1), width, x.sum(1, dtype=np.int32),
+                count, codes.reshape(-1), width, x.sum(1, dtype=np.int32),
                 np.full(tokens, 2, np.float32), np.float32(scale), tokens, out, stride,
-                tables, np.full(scratch_bytes(isa.packing, width), 99, np.uint8))
+                np.full(scratch_bytes(isa.packing, width), 99, np.uint8))
     out = out.reshape(tokens, stride)
     assert (out[:, units * ROWS[isa.packing]:] == 77).all(), 'wrote beyond the last unit'
     return out[:, :rows]

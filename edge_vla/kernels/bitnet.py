@@ -33,7 +33,7 @@ from edge_vla.kernels.phases import (
     share,
 )
 from edge_vla.kernels.rows import gate_row, norm_row, quantise_row
-from edge_vla.kernels.ternary import FEW, items, prepare, product
+from edge_vla.kernels.ternary import items, product
 from numba import njit
 import numpy as np
 
@@ -63,7 +63,6 @@ class Shape(NamedTuple):
     stride: int  # from token to token in Work.a, .b
     value_at: int  # in Work.b
     code_stride: int  # ... in Work.codes
-    table_stride: int  # ... in Work.tables
     head_width: int  # columns of a row of the head
     about: int  # from token to token in Work.steps, .sums
 
@@ -112,7 +111,6 @@ class Work(NamedTuple):
     totals: np.ndarray  # int32 [T]
     scores: np.ndarray  # float32 [N, 4 * capacity]
     mixed: np.ndarray  # float32 [N, 4 * size_p]
-    tables: np.ndarray  # uint8 [FEW * table_stride]: of up to FEW tokens, see ternary.prepare
     scratch: np.ndarray  # uint8 [N, scratch_bytes]: of products
     high: np.ndarray  # int8 [T * head_width]: activations for the head
     low: np.ndarray  # int8 [T * head_width]: ... their lower bytes
@@ -125,7 +123,7 @@ class Work(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _prepare(isa, s, w, work, layer, phase, t, tokens):
+def _prepare(s, w, work, layer, phase, t):
     """Add what the last product gave, norm, quantise: what a token needs before a product."""
     x, width = work.x[t], s.hidden_p
     if phase == 0:  # before query, key, value
@@ -145,9 +143,6 @@ def _prepare(isa, s, w, work, layer, phase, t, tokens):
     for j in range(width, s.code_stride):  # a wider row was here before
         work.codes[t * s.code_stride + j] = 0
     work.scales[t], work.totals[t] = scale, total
-    if tokens <= FEW:
-        prepare(isa, work.codes, t * s.code_stride, w.blocks[DOWN if phase == 8 else QUERY],
-                work.tables, t * s.table_stride)
 
 
 @njit(cache=True, nogil=True)
@@ -163,10 +158,11 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
         elif which == VALUE:
             out = work.b[s.value_at:]
         units = w.units[which]
-        first, last = share(items(isa, units, tokens), threads, piece % each)
-        product(isa, w.packed, w.bases[layer, which], w.blocks[which], units, first, last,
+        count = items(isa, units, tokens, threads)
+        first, last = share(count, threads, piece % each)
+        product(isa, w.packed, w.bases[layer, which], w.blocks[which], units, first, last, count,
                 work.codes, s.code_stride, work.totals, work.scales, w.scales[layer, which],
-                tokens, out, s.stride, work.tables, work.scratch[me])
+                tokens, out, s.stride, work.scratch[me])
     elif phase == 2:
         position = slot + piece
         if work.positions.shape[0]:
@@ -177,7 +173,7 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
         t = piece // s.kv_heads
         attend_token(s, cache, work, layer - s.first_cached, slot + t, t, piece % s.kv_heads, me)
     else:
-        _prepare(isa, s, w, work, layer, phase, piece, tokens)
+        _prepare(s, w, work, layer, phase, piece)
 
 
 @njit(cache=True, nogil=True)

@@ -156,11 +156,12 @@ def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
     """Write the sums of rows of the sketch to where logits will be."""
     isa, probe, width = two_bits(isa), work.probe, screen.padded_width(s.hidden)
     count = tokens - first_token
-    first, last = share(items(isa, s.vocabulary, count), threads, piece)
-    product(isa, w.sketch.codes, 0, width // screen.COLUMNS, s.vocabulary, first, last,
+    rows = items(isa, s.vocabulary, count, threads)
+    first, last = share(rows, threads, piece)
+    product(isa, w.sketch.codes, 0, width // screen.COLUMNS, s.vocabulary, first, last, rows,
             probe.codes[first_token * width:], width, probe.totals[first_token:],
             probe.scales[first_token:], 1.0, count, work.logits, s.vocabulary,
-            probe.scratch[me, :0], probe.scratch[me])
+            probe.scratch[me])
 
 
 @njit(cache=True, nogil=True)

@@ -34,8 +34,8 @@ import numpy as np
 
 FEW = 4  # tokens multiplied at once; of more, 2bit rows are worth unpacking
 SCRATCH_ROWS = 6
-SLICE = 20  # units of a piece of work: what lies together in memory must not be short
-PART = 40  # ... with many tokens: filling their tables is 6 % of it
+SLICES = 4  # parts of the units for each thread: what lies together must not be short
+PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
 
 
 def scratch_bytes(packing: str, width: int) -> int:
@@ -43,42 +43,15 @@ def scratch_bytes(packing: str, width: int) -> int:
     return FEW * CHUNK_TABLES * LINE if packing == '5bit' else SCRATCH_ROWS * width
 
 
-def table_bytes(packing: str, width: int) -> int:
-    """Return the bytes of a token's tables."""
-    return width // 3 * LINE if packing == '5bit' else 0
+@njit(cache=True, nogil=True)
+def items(isa, units, tokens, threads):
+    """Return into how many pieces a product is best cut; `product` does any range of them."""
+    return _items(isa, units, tokens, threads)
 
 
 @njit(cache=True, nogil=True)
-def items(isa, units, tokens):
-    """Return how many pieces of work a product has; `product` does any range of them."""
-    return _items(isa, units, tokens)
-
-
-@njit(cache=True, nogil=True)
-def prepare(isa, x, start, blocks, tables, at):
-    """
-    Write what `product` wants to know of a token's activations when there are few tokens.
-
-    Parameters
-    ----------
-    isa : Isa
-        Instruction set.
-    x, start
-        int8 activations, and where the token's begin.
-    blocks : int
-        Of a unit of the matrix.
-    tables : uint8, written
-        `table_bytes` from `at`; nothing with '2bit'.
-    at : int
-        Where.
-
-    """
-    _prepare(isa, x, start, blocks, tables, at)
-
-
-@njit(cache=True, nogil=True)
-def product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
-            weight_scale, tokens, out, stride, tables, scratch):
+def product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+            scales, weight_scale, tokens, out, stride, scratch):
     """
     Compute pieces `first` to `last` of ``out[t, row] = W x[t] * weight_scale / scales[t]``.
 
@@ -90,8 +63,8 @@ def product(isa, packed, base, blocks, units, first, last, x, width, totals, sca
         All weights of the model.
     base, blocks, units : int
         First byte of the matrix, blocks of a unit, units.
-    first, last : int
-        Which of `items`.
+    first, last, count : int
+        Which of how many `items`.
     x : int8 [tokens * width]
         Quantised activations, zero above the matrix's columns.
     width : int
@@ -106,28 +79,22 @@ def product(isa, packed, base, blocks, units, first, last, x, width, totals, sca
         Rows of the last unit that the matrix lacks are written too.
     stride : int
         From token to token in `out`.
-    tables : uint8
-        With up to FEW tokens: what `prepare` made of them, ``table_bytes(width)`` each.
     scratch : uint8 [scratch_bytes]
         Of this thread.
 
     """
-    _product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
-             np.float32(weight_scale), tokens, out, stride, tables, scratch)
+    _product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+             scales, np.float32(weight_scale), tokens, out, stride, scratch)
 
 
 # What they do for each packing --------------------------------------------------------------
 
-def _items(isa, units, tokens):
+def _items(isa, units, tokens, threads):
     """Stand for `items`: numba chooses below by packing."""
 
 
-def _prepare(isa, x, start, blocks, tables, at):
-    """Stand for `prepare`."""
-
-
-def _product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
-             weight_scale, tokens, out, stride, tables, scratch):
+def _product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+             scales, weight_scale, tokens, out, stride, scratch):
     """Stand for `product`."""
 
 
@@ -137,81 +104,69 @@ def _choose(stand, by_tables, by_dots):
         lambda isa, *_: by_tables if isa.isa.packing == '5bit' else by_dots)
 
 
-def _table_items(isa, units, tokens):
-    """Return slices, or of many tokens up to FEW with a part of the units."""
+def _table_items(isa, units, tokens, threads):
+    """
+    Return parts of the units, for tiles of up to FEW tokens each.
+
+    Every piece fills tables of its own: in its core's nearest cache, where no other one wrote.
+    """
     if tokens <= FEW:
-        return (units + SLICE - 1) // SLICE
+        return min(units, SLICES * threads)
     return (tokens + FEW - 1) // FEW * ((units + PART - 1) // PART)
 
 
-def _table_prepare(isa, x, start, blocks, tables, at):
-    fill_tables(x, start, _tables(blocks), tables, at)
-
-
-def _table_product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
-                   weight_scale, tokens, out, stride, tables, scratch):
-    each, chunks = CHUNK_TABLES * LINE, (blocks + CHUNK - 1) // CHUNK
-    if tokens <= FEW:
-        u, v = first * SLICE, min(last * SLICE, units)
-        for chunk in range(chunks):
-            _table_chunk(isa, packed, base, blocks, units, u, v, chunk, tables, chunk * each,
-                         width // 3 * LINE, tokens, out, 0, stride)
-        _scale(out, stride, u, v, 0, tokens, scales, weight_scale)
+def _table_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                   scales, weight_scale, tokens, out, stride, scratch):
+    tiles = (tokens + FEW - 1) // FEW
+    parts = count // tiles
+    if tiles == 1:
+        _table_part(isa, packed, base, blocks, units, first * units // parts,
+                    last * units // parts, x, width, scales, weight_scale, 0, tokens, out,
+                    stride, scratch)
         return
-    parts, tiles = (units + PART - 1) // PART, (tokens + FEW - 1) // FEW
     for m in range(first, last):
         tile, part = m // parts, m % parts
-        a, b = tile * tokens // tiles, (tile + 1) * tokens // tiles
-        u, v = part * units // parts, (part + 1) * units // parts
-        for chunk in range(chunks):
-            count = _tables(min(CHUNK, blocks - chunk * CHUNK))
-            for t in range(a, b):
-                fill_tables(x, t * width + 3 * chunk * CHUNK_TABLES, count, scratch,
-                            (t - a) * each)
-            _table_chunk(isa, packed, base, blocks, units, u, v, chunk, scratch, 0, each, b - a,
-                         out, a * stride, stride)
-        _scale(out, stride, u, v, a, b, scales, weight_scale)
+        _table_part(isa, packed, base, blocks, units, part * units // parts,
+                    (part + 1) * units // parts, x, width, scales, weight_scale,
+                    tile * tokens // tiles, (tile + 1) * tokens // tiles, out, stride, scratch)
 
 
 @njit(cache=True, nogil=True)
-def _tables(words):
-    """Return how many tables a row of words needs."""
-    return words // UNIT * UNIT_TABLES + words % UNIT * WORD_TABLES
-
-
-@njit(cache=True, nogil=True)
-def _table_chunk(isa, packed, base, words, units, first, last, chunk, tables, place, step,
-                 tokens, out, start, stride):
-    """Add what a chunk of some units gives for up to FEW tokens, `step` from table to table."""
-    begin = chunk * CHUNK
-    wide = min(CHUNK, words - begin)
-    size = wide * LINES * LINE
-    at = base + units * begin * LINES * LINE + first * size
-    p, q, r, s = place, place + step, place + 2 * step, place + 3 * step
-    for unit in range(first, last):
-        to = start + unit * GROUP
-        if tokens == 1:
-            table_tile(isa, packed, at, wide, tables, (p,), out, (to,), chunk == 0)
-        elif tokens == 2:
-            table_tile(isa, packed, at, wide, tables, (p, q), out, (to, to + stride), chunk == 0)
-        elif tokens == 3:
-            table_tile(isa, packed, at, wide, tables, (p, q, r), out,
-                       (to, to + stride, to + 2 * stride), chunk == 0)
-        else:
-            table_tile(isa, packed, at, wide, tables, (p, q, r, s), out,
-                       (to, to + stride, to + 2 * stride, to + 3 * stride), chunk == 0)
-        at += size
-
-
-@njit(cache=True, nogil=True)
-def _scale(out, stride, first, last, a, b, scales, weight_scale):
-    """Make floats of the sums of units `first` to `last` and tokens `a` to `b`."""
+def _table_part(isa, packed, base, words, units, first, last, x, width, scales, weight_scale, a,
+                b, out, stride, tables):
+    """Compute units `first` to `last` for tokens `a` to `b`, a chunk of columns after another."""
+    for chunk in range((words + CHUNK - 1) // CHUNK):
+        wide = min(CHUNK, words - chunk * CHUNK)
+        count = wide // UNIT * UNIT_TABLES + wide % UNIT * WORD_TABLES
+        for t in range(a, b):
+            fill_tables(x, t * width + 3 * chunk * CHUNK_TABLES, count, tables,
+                        (t - a) * CHUNK_TABLES * LINE)
+        _table_chunk(isa, packed, base + units * chunk * CHUNK * LINES * LINE, wide, first, last,
+                     tables, b - a, out, a * stride, stride, chunk == 0)
     for t in range(a, b):
         scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
                    weight_scale / scales[t])
 
 
-def _dot_items(isa, units, tokens):
+@njit(cache=True, nogil=True)
+def _table_chunk(isa, packed, base, words, first, last, tables, tokens, out, start, stride, fresh):
+    """Add what the chunk at `base` gives for some units and up to FEW tokens."""
+    q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
+    for unit in range(first, last):
+        at, to = base + unit * words * LINES * LINE, start + unit * GROUP
+        if tokens == 1:
+            table_tile(isa, packed, at, words, tables, (0,), out, (to,), fresh)
+        elif tokens == 2:
+            table_tile(isa, packed, at, words, tables, (0, q), out, (to, to + stride), fresh)
+        elif tokens == 3:
+            table_tile(isa, packed, at, words, tables, (0, q, r), out,
+                       (to, to + stride, to + 2 * stride), fresh)
+        else:
+            table_tile(isa, packed, at, words, tables, (0, q, r, s), out,
+                       (to, to + stride, to + 2 * stride, to + 3 * stride), fresh)
+
+
+def _dot_items(isa, units, tokens, threads):
     """Return runs of rows: four streams for a token, two for few; unpacked rows for many."""
     if tokens > FEW:
         return (units + SCRATCH_ROWS - 1) // SCRATCH_ROWS
@@ -219,12 +174,8 @@ def _dot_items(isa, units, tokens):
     return (units + streams - 1) // streams
 
 
-def _dot_prepare(isa, x, start, blocks, tables, at):
-    pass
-
-
-def _dot_product(isa, packed, base, blocks, units, first, last, x, width, totals, scales,
-                 weight_scale, tokens, out, stride, tables, scratch):
+def _dot_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                 scales, weight_scale, tokens, out, stride, scratch):
     ws, end = weight_scale, units - 1
     if tokens == 1:
         far = (units + 3) // 4
@@ -284,5 +235,4 @@ def _dot_product(isa, packed, base, blocks, units, first, last, x, width, totals
 
 
 _choose(_items, _table_items, _dot_items)
-_choose(_prepare, _table_prepare, _dot_prepare)
 _choose(_product, _table_product, _dot_product)

@@ -24,7 +24,7 @@ from edge_vla.kernels.head_phases import AT_ONCE, MOST, PHASES as HEAD_PHASES, P
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.phases import pieces
 from edge_vla.kernels.screen import padded_width
-from edge_vla.kernels.ternary import FEW, scratch_bytes, table_bytes
+from edge_vla.kernels.ternary import scratch_bytes
 from edge_vla.kernels.ternary_layout import COLUMNS, ROWS
 from edge_vla.kernels.vectors import LANES
 from edge_vla.language.cache import KVCache
@@ -135,14 +135,13 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
     value_at = padded(c.kv_size, max(LANES, ROWS[isa.packing]))
     wide = padded(max(width, 2 * value_at), max(LANES, ROWS[isa.packing]))
     codes = padded(width, COLUMNS[isa.packing])
-    table = table_bytes(isa.packing, codes)
     d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
     heads = head_width(c, model.head)
     about = max(2, 4 * -(-heads // GROUP))
     shape = bitnet.Shape(
         c.num_hidden_layers, 0, c.num_hidden_layers, 0, c.hidden_size, d, c.intermediate_size, f,
         c.num_attention_heads, c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.rms_norm_eps,
-        1 / c.head_dim ** .5, cache.rows, wide, value_at, codes, table, heads, about)
+        1 / c.head_dim ** .5, cache.rows, wide, value_at, codes, heads, about)
     bases, units, blocks = shape_of_matrices(model)
     weights = bitnet.Weights(
         w['body'], bases, units, blocks, w['scales'], w['input_norm'], w['attention_norm'],
@@ -154,7 +153,6 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
         _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
         _zeros(t * codes, dtype=np.int8), _zeros(t), _zeros(t, dtype=np.int32),
         _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
-        _zeros(FEW * table, dtype=np.uint8),
         _zeros(n, scratch_bytes(isa.packing, codes), dtype=np.uint8),
         _zeros(t * heads, dtype=np.int8), _zeros(t * heads, dtype=np.int8), _zeros(t * about),
         _zeros(t * about, dtype=np.int32), _probe(model, t, n),
