@@ -23,8 +23,10 @@ Rows are padded to a unit and columns to a block with trit 0. Let c = trit + 1.
   c0 + 3 c1 + 9 c2. Columns come in runs of 48: bits 0-4, 5-9 and 10-14 of word k (0..4, 16 bits,
   little-endian) of a run are the codes of columns 9 k, 9 k + 3 and 9 k + 6 and the two after each;
   bit 15 is bit 4 - k of the code of column 45. A last run of less than 37 columns has only the
-  words it needs, their bit 15 zero. Columns are cut into chunks of 25 words; in a chunk the units
-  follow each other, in a unit the words; a word of a unit is that of its 64 rows, one by one.
+  words it needs, their bit 15 zero. The U units are cut into P = ceil(U / 20) panels, the p-th
+  from unit floor(p U / P), the columns into chunks of 25 words. Panels follow each other, in a
+  panel the chunks, in a chunk the units, in a unit the words; a word of a unit is that of its 64
+  rows, one by one.
 """
 
 from edge_vla.kernels.ternary_tables import (
@@ -32,6 +34,7 @@ from edge_vla.kernels.ternary_tables import (
     GROUP,
     LINE,
     LINES,
+    PANEL,
     UNIT,
     UNIT_COLUMNS,
     WORD_COLUMNS,
@@ -128,9 +131,11 @@ def _code(trits, row, column):
 @njit(cache=True, nogil=True)
 def _place(row, word, units, words):
     """Return the first byte of a word of a row."""
-    begin = word // CHUNK * CHUNK
-    at = units * begin + row // GROUP * min(CHUNK, words - begin) + word - begin
-    return at * LINES * LINE + 2 * (row % GROUP)
+    unit, begin, panels = row // GROUP, word // CHUNK * CHUNK, (units + PANEL - 1) // PANEL
+    panel = ((unit + 1) * panels - 1) // units
+    first, end = panel * units // panels, (panel + 1) * units // panels
+    at = first * words + (end - first) * begin + (unit - first) * min(CHUNK, words - begin)
+    return (at + word - begin) * LINES * LINE + 2 * (row % GROUP)
 
 
 @njit(cache=True, nogil=True)

@@ -58,6 +58,7 @@ WORD_COLUMNS, UNIT_COLUMNS = 9, 48
 WORD_TABLES, UNIT_TABLES = 3, 16
 CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 * 128 each
 CHUNK_TABLES = 5 * UNIT_TABLES
+PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
 
 
