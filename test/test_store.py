@@ -35,16 +35,19 @@ SHIPPED = Path(__file__).parents[1] / 'edge_vla' / 'checkpoints' / 'pilot' / 'la
 @pytest.mark.parametrize('tied', [True, False])
 @pytest.mark.parametrize('head', ['float32', 'int8', 'int6', 'int4'])
 @pytest.mark.parametrize('packing', ['5bit', '2bit'])
-def test_what_is_saved_comes_back(packing: str, head: str, tied: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize('resident', [True, False])
+def test_what_is_saved_comes_back(resident: bool, packing: str, head: str, tied: bool,
+                                  tmp_path: Path) -> None:
     config = config_of('odd rows', tie_word_embeddings=tied)
     model = model_of(config, masters(config), packing, head)
     path = save_model(model, tmp_path / 'a' / 'b')
-    again = load_model(path.parent)
+    again = load_model(path.parent, resident)
     assert (again.config, again.packing, again.head) == (config, packing, head)
     assert set(again.tensors) == set(model.tensors)
     for name, array in model.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], array)
         assert again.tensors[name].dtype == array.dtype
+        assert not again.tensors[name].flags.writeable
     assert again.tensors['body'].ctypes.data % 64 == 0
     assert not list(tmp_path.rglob('*.partial'))
     assert load_model(path).head == head

@@ -123,14 +123,16 @@ def _copy_companions(source: Path, folder: Path) -> None:
             (folder / name).write_text(json.dumps(content), encoding='utf-8')
 
 
-def load_model(path: Path) -> AnyModel:
+def load_model(path: Path, resident: bool = False) -> AnyModel:
     """
-    Map a converted model into memory and check it.
+    Map a converted model into memory, or read it, and check it.
 
     Parameters
     ----------
     path : Path
         The folder, or the file in it.
+    resident : bool
+        As in `read_safetensors`.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def load_model(path: Path) -> AnyModel:
 
     """
     path = path / FILE if path.is_dir() else path
-    tensors, metadata = read_safetensors(path)
+    tensors, metadata = read_safetensors(path, resident=resident)
     if metadata.get('format') != FORMAT:
         raise CheckpointError(f'{path}: is not an edge_vla decoder')
     if metadata.get('version') != VERSION:
