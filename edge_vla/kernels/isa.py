@@ -49,8 +49,8 @@ class Isa:
     many_registers : bool
         32 vector registers rather than 16.
     prefetch : bool
-        Ask for memory a page ahead even where little else is done, as with one token in 2bit:
-        twice as fast on Intel, slower on AMD Zen.
+        Ask for memory a page ahead even where little else is done, as with one token: twice as
+        fast on Intel, a quarter slower on AMD Zen.
 
     """
 
