@@ -37,7 +37,7 @@ import numpy as np
 # are unclear.
 VISIBLE = 40
 KINDS = ('where', 'absent', 'partly', 'sector', 'nearest', 'count', 'exists', 'colour')
-ODDS = (.40, .20, .06, .11, .06, .04, .08, .05)
+ODDS = (.50, .20, .06, .08, .04, .03, .05, .04)
 # By split: the first ones are trained on, the others never.
 WHERE = (('where is the {o}?', 'where is the {o}', 'where is {o}', "where's the {o}?",
           'where do you see the {o}?', 'where is that {o}?', 'where would the {o} be?',

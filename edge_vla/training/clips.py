@@ -30,7 +30,7 @@ from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
 import torch
 
-FLOWN = .6  # share of clips from flights of the pilot
+FLOWN = .8  # share of clips from flights of the pilot
 SHAPE, RGB = 0, slice(9, 12)  # columns of the ray-caster's rows
 
 
