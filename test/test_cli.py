@@ -98,6 +98,21 @@ def test_a_signal_interrupts_a_running_command() -> None:
     assert 'Traceback' not in errors
 
 
+def test_the_processes_of_a_killed_command_end_with_it() -> None:
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'edge_vla', 'evaluate', '--episodes', '500', '--jobs', '2'],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    errors = ''
+    while '/500' not in errors:
+        character = process.stderr.read(1)
+        assert character, errors
+        errors += character
+    process.kill()
+    # the pipe is closed when the last process that holds it is gone
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
 BLOCKED = """
 import sys
 class Blocked:

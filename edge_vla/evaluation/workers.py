@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
 import os
 from queue import Empty, SimpleQueue
 import signal
+from threading import Thread
 from typing import Any, TypeVar
 
 from edge_vla.exceptions import EdgeVlaError, MissingDependencyError
@@ -48,6 +50,17 @@ def _for_workers(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _begin(start: Callable[..., None], *arguments: Any) -> None:
+    """Start as asked, and end with the parent, even where it was killed."""
+    parent = parent_process()
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+    Thread(target=follow, daemon=True).start()
+    start(*arguments)
 
 
 def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int,
@@ -82,7 +95,7 @@ def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int
         A process died.
 
     """
-    pool = ProcessPoolExecutor(processes, get_context('spawn'), start, arguments)
+    pool = ProcessPoolExecutor(processes, get_context('spawn'), _begin, (start, *arguments))
     pending: dict[Future, T] = {}
     # futures.wait takes the locks of all: interrupted in the midst of that, it keeps some for ever
     finished: SimpleQueue[Future] = SimpleQueue()
