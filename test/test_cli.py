@@ -80,7 +80,8 @@ def test_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch,
     assert capsys.readouterr().err == 'edge-vla: interrupted\n'
 
 
-def test_a_signal_interrupts_a_running_command() -> None:
+def evaluating() -> tuple[subprocess.Popen, str]:
+    """Start an evaluation on two processes; return it and what it said once it has flown."""
     process = subprocess.Popen(
         [sys.executable, '-m', 'edge_vla', 'evaluate', '--episodes', '500', '--jobs', '2'],
         cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -91,6 +92,11 @@ def test_a_signal_interrupts_a_running_command() -> None:
         character = process.stderr.read(1)
         assert character, errors
         errors += character
+    return process, errors
+
+
+def test_a_signal_interrupts_a_running_command() -> None:
+    process, errors = evaluating()
     os.killpg(process.pid, signal.SIGINT)
     errors += process.communicate(timeout=60)[1]
     assert process.returncode == 130
@@ -99,14 +105,7 @@ def test_a_signal_interrupts_a_running_command() -> None:
 
 
 def test_the_processes_of_a_killed_command_end_with_it() -> None:
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'edge_vla', 'evaluate', '--episodes', '500', '--jobs', '2'],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    errors = ''
-    while '/500' not in errors:
-        character = process.stderr.read(1)
-        assert character, errors
-        errors += character
+    process, _ = evaluating()
     process.kill()
     # the pipe is closed when the last process that holds it is gone
     process.communicate(timeout=60)

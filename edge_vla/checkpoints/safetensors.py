@@ -46,14 +46,20 @@ def widen(array: np.ndarray) -> np.ndarray:
     return (array.astype(np.uint32) << 16).view(np.float32)
 
 
+def aligned(size: int) -> np.ndarray:
+    """Return zeroed uint8 [size] that begins with a cache line: split loads cost a third."""
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start:start + size]
+
+
 def _resident(path: Path, size: int) -> np.ndarray:
     """
-    Read a file into memory that begins with a cache line, as read-only uint8 [size].
+    Read a file into memory, as read-only uint8 [size].
 
     Mapped files lie in pages of 4 KB; NumPy asks for large ones, which a core reads faster.
     """
-    raw = np.empty(size + 64, np.uint8)
-    data = raw[-raw.ctypes.data % 64:][:size]
+    data = aligned(size)
 
     def read(start: int) -> int:
         with path.open('rb') as file:
@@ -77,7 +83,6 @@ def read_safetensors(path: Path | str, lazy: bool = False, resident: bool = Fals
         The file.
     lazy : bool
         Leave bfloat16 in the file, as uint16 for `widen` (no other type comes as uint16).
-
     resident : bool
         Read the file rather than map it: faster to use, not shared between processes.
 

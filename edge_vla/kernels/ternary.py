@@ -21,7 +21,8 @@ from edge_vla.kernels.ternary_tables import (
     GROUP,
     LINE,
     LINES,
-    PANEL,
+    panel_of,
+    panels,
     scale_sums,
     table_tile,
     UNIT,
@@ -104,18 +105,6 @@ def _choose(stand, by_tables, by_dots):
         lambda isa, *_: by_tables if isa.isa.packing == '5bit' else by_dots)
 
 
-@njit(cache=True, nogil=True)
-def _panels(units):
-    """Return how many panels a matrix has."""
-    return (units + PANEL - 1) // PANEL
-
-
-@njit(cache=True, nogil=True)
-def _panel_of(units, unit):
-    """Return the panel that a unit is in."""
-    return ((unit + 1) * _panels(units) - 1) // units
-
-
 def _table_items(isa, units, tokens, threads):
     """
     Return parts of the units, panels where they suffice, for tiles of up to FEW tokens each.
@@ -123,7 +112,7 @@ def _table_items(isa, units, tokens, threads):
     A panel is read in one run; what begins anew all the time reads half as fast.
     """
     if tokens <= FEW:
-        return max(_panels(units), min(units, threads))
+        return max(panels(units), min(units, threads))
     return (tokens + FEW - 1) // FEW * ((units + PART - 1) // PART)
 
 
@@ -134,7 +123,7 @@ def _table_product(isa, packed, base, blocks, units, first, last, count, x, widt
     if tiles == 1:
         u, end = first * units // parts, last * units // parts
         while u < end:  # panel by panel
-            v = min(end, (_panel_of(units, u) + 1) * units // _panels(units))
+            v = min(end, panel_of(units, u)[1])
             _table_part(isa, packed, base, blocks, units, u, v, x, width, scales, weight_scale, 0,
                         tokens, out, stride, scratch)
             u = v
@@ -154,7 +143,6 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
 
     Tables are filled in the nearest cache of the core that reads them.
     """
-    panels = _panels(units)
     for chunk in range((words + CHUNK - 1) // CHUNK):
         begin = chunk * CHUNK
         wide = min(CHUNK, words - begin)
@@ -162,12 +150,14 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
         for t in range(a, b):
             fill_tables(x, t * width + 3 * chunk * CHUNK_TABLES, count, tables,
                         (t - a) * CHUNK_TABLES * LINE)
-        for panel in range(_panel_of(units, first), _panel_of(units, last - 1) + 1):
-            start, end = panel * units // panels, (panel + 1) * units // panels
-            u, v = max(first, start), min(last, end)
+        u = first
+        while u < last:  # panel by panel
+            start, end = panel_of(units, u)
+            v = min(last, end)
             at = start * words + (end - start) * begin + (u - start) * wide
             _table_chunk(isa, packed, base + at * LINES * LINE, wide, u, v, tables, b - a, out,
                          a * stride, stride, chunk == 0)
+            u = v
     for t in range(a, b):
         scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
                    weight_scale / scales[t])

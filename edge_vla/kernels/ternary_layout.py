@@ -34,7 +34,7 @@ from edge_vla.kernels.ternary_tables import (
     GROUP,
     LINE,
     LINES,
-    PANEL,
+    panel_of,
     UNIT,
     UNIT_COLUMNS,
     WORD_COLUMNS,
@@ -131,9 +131,8 @@ def _code(trits, row, column):
 @njit(cache=True, nogil=True)
 def _place(row, word, units, words):
     """Return the first byte of a word of a row."""
-    unit, begin, panels = row // GROUP, word // CHUNK * CHUNK, (units + PANEL - 1) // PANEL
-    panel = ((unit + 1) * panels - 1) // units
-    first, end = panel * units // panels, (panel + 1) * units // panels
+    unit, begin = row // GROUP, word // CHUNK * CHUNK
+    first, end = panel_of(units, unit)
     at = first * words + (end - first) * begin + (unit - first) * min(CHUNK, words - begin)
     return (at + word - begin) * LINES * LINE + 2 * (row % GROUP)
 

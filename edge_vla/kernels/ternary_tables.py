@@ -29,7 +29,6 @@ from edge_vla.kernels.ternary_tiles import PREFETCH
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
-    BIT,
     BYTE,
     call,
     data_pointer,
@@ -47,7 +46,7 @@ from edge_vla.kernels.vectors import (
     store,
 )
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -60,6 +59,20 @@ CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 *
 CHUNK_TABLES = 5 * UNIT_TABLES
 PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
+
+
+@njit(cache=True, nogil=True)
+def panels(units):
+    """Return how many panels the units of a matrix are cut into."""
+    return (units + PANEL - 1) // PANEL
+
+
+@njit(cache=True, nogil=True)
+def panel_of(units, unit):
+    """Return the first unit of the panel that a unit is in, and the first after it."""
+    count = panels(units)
+    panel = ((unit + 1) * count - 1) // units
+    return panel * units // count, (panel + 1) * units // count
 
 
 @intrinsic
@@ -176,7 +189,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
             take([advance(builder, token, builder.mul(table, LONG(LINE))) for token in tokens],
                  advance(builder, weights, builder.mul(word, LONG(LINES * LINE))), 0)
 
-        anew = splat(builder, fresh if fresh.type == BIT else builder.trunc(fresh, BIT))
+        anew = splat(builder, fresh)
         for start, cells in zip(cgutils.unpack_tuple(builder, starts), sums, strict=True):
             target = data_pointer(context, builder, kind[6], out, start)
             for k in range(2 * LINES):

@@ -17,6 +17,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.checkpoints.sources import Source
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels.head import (
@@ -153,13 +154,6 @@ def body_size(config: BitNetConfig, packing: str) -> int:
     """Return the bytes of all ternary matrices and what follows them."""
     layer = sum(packed_size(packing, *shape) for shape in config.linears().values())
     return layer * config.num_hidden_layers + BODY_TAIL
-
-
-def aligned(size: int) -> np.ndarray:
-    """Return zeroed uint8 [size] that begins with a cache line: split loads cost a third."""
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start:start + size]
 
 
 def head_width(config: AnyConfig, head: str) -> int:

@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 
+from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.checkpoints.sources import Source
 from edge_vla.kernels.block_layout import (
     BLOCK,
@@ -25,7 +26,7 @@ from edge_vla.kernels.block_layout import (
     quantise_blocks,
     UNIT,
 )
-from edge_vla.language.engine import aligned, embed, padded, read_only, read_tables
+from edge_vla.language.engine import embed, padded, read_only, read_tables
 from edge_vla.language.lfm2_config import ATTENTION, CONVOLUTION, Lfm2Config
 import numpy as np
 

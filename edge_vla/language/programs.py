@@ -17,6 +17,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.kernels import bitnet, lfm2, team
 from edge_vla.kernels.block_layout import BLOCK, UNIT
 from edge_vla.kernels.head import GROUP
@@ -29,7 +30,6 @@ from edge_vla.kernels.ternary_layout import COLUMNS, ROWS
 from edge_vla.kernels.vectors import LANES
 from edge_vla.language.cache import KVCache
 from edge_vla.language.engine import (
-    aligned,
     AnyConfig,
     EngineModel,
     head_width,
@@ -132,8 +132,9 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
     c, w = model.config, model.tensors
     width = max(c.hidden_size, c.intermediate_size)
     # rows of a last unit are more than there are
-    value_at = padded(c.kv_size, max(LANES, ROWS[isa.packing]))
-    wide = padded(max(width, 2 * value_at), max(LANES, ROWS[isa.packing]))
+    unit = max(LANES, ROWS[isa.packing])
+    value_at = padded(c.kv_size, unit)
+    wide = padded(max(width, 2 * value_at), unit)
     codes = padded(width, COLUMNS[isa.packing])
     d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
     heads = head_width(c, model.head)

@@ -23,8 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 import os
 
+from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.kernels.screen import block_of, padded_width, ROUNDS, SCALES, sketch_rows
-from edge_vla.language.engine import aligned, AnyConfig, head_rows
+from edge_vla.language.engine import AnyConfig, head_rows
 from edge_vla.language.programs import AnyModel
 import numpy as np
 

@@ -66,9 +66,9 @@ class View:
         """Return what can be plotted: m/s, rad/s, rad, m, ms."""
         c, info = self.command, self.action.info
         kept = info.get('kept')
-        targets = (float(info[name]) for name in NUMBERS if name.startswith('target_'))
         return dict(zip(NUMBERS, (
-            *c.velocity, c.yaw_rate, *targets,
+            *c.velocity, c.yaw_rate, float(info['target_visible']),
+            float(info['target_bearing']), float(info['target_distance']),
             1.0 if kept is None else info['tokens'] / kept.size, self.latency_ms), strict=True))
 
     def jpeg(self) -> bytes:
