@@ -18,7 +18,6 @@
 from collections.abc import Iterator
 from importlib import import_module
 import json
-import math
 from pathlib import Path
 import struct
 import time
@@ -38,7 +37,6 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 
 LAST_ANSWER_S = 1.0  # so long the end waits for the command to the last image
 SHORTEST_NS = 1_000_000  # between two looks at what is due
-HEARD_S = .05  # in lockstep: for the pilot to hear what comes before an image, on a busy machine
 LISTED = 20  # unanswered images that are named
 
 
@@ -83,7 +81,6 @@ class BagPlayerNode(Node):
         self._played: set[int] = set()
         self._open: dict[int, float] = {}  # stamps of images without a command, and since when
         self._held: int | None = None
-        self._told = -math.inf  # when what comes before an image was published
         self._ready: float | None = None  # since when somebody listens
         self._ended: float | None = None
         self._rewind()
@@ -173,17 +170,17 @@ class BagPlayerNode(Node):
 
     def _play(self, until_ns: int) -> None:
         """Publish what is due, no further than the next image: what follows it comes after it."""
+        others = False
         while self._next is not None and self._next[1] <= until_ns:
             topic, time_ns, raw = self._next
             image = topic == self._bag.topic
-            if image and self.config.lockstep and time.monotonic() - self._told < HEARD_S:
+            if image and others and self.config.lockstep:
                 until_ns = self._at_ns  # the pilot first hears what came before the image
                 break
             self._next = next(self._messages, None)
             self._outputs[topic].publish(raw)
-            if not image:
-                self._told = time.monotonic()
-            else:
+            others = others or not image
+            if image:
                 stamp = stamp_of(raw)
                 self._played.add(stamp)
                 self.images += 1
