@@ -14,7 +14,7 @@
 
 """How much a draft proposes follows from what that brings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_vla.language.speculative import DraftLength
 import numpy as np
@@ -57,7 +57,7 @@ def test_what_did_not_pay_is_tried_again() -> None:
 class Fixed(DraftLength):
     """Proposes as much as it is told to."""
 
-    def choose(self) -> int:
+    def choose(self, chances: Sequence[float] | None = None) -> int:
         return self.most
 
 
@@ -70,4 +70,81 @@ def test_a_step_in_the_cost_is_found(chance: float) -> None:
     def speed(length: DraftLength) -> float:
         tokens, time = run_rounds(length, chance, .02, looking, 3000)
         return tokens / time
-    assert speed(DraftLength()) > .95 * max(speed(Fixed(n)) for n in range(1, 9))
+    assert speed(DraftLength()) > .95 * max(speed(Fixed(n)) for n in range(1, 8))
+
+
+def test_a_slow_beginning_of_the_draft_does_not_count() -> None:
+    """With its first proposal it reads the prompt, and may be compiled."""
+    length, compiling = DraftLength(), 400.0
+    for _ in range(3):  # texts
+        begun = False
+        for _ in range(40):
+            n = length.choose()
+            if n == 0:
+                length.plain(1.0)
+            else:
+                late = (0 if begun else 20) + compiling
+                length.looked(n, n, late + n * .01, 1 + .2 * n)
+                begun, compiling = True, 0.0
+    assert length.choose() == length.most
+
+
+@pytest.mark.parametrize('slow', [.5, 2.0])
+def test_a_change_of_the_machine_is_no_fault_of_the_draft(slow: float) -> None:
+    """Everything becomes slower or faster at once, again and again."""
+    length, rng = DraftLength(), np.random.default_rng(1)
+    tokens, time, none = 0, 0.0, 0
+    for k in range(4000):
+        scale = (slow if k // 150 % 2 else 1.0) * (5 if rng.random() < .05 else 1)
+        n = length.choose()
+        if n == 0:
+            length.plain(scale)
+            tokens, time, none = tokens + 1, time + scale, none + 1
+        else:
+            length.looked(n, n, 0.0, scale * (1 + .2 * n))
+            tokens, time = tokens + n + 1, time + scale * (1 + .2 * n)
+    assert none < 300 and tokens / time > 2 / (1 + (slow - 1) / 2)
+
+
+def test_chances_decide_how_much_is_worth_a_look() -> None:
+    length = DraftLength()
+    assert length.choose([.9] * 7) == 0  # a plain step must be known
+    for _ in range(3):
+        length.plain(1.0)
+    for n in range(1, 8):
+        length.looked(n, n, 0.0, 1 + .25 * n)
+    length.plain(1.0)
+    assert length.choose([.95] * 7) == 7
+    assert length.choose([.95, .95, .2, .95]) == 2
+    assert length.choose([]) == 0
+    assert length.choose([.1, .9]) == 0
+
+
+def test_a_free_draft_that_is_wrong_costs_nearly_nothing() -> None:
+    length, time = DraftLength(), 0.0
+    for _ in range(2000):
+        n = length.choose([.2] * 7)
+        time += 1 + .4 * n
+        if n:
+            length.looked(n, 0, 0.0, 1 + .4 * n)
+        else:
+            length.plain(1.0)
+    assert 2000 / time > .99
+
+
+def test_a_draft_that_is_slow_to_begin_is_tried_no_more_than_it_may_cost() -> None:
+    """Reading the prompt costs it more than the model needs for the answer."""
+    length, time, tokens = DraftLength(), 0.0, 0
+    for text in range(40):
+        begun = False
+        for _ in range(100):
+            n = length.choose()
+            seconds = 1.0 if n == 0 else 1 + .5 * n + (n if begun else 60)
+            if n == 0:
+                length.plain(1.0)
+            else:
+                length.looked(n, n, seconds - 1 - .5 * n, 1 + .5 * n)
+                begun = True
+            if text > 1:
+                time, tokens = time + seconds, tokens + n + 1
+    assert tokens / time > .97

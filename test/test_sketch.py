@@ -24,11 +24,11 @@ from edge_vla.kernels.head_phases import MOST
 from edge_vla.kernels.isa import best_isa, Isa
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.decoder import Decoder, DecoderSettings
-from edge_vla.language.drafts import NGramDraft
 from edge_vla.language.engine import HEADS, random_model
 from edge_vla.language.generation import generate
 from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.lfm2_engine import build_lfm2, RandomSource
+from edge_vla.language.ngram import NGramDraft
 from edge_vla.language.programs import AnyModel
 from edge_vla.language.sampling import SamplingConfig
 from edge_vla.language.sketch import sketched, unsketched

@@ -30,10 +30,10 @@ from edge_vla.language.drafts import (
     draft_for,
     IntersectionDraft,
     ModelDraft,
-    NGramDraft,
     TextDraft,
 )
 from edge_vla.language.generation import CachedIds, generate
+from edge_vla.language.ngram import NGramDraft
 from edge_vla.language.sampling import probabilities, Sampler, SamplingConfig
 from edge_vla.language.speculative import (
     acceptance,
@@ -113,7 +113,7 @@ class Table:
 class Always(DraftLength):
     """Proposes as much as it may, whatever that costs."""
 
-    def choose(self) -> int:
+    def choose(self, chances: Sequence[float] | None = None) -> int:
         return self.most
 
 
@@ -429,16 +429,44 @@ def test_the_end_of_a_text_and_of_the_cache_inside_a_round() -> None:
 
 
 def test_n_grams_are_the_longest_and_latest() -> None:
-    draft = NGramDraft(3)
-
     def after(ids: list[int], count: int = 3) -> list[int]:
-        return draft.propose(ids, count, GREEDY).ids
+        proposal = NGramDraft().propose(ids, count, GREEDY)
+        assert len(proposal.chances) == len(proposal.ids)
+        assert all(0 < c < 1 for c in proposal.chances)
+        return proposal.ids
     assert after([1, 2, 3]) == [] and after([7]) == [] and after([]) == []
     assert after([1, 2, 3, 9, 1, 2]) == [3, 9, 1]
     assert after([1, 2, 3, 5, 2, 4, 1, 2]) == [3, 5, 2]  # two tokens before one that is later
     assert after([5, 1, 6, 5, 2, 5]) == [2, 5, 2]  # the later of two
+    assert after([5, 1, 9, 5, 1, 8, 5, 2, 5], 1) == [1]  # the more frequent one
     assert after([8, 8], 4) == [8, 8, 8, 8]  # goes on repeating
-    assert after([1, 2, 3, 9, 1, 2], 2) == [3, 9]  # another text than the last time
+
+
+def test_n_grams_remember_earlier_texts_and_count_on() -> None:
+    draft, steps = NGramDraft(), [9, 8, 1, 5, 9, 8, 2, 6, 9, 8, 3, 7, 9, 8, 4]
+    draft.propose(steps, 1, GREEDY)
+    assert draft.propose([0, 9], 1, GREEDY).ids == [8]
+    other = [0, 9, 8, 1, 4, 4, 9, 8]
+    assert draft.propose(other, 1, GREEDY).ids == [2]  # 8 was followed by 1 the time before
+    assert draft.propose([*other, 2, 4, 9, 8], 1, GREEDY).ids == [3]
+    assert NGramDraft().propose(other, 1, GREEDY).ids == [1]
+    few = NGramDraft(memory=10)
+    few.propose(steps, 1, GREEDY)
+    few.propose([0], 1, GREEDY)  # too much is remembered: all is forgotten
+    assert few.propose([0, 9], 1, GREEDY).ids == []
+
+
+@given(st.lists(st.integers(0, 3), min_size=30, max_size=200), st.integers(0, 2**31))
+def test_chances_of_n_grams_are_what_is_right(some: list[int], seed: int) -> None:
+    rng, draft, said, sure, right = np.random.default_rng(seed), NGramDraft(), 0, 0.0, 0
+    text = some[:1]
+    for token in (some + list(rng.permutation(some)) + some)[1:]:
+        proposal = draft.propose(text, 1, GREEDY)
+        if proposal.ids:
+            said, sure = said + 1, sure + proposal.chances[0]
+            right += proposal.ids[0] == token
+        text = [*text, int(token)]
+    assert abs(sure - right) < 4 + 4 * np.sqrt(said)
 
 
 def test_drafts_of_another_size_are_refused() -> None:
@@ -474,8 +502,8 @@ def test_the_bench_measures_every_kind_of_draft(tmp_path: Path,
     assert main(['bench', 'speculation', '--shape', 'shipped', '--rounds', '1', '--json',
                  str(path)]) == 0
     rows = json.loads(path.read_text())['results']
-    assert {row['kind'] for row in rows} == {'n-gram', 'same vocabulary', 'text (SLEM)',
-                                             'intersection (TLI)'}
+    assert {row['kind'] for row in rows} == {'n-gram', 'n-gram, remembering', 'same vocabulary',
+                                             'text (SLEM)', 'intersection (TLI)'}
     agree = {row['agreement']: row['kept'] for row in rows if row['kind'] == 'same vocabulary'}
     assert agree[0.0] == 0  # a draft that is always wrong
     assert all(row['least'] > 0 for row in rows)

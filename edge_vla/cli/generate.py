@@ -101,7 +101,8 @@ def _draft(args: argparse.Namespace, settings: Any, decoder: Any, sampling: Any)
     from dataclasses import replace
 
     from edge_vla.language.decoder import load_decoder
-    from edge_vla.language.drafts import draft_for, NGramDraft
+    from edge_vla.language.drafts import draft_for
+    from edge_vla.language.ngram import NGramDraft
 
     if args.draft == 'ngram':
         return NGramDraft()

@@ -28,8 +28,8 @@ from typing import Any
 
 from edge_vla.compression.temporal import TemporalSettings, TemporalStream
 from edge_vla.evaluation.power import EnergyMeter
-from edge_vla.language.drafts import NGramDraft
 from edge_vla.language.generation import generate
+from edge_vla.language.ngram import NGramDraft
 from edge_vla.language.plan import COLOURS, MOVING, Plan, SHAPES
 from edge_vla.language.speculative import Draft
 from edge_vla.language.text_tokenizer import TextTokenizer
@@ -200,6 +200,7 @@ class Ladder:
                  settings: TemporalSettings | None = None) -> None:
         self._decoder, self._floats, self._frames, self._meter = decoder, floats, frames, meter
         self._stream = TemporalStream(*frames.shape[1:], settings, len(frames))
+        self._draft = NGramDraft()
         self.kept = self._thin()
 
     def warm_up(self) -> None:
@@ -234,7 +235,7 @@ class Ladder:
         return [self._say(asked, number, LADDER[0], self._floats, nothing),
                 self._say(asked, number, LADDER[1], self._decoder, nothing),
                 self._say(asked, number, LADDER[2], self._decoder, self._thin),
-                self._say(asked, number, LADDER[3], self._decoder, self._thin, NGramDraft())]
+                self._say(asked, number, LADDER[3], self._decoder, self._thin, self._draft)]
 
     def _thin(self) -> int:
         self._stream.reset()

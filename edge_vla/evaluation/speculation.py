@@ -31,16 +31,16 @@ from edge_vla.language.drafts import (
     Bridge,
     IntersectionDraft,
     ModelDraft,
-    NGramDraft,
     TextDraft,
 )
 from edge_vla.language.generation import generate
+from edge_vla.language.ngram import NGramDraft
 from edge_vla.language.speculative import Draft, DraftLength
 from edge_vla.language.text_tokenizer import TextTokenizer
 import numpy as np
 
 AGREEMENTS = (1.0, .8, .5, 0.0)  # of the small drafts
-KINDS = ('n-gram', 'same vocabulary', 'text (SLEM)', 'intersection (TLI)')
+KINDS = ('n-gram', 'n-gram, remembering', 'same vocabulary', 'text (SLEM)', 'intersection (TLI)')
 
 
 class Case(NamedTuple):
@@ -52,7 +52,8 @@ class Case(NamedTuple):
     kind : str
         One of ``KINDS``.
     agreement : float or None
-        Share of the tokens that the draft has right; None of the n-gram, which has no say in it.
+        Share of the tokens that the draft has right; None of n-grams, which have no say in it.
+        Those that remember know the texts before.
 
     """
 
@@ -100,7 +101,8 @@ class TextRecital:
 
 def cases() -> list[Case]:
     """Return what is measured."""
-    return [Case('n-gram', None), *(Case(kind, a) for kind in KINDS[1:] for a in AGREEMENTS)]
+    return [*(Case(kind, None) for kind in KINDS[:2]),
+            *(Case(kind, a) for kind in KINDS[2:] for a in AGREEMENTS)]
 
 
 def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextTokenizer], rounds: int,
@@ -135,6 +137,7 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
     mine = tokenizers[0]
     bridge = Bridge(*tokenizers, *(tokenizer.size for tokenizer in tokenizers))
     lengths = {case: DraftLength() for case in cases()}
+    remembering = NGramDraft()
     took: dict[Case, list[tuple[float, float, int, int]]] = {case: [] for case in cases()}
     for number in range(rounds + 1):
         say(f'text {number} of {rounds}' if number else 'compiling, and a first text')
@@ -143,7 +146,8 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
         text = b''.join(map(mine.bytes_of, asked.prompt + asked.answer)).decode()
         for case in cases():
             plain = _say(target, asked.prompt, asked.answer, None)
-            draft = _draft(case, decoder, small, bridge, text, number)
+            draft = remembering if case.kind == KINDS[1] else _draft(
+                case, decoder, small, bridge, text, number)
             fast = _say(target, asked.prompt, asked.answer, draft, lengths[case])
             if number:
                 took[case].append((plain.decode_seconds / fast.decode_seconds,
@@ -161,12 +165,12 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
 def _draft(case: Case, decoder: Any, small: Any, bridge: Bridge, text: str, seed: int) -> Draft:
     if case.agreement is None:
         return NGramDraft()
-    same = case.kind == KINDS[1]
+    same = case.kind == KINDS[2]
     recital = TextRecital(small, bridge.tokenizer if same else bridge.other, text,
                           case.agreement, seed)
     if same:
         return ModelDraft(recital, small.config.vocab_size)
-    if case.kind == KINDS[2]:
+    if case.kind == KINDS[3]:
         return TextDraft(recital, bridge)
     return IntersectionDraft(recital, bridge, decoder.config.vocab_size)
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-What proposes tokens for `speculative`: the text itself, or a smaller model.
+What proposes tokens for `speculative` beside the text itself: a smaller model.
 
 A model with another vocabulary speaks through bytes. Its text is cut into the tokens of the model
 that is to agree (string-level exact match), or its law is carried over to the tokens that both
@@ -31,38 +31,7 @@ from edge_vla.language.speculative import Draft, Proposal
 import numpy as np
 
 _BACK = (10, 4, 1, 0)  # tokens before the new text that are cut anew with it
-
-
-class NGramDraft:
-    """
-    Proposes what followed the last time that the last tokens came.
-
-    Parameters
-    ----------
-    longest : int
-        Most tokens to look for; a longer match is preferred, then a later one.
-
-    """
-
-    def __init__(self, longest: int = 4) -> None:
-        self._longest = longest
-        self._ids: list[int] = []
-        self._after: dict[tuple[int, ...], int] = {}
-
-    def propose(self, ids: Sequence[int], count: int, sampling: SamplingConfig) -> Proposal:
-        """Guess what follows (see Draft)."""
-        ids = list(ids)
-        if ids[:len(self._ids)] != self._ids:
-            self._ids, self._after = [], {}
-        for at in range(max(1, len(self._ids)), len(ids)):
-            for n in range(1, min(self._longest, at) + 1):
-                self._after[tuple(ids[at - n:at])] = at
-        self._ids = ids
-        for n in range(min(self._longest, len(ids)), 0, -1):
-            at = self._after.get(tuple(ids[-n:]))
-            if at is not None:  # what repeats up to the end goes on repeating
-                return Proposal([ids[at + k % (len(ids) - at)] for k in range(count)])
-        return Proposal([])
+_PIECES = 2  # most tokens of the draft for one of the model
 
 
 class _Model:
@@ -116,6 +85,8 @@ class ModelDraft:
         The sizes differ.
 
     """
+
+    free = False
 
     def __init__(self, decoder: Any, vocabulary: int) -> None:
         if decoder.config.vocab_size != vocabulary:
@@ -237,19 +208,27 @@ class TextDraft:
 
     """
 
+    free = False
+
     def __init__(self, decoder: Any, bridge: Bridge) -> None:
         self._model, self._bridge = _Model(decoder), bridge
 
     def propose(self, ids: Sequence[int], count: int, sampling: SamplingConfig) -> Proposal:
         """Guess what follows (see Draft)."""
-        new, said = self._model.start(self._bridge.carried(ids), count), b''
-        for _ in range(count if new else 0):
+        most = _PIECES * (count + 1)
+        new, said = self._model.start(self._bridge.carried(ids), most), b''
+        cut: list[int] = []
+        for k in range(most if new else 0):
             token = int(self._model.read(new).argmax())
             piece = self._bridge.other.bytes_of(token)
             if not piece:  # it has nothing more to say
                 break
             said, new = said + piece, [token]
-        return Proposal(self._bridge.cut(ids, said)[:count])
+            if k >= count:
+                cut = self._bridge.cut(ids, said)
+                if len(cut) > count:  # what comes next would be part of the last one, perhaps
+                    break
+        return Proposal((cut or self._bridge.cut(ids, said))[:count])
 
 
 class IntersectionDraft:
@@ -266,6 +245,8 @@ class IntersectionDraft:
         Tokens of the model that is to agree.
 
     """
+
+    free = False
 
     def __init__(self, decoder: Any, bridge: Bridge, vocabulary: int) -> None:
         self._model, self._bridge, self._size = _Model(decoder), bridge, vocabulary

@@ -21,8 +21,10 @@ with what the model itself draws, so even the random numbers are those of plain 
 is proposed follows from what it brought lately, down to nothing where it does not pay.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -41,15 +43,29 @@ class Proposal(NamedTuple):
     laws : list of numpy.ndarray or None
         The distribution each was drawn from, float64 [vocab]; None where nothing was drawn, the
         tokens being the only ones that this draft would propose.
+    chances : list of float or None
+        With which probability each is right if those before it are; a draft that is free says so.
 
     """
 
     ids: list[int]
     laws: list[np.ndarray] | None = None
+    chances: list[float] | None = None
 
 
 class Draft(Protocol):
-    """Proposes tokens."""
+    """
+    Proposes tokens.
+
+    Attributes
+    ----------
+    free : bool
+        Whether that costs next to nothing, so as many as possible are asked for, and what their
+        `chances` make worth a look is taken.
+
+    """
+
+    free: bool
 
     def propose(self, ids: Sequence[int], count: int, sampling: SamplingConfig) -> Proposal:
         """
@@ -120,59 +136,104 @@ class DraftLength:
     """
     Chooses how many tokens to propose by what they cost and how often they were kept.
 
-    With acceptance a, length n, the time d of a proposed token and l(n) of a look at n of them, a
-    round brings (1 - a^(n + 1)) / (1 - a) tokens in time n d + l(n). Every length is timed apart,
-    for kernels take several tokens at once and l has steps; one that was not tried lately is
-    thought to cost no more than the next shorter one that was, so it is tried where it may pay.
-    Where no length is better than none, one is tried again ever more rarely.
+    With chances c_1, c_2, ... of being kept (of a draft that gives none, the share a that was kept
+    lately), the time d of a proposed token and l(n) of a look at n of them, a round brings
+    1 + c_1 + c_1 c_2 + ... tokens in time n d + l(n). Every length is timed apart, for kernels
+    take several tokens at once and l has steps; one that was not tried lately is thought to cost
+    no more than the next shorter one that was, so it is tried where it may pay. Where no length
+    is better than none, one is tried again ever more rarely, and not before plain decoding took so
+    long that what trials lost is a trifle; so is a free draft that won nothing, all told. Other
+    work on the computer makes single steps slow, and all of them for a while: times are medians
+    of a few, and plain steps are taken anew before a draft is given up.
 
     Attributes
     ----------
     most : int
-        Longest proposal.
+        Longest proposal; with the token before it, as many as kernels take at once.
 
     """
 
-    most: int = 8
+    most: int = 7
     MARGIN = 1.05  # what must be won on paper
     OFTEN, SELDOM = 16, 256  # plain steps between trials
+    TRIFLE = .015  # share of the time that trials may lose
     LATELY = 64  # looks for which the time of another length is remembered
+    WINDOW, FRESH = 5, 3  # times of a kind that are kept; of plain steps, that must be new
     _FADES = .95
 
     def __post_init__(self) -> None:
         self._kept, self._tried = 1.0, 1.5  # two of three, but any experience counts for more
-        self._draft: float | None = None  # seconds of a proposed token
-        self._look: dict[int, float] = {}  # seconds, by length; a plain step is length 0
+        self._drafts: deque[float] = deque(maxlen=self.WINDOW)  # seconds of a proposed token
+        self._looks: dict[int, deque[float]] = {}  # seconds, by length; a plain step is length 0
         self._since: dict[int, int] = {}  # looks since a length was tried
+        self._stale = 0  # looks since the last plain step
+        self._fresh = 0  # plain steps since the last look
         self._wait, self._left = self.OFTEN, 0
+        self._lost = 0.0  # seconds that trials took in vain and that are still to be made up for
+        self._asked, self._tokens, self._seconds = 0, 0.0, 0.0  # lately, of a free draft
 
-    def choose(self) -> int:
-        """Return how many tokens to propose next, 0 for none."""
-        if self._left > 0:
-            self._left -= 1
-            return 0
-        if 0 not in self._look:  # first learn what a plain step costs
-            return 0
-        if self._draft is None:  # then, at little risk, what looking at more does
-            return min(1, self.most)
-        best, gain = 0, self.MARGIN
-        a = min(self._kept / self._tried, .999)
-        for n in range(1, self.most + 1):
-            seconds = n * self._draft + self._looking(n)
-            now = (1 - a ** (n + 1)) / (1 - a) * self._look[0] / seconds
+    def rests(self) -> bool:
+        """Tell whether a free draft had better not be asked this time."""
+        self._left = max(0, self._left - 1)
+        return self._left > 0
+
+    def choose(self, chances: Sequence[float] | None = None) -> int:
+        """
+        Return how many tokens to propose next, 0 for none.
+
+        Parameters
+        ----------
+        chances : sequence of float, optional
+            Of a free draft, for each token it has, of being kept if those before it are.
+
+        """
+        if 0 not in self._looks or self._stale >= self.LATELY // 2:
+            return 0  # what a plain step costs must be known
+        each, free = 0.0, chances is not None
+        if chances is None:
+            if len(self._drafts) < 2:  # the first one includes reading the prompt
+                return min(1, self.most)
+            each = median_low(self._drafts)
+            chances = [min(self._kept / self._tried, .999)] * self.most
+        best, gain, plain = 0, self.MARGIN, median_low(self._looks[0])
+        tokens = chance = 1.0
+        for n, c in enumerate(chances[:self.most], 1):
+            chance *= c
+            tokens += chance
+            now = tokens * plain / (n * each + self._looking(n))
             if now > gain:
                 best, gain = n, now
-        if best == 0:
-            self._left, self._wait = self._wait, min(2 * self._wait, self.SELDOM)
-            return 1  # the last trial for a while
-        self._wait = self.OFTEN
+        if free:
+            return best
+        if best:
+            self._wait, self._left = self.OFTEN, 0
+        elif self._left > 0:
+            self._left -= 1
+        elif self._fresh >= self.FRESH and self._lost <= 0:
+            self._rest()
+            return min(1, self.most)  # the last trial for a while
         return best
 
-    def plain(self, seconds: float) -> None:
-        """Say how long a step without a proposal took."""
-        self._look[0] = self._mixed(self._look.get(0), seconds)
+    def plain(self, seconds: float, drafting: float | None = None) -> None:
+        """
+        Say how long a step without a proposal took.
 
-    def looked(self, proposed: int, kept: int, drafting: float, looking: float) -> None:
+        Parameters
+        ----------
+        seconds : float
+            Of the model.
+        drafting : float, optional
+            Of a free draft that was asked in vain.
+
+        """
+        self._looks.setdefault(0, deque(maxlen=self.WINDOW)).append(seconds)
+        self._stale, self._fresh = 0, self._fresh + 1
+        self._lost = max(0.0, self._lost - self.TRIFLE * seconds)
+        if drafting is not None:
+            self._weigh(1, drafting + seconds)
+
+    def looked(self, proposed: int, kept: int, drafting: float, looking: float,
+               free: bool = False) -> None:
         """
         Say what a proposal came to.
 
@@ -182,25 +243,49 @@ class DraftLength:
             Tokens.
         drafting, looking : float
             Seconds the draft and the model took.
+        free : bool
+            Whether the draft is.
 
         """
-        self._draft = self._mixed(self._draft, drafting / proposed)
-        self._look[proposed] = self._mixed(self._look.get(proposed), looking)
+        self._drafts.append(drafting / proposed)
+        self._looks.setdefault(proposed, deque(maxlen=self.WINDOW)).append(looking)
+        self._stale, self._fresh = self._stale + 1, 0
         self._since = {k: n + 1 for k, n in self._since.items()} | {proposed: 0}
         for k in [k for k, n in self._since.items() if n > self.LATELY]:
-            del self._since[k], self._look[k]
+            del self._since[k], self._looks[k]
         self._kept = self._FADES * self._kept + kept
         self._tried = self._FADES * self._tried + kept + (kept < proposed)
+        if free:
+            self._weigh(kept + 1, drafting + looking)
+        elif len(self._drafts) > 1 and 0 in self._looks:
+            self._lost = max(0.0, self._lost + drafting + looking
+                             - (kept + 1) * median_low(self._looks[0]))
+
+    def _rest(self) -> None:
+        self._left, self._wait = self._wait, min(2 * self._wait, self.SELDOM)
+
+    def _weigh(self, tokens: int, seconds: float) -> None:
+        """Compare what asking a free draft came to, all told, with plain steps."""
+        self._tokens = self._FADES * self._tokens + tokens
+        self._seconds = self._FADES * self._seconds + seconds
+        self._asked += 1
+        if self._asked < self.OFTEN or 0 not in self._looks:
+            return
+        if self._tokens * median_low(self._looks[0]) > self._seconds:
+            self._wait = self.OFTEN
+            return
+        self._rest()
+        self._asked, self._tokens, self._seconds = 0, 0.0, 0.0
+        self._looks = {0: self._looks[0]}  # one that was slow by accident is tried again
+        self._since = {}
 
     def _looking(self, n: int) -> float:
         """Return the seconds of a look at n proposed tokens, not too many where not known."""
-        below = max(k for k in self._look if k <= n)
-        if n > below == max(self._look):  # beyond all that was tried: as steep as up to there
-            return self._look[0] + max(0.0, self._look[below] - self._look[0]) * n / below
-        return self._look[below]
-
-    def _mixed(self, before: float | None, now: float) -> float:
-        return now if before is None else .8 * before + .2 * now
+        known = {k: median_low(times) for k, times in self._looks.items()}
+        below = max(k for k in known if k <= n)
+        if n > below == max(known):  # beyond all that was tried: as steep as up to there
+            return known[0] + max(0.0, known[below] - known[0]) * n / max(below, 1)
+        return min(known[k] for k in known if k >= below)  # more tokens take no less time
 
 
 class Speculation:
@@ -251,18 +336,28 @@ class Speculation:
         """
         cache, started = self._decoder.cache, self._clock()
         start = cache.length
-        count = min(self._length.choose(), most - 1, cache.capacity - start - len(new))
-        proposal = self._draft.propose(ids, count, self._sampler.config) if count > 0 else (
-            Proposal([]))
+        free = self._draft.free and not self._length.rests()
+        proposal = self._proposed(ids, min(most - 1, cache.capacity - start - len(new)), free)
         drafted = self._clock()
         if not proposal.ids:
             token = self._sampler(self._decoder.forward(new, **self._how), ids)
-            self._length.plain(self._clock() - drafted)
+            self._length.plain(self._clock() - drafted, drafted - started if free else None)
             return [token]
         logits = self._decoder.logits(new + proposal.ids, **self._how)[len(new) - 1:]
         tokens = agree(proposal, logits, ids, self._sampler)
         cache.truncate(start + len(new) + len(tokens) - 1)
         kept = len(tokens) - 1
         self.proposed, self.kept = self.proposed + len(proposal.ids), self.kept + kept
-        self._length.looked(len(proposal.ids), kept, drafted - started, self._clock() - drafted)
+        self._length.looked(len(proposal.ids), kept, drafted - started, self._clock() - drafted,
+                            free)
         return tokens
+
+    def _proposed(self, ids: Sequence[int], room: int, free: bool) -> Proposal:
+        """Return what is worth a look, of no more than so many tokens."""
+        if self._draft.free and not free:
+            return Proposal([])
+        count = min(self._length.most if free else self._length.choose(), room)
+        if count < 1:
+            return Proposal([])
+        proposal = self._draft.propose(ids, count, self._sampler.config)
+        return Proposal(proposal.ids[:self._length.choose(proposal.chances)]) if free else proposal

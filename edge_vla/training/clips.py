@@ -14,13 +14,14 @@
 
 """Short flights past random scenes, as the encoder sees them, for the seeing head to learn."""
 
+import math
 from typing import NamedTuple
 
 import cv2
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.sim.phrasing import pick
 from edge_vla.sim.questions import in_view, Visible
-from edge_vla.sim.raycast import OBJECT_COLUMNS, render_batch, surface_distance
+from edge_vla.sim.raycast import A, OBJECT_COLUMNS, render_batch, surface_distance, X
 from edge_vla.sim.scene import MAX_OBJECTS, sample_light, sample_scene, shade
 from edge_vla.sim.tasks import TASKS
 from edge_vla.training.flown import Flown
@@ -31,6 +32,9 @@ import numpy as np
 import torch
 
 FLOWN = .8  # share of clips from flights of the pilot
+# In flight hardly an object is within a metre: so many of these clips are drawn from where one is
+# nearer than that, in metres. It lies beyond the edge, where distances are learned.
+CLOSE, CLOSE_M = .25, 1.3
 SHAPE, RGB = 0, slice(9, 12)  # columns of the ray-caster's rows
 
 
@@ -75,6 +79,7 @@ class ClipSampler:
                  flown: Flown | None = None) -> None:
         self._rng, self._encoder, self._strength, self._flown = rng, encoder, strength, flown
         self._poses = FrameSampler(rng)
+        self._close = np.zeros(0, np.int64) if flown is None else close_up(flown)
 
     def batch(self, clips: int, frames: int) -> list[Clip]:
         """Return so many clips of so many frames."""
@@ -86,7 +91,8 @@ class ClipSampler:
             own = slice(i * frames, (i + 1) * frames)
             style = TRAIN_STYLES[rng.random() < .6]
             if self._flown is not None and rng.random() < FLOWN:
-                k = int(rng.integers(len(self._flown.counts)))
+                k = int(rng.choice(self._close) if len(self._close) and rng.random() < CLOSE
+                        else rng.integers(len(self._flown.counts)))
                 counts[own], rows[own] = self._flown.counts[k], self._flown.rows[k]
                 positions[own] = self._flown.positions[k, -frames:]
                 rotations[own] = self._flown.rotations[k, -frames:] @ self._mount()
@@ -151,6 +157,17 @@ class ClipSampler:
                       self._strength * self._rng.random()).numpy()
         out = out.reshape(clips, h, -1, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
         return np.ascontiguousarray(out)
+
+
+def close_up(flown: Flown) -> np.ndarray:
+    """Return the pieces that end with an object closely in front of the camera, int64 [n]."""
+    position, forward = flown.positions[:, -1, None, :2], flown.rotations[:, -1, None, :2, 0]
+    away = flown.rows[:, :, X:X + 2] - position
+    ahead = (away * forward).sum(-1) > math.cos(math.atan(layout.TAN_HALF)) * (
+        np.hypot(*np.moveaxis(away, -1, 0)) * np.hypot(*np.moveaxis(forward, -1, 0)))
+    gap = np.hypot(*np.moveaxis(away, -1, 0)) - flown.rows[:, :, A]
+    there = np.arange(flown.rows.shape[1]) < flown.counts[:, None]
+    return np.flatnonzero((ahead & there & (gap < CLOSE_M)).any(1))
 
 
 def repaint(rng: np.random.Generator, rows: np.ndarray, count: int) -> list[tuple[str, str]]:
