@@ -26,7 +26,7 @@ def run_rounds(length: DraftLength, chance: float, draft: float,
     """Return tokens and time of steps that cost this much, a plain one 1."""
     rng, tokens, time = np.random.default_rng(0), 0, 0.0
     for _ in range(steps):
-        n = length.choose()
+        n = 0 if length.rests() else length.choose()
         if n == 0:
             length.plain(1.0)
             tokens, time = tokens + 1, time + 1
@@ -79,14 +79,14 @@ def test_a_slow_beginning_of_the_draft_does_not_count() -> None:
     for _ in range(3):  # texts
         begun = False
         for _ in range(40):
-            n = length.choose()
+            n = 0 if length.rests() else length.choose()
             if n == 0:
                 length.plain(1.0)
             else:
                 late = (0 if begun else 20) + compiling
                 length.looked(n, n, late + n * .01, 1 + .2 * n)
                 begun, compiling = True, 0.0
-    assert length.choose() == length.most
+    assert not length.rests() and length.choose() == length.most
 
 
 @pytest.mark.parametrize('slow', [.5, 2.0])
@@ -96,7 +96,7 @@ def test_a_change_of_the_machine_is_no_fault_of_the_draft(slow: float) -> None:
     tokens, time, none = 0, 0.0, 0
     for k in range(4000):
         scale = (slow if k // 150 % 2 else 1.0) * (5 if rng.random() < .05 else 1)
-        n = length.choose()
+        n = 0 if length.rests() else length.choose()
         if n == 0:
             length.plain(scale)
             tokens, time, none = tokens + 1, time + scale, none + 1
@@ -123,7 +123,7 @@ def test_chances_decide_how_much_is_worth_a_look() -> None:
 def test_a_free_draft_that_is_wrong_costs_nearly_nothing() -> None:
     length, time = DraftLength(), 0.0
     for _ in range(2000):
-        n = length.choose([.2] * 7)
+        n = 0 if length.rests() else length.choose([.2] * 7)
         time += 1 + .4 * n
         if n:
             length.looked(n, 0, 0.0, 1 + .4 * n)
@@ -138,7 +138,7 @@ def test_a_draft_that_is_slow_to_begin_is_tried_no_more_than_it_may_cost() -> No
     for text in range(40):
         begun = False
         for _ in range(100):
-            n = length.choose()
+            n = 0 if length.rests() else length.choose()
             seconds = 1.0 if n == 0 else 1 + .5 * n + (n if begun else 60)
             if n == 0:
                 length.plain(1.0)

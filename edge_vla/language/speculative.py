@@ -53,6 +53,9 @@ class Proposal(NamedTuple):
     chances: list[float] | None = None
 
 
+_NOTHING = Proposal([])
+
+
 class Draft(Protocol):
     """
     Proposes tokens.
@@ -173,9 +176,11 @@ class DraftLength:
         self._asked, self._tokens, self._seconds = 0, 0.0, 0.0  # lately, of a free draft
 
     def rests(self) -> bool:
-        """Tell whether a free draft had better not be asked this time."""
-        self._left = max(0, self._left - 1)
-        return self._left > 0
+        """Tell whether the draft is not to be asked this time."""
+        if self._left == 0:
+            return False
+        self._left -= 1
+        return True
 
     def choose(self, chances: Sequence[float] | None = None) -> int:
         """
@@ -206,10 +211,10 @@ class DraftLength:
         if free:
             return best
         if best:
-            self._wait, self._left = self.OFTEN, 0
-        elif self._left > 0:
-            self._left -= 1
-        elif self._fresh >= self.FRESH and self._lost <= 0:
+            self._wait = self.OFTEN
+        elif self._lost > 0:
+            self._left = self.OFTEN
+        elif self._fresh >= self.FRESH:
             self._rest()
             return min(1, self.most)  # the last trial for a while
         return best
@@ -226,7 +231,9 @@ class DraftLength:
             Of a free draft that was asked in vain.
 
         """
-        self._looks.setdefault(0, deque(maxlen=self.WINDOW)).append(seconds)
+        if 0 not in self._looks:
+            self._looks[0] = deque(maxlen=self.WINDOW)
+        self._looks[0].append(seconds)
         self._stale, self._fresh = 0, self._fresh + 1
         self._lost = max(0.0, self._lost - self.TRIFLE * seconds)
         if drafting is not None:
@@ -271,10 +278,13 @@ class DraftLength:
         self._asked += 1
         if self._asked < self.OFTEN or 0 not in self._looks:
             return
-        if self._tokens * median_low(self._looks[0]) > self._seconds:
+        plain = median_low(self._looks[0])
+        if self._tokens * plain > self._seconds:
             self._wait = self.OFTEN
             return
         self._rest()
+        lost = self._seconds / plain - self._tokens
+        self._left = max(self._left, round(lost / self.TRIFLE))
         self._asked, self._tokens, self._seconds = 0, 0.0, 0.0
         self._looks = {0: self._looks[0]}  # one that was slow by accident is tried again
         self._since = {}
@@ -336,12 +346,14 @@ class Speculation:
         """
         cache, started = self._decoder.cache, self._clock()
         start = cache.length
-        free = self._draft.free and not self._length.rests()
-        proposal = self._proposed(ids, min(most - 1, cache.capacity - start - len(new)), free)
+        rests, free = self._length.rests(), self._draft.free
+        proposal = _NOTHING if rests else self._proposed(
+            ids, min(most - 1, cache.capacity - start - len(new)))
         drafted = self._clock()
         if not proposal.ids:
             token = self._sampler(self._decoder.forward(new, **self._how), ids)
-            self._length.plain(self._clock() - drafted, drafted - started if free else None)
+            self._length.plain(self._clock() - drafted,
+                               drafted - started if free and not rests else None)
             return [token]
         logits = self._decoder.logits(new + proposal.ids, **self._how)[len(new) - 1:]
         tokens = agree(proposal, logits, ids, self._sampler)
@@ -352,12 +364,11 @@ class Speculation:
                             free)
         return tokens
 
-    def _proposed(self, ids: Sequence[int], room: int, free: bool) -> Proposal:
+    def _proposed(self, ids: Sequence[int], room: int) -> Proposal:
         """Return what is worth a look, of no more than so many tokens."""
-        if self._draft.free and not free:
-            return Proposal([])
+        free = self._draft.free
         count = min(self._length.most if free else self._length.choose(), room)
         if count < 1:
-            return Proposal([])
+            return _NOTHING
         proposal = self._draft.propose(ids, count, self._sampler.config)
         return Proposal(proposal.ids[:self._length.choose(proposal.chances)]) if free else proposal
