@@ -287,6 +287,7 @@ def chi_square(counts: np.ndarray, law: np.ndarray) -> float:
 SMALL, OTHER = Words([b'a', b'b', b'c', b'ab']), Words([b'c', b'a', b'x', b'a', b'b'])
 
 
+@pytest.mark.timeout(7200)  # with a million samples
 @pytest.mark.usefixtures('eager')
 @pytest.mark.parametrize('law', LAWS[1:])
 @pytest.mark.parametrize('kind', ['model', 'intersection', 'text', 'n-gram', 'disjoint'])
