@@ -39,8 +39,8 @@ class Full:
         self.keys, self.values = rng.normal(0, 1, (2, layers * HEADS, length, SIZE)).astype('f')
         for head in range(layers * HEADS):
             for p in range(length):
-                write_token(*self.arrays, head, capacity, p, SIZE, self.keys[head, p],
-                            self.values[head, p])
+                write_token(*self.arrays, head, capacity, p, SIZE,
+                            self.keys[head, p].copy(), self.values[head, p].copy())
 
 
 def attention(arrays: tuple, head: int, capacity: int, length: int, queries: np.ndarray
@@ -99,7 +99,8 @@ def test_attention_over_what_is_kept(kind: type, close: float, length: int, rate
             got = attention(compact.arrays, head, compact.capacity, len(keys), q)[0]
             np.testing.assert_allclose(got, want, atol=close * np.abs(values).max())
             keys, values = np.vstack([keys, k[:1]]), np.vstack([values, v[:1]])
-            write_token(*compact.arrays, head, compact.capacity, compact.length, SIZE, k[0], v[0])
+            write_token(*compact.arrays, head, compact.capacity, compact.length, SIZE,
+                        k[0].copy(), v[0].copy())
 
 
 def test_keys_that_were_left_out_come_back() -> None:

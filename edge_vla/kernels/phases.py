@@ -20,7 +20,7 @@ They go by the names of the fields that `bitnet` and `lfm2` give their ``Shape``
 """
 
 from edge_vla.kernels.attention import attend, write_token
-from edge_vla.kernels.rows import add_row, rope_row
+from edge_vla.kernels.rows import add_row, copy_row, rope_row
 from numba import njit
 import numpy as np
 
@@ -73,8 +73,7 @@ def remember_token(s, w, cache, work, layer, slot, position, t, me):
     key, value = work.pair[me, 0], work.pair[me, 1]
     rope_row(work.b[at:at + s.stride], s.kv_heads, cos, sin, key, s.size_p)
     for h in range(s.kv_heads):
-        for i in range(s.size):
-            value[h * s.size_p + i] = work.b[at + s.value_at + h * s.size + i]
+        copy_row(work.b, at + s.value_at + h * s.size, s.size, value, h * s.size_p)
         write_token(cache.keys, cache.values, cache.key_scales, cache.value_scales,
                     layer * s.kv_heads + h, s.capacity, slot, s.size_p,
                     key[h * s.size_p:(h + 1) * s.size_p], value[h * s.size_p:(h + 1) * s.size_p])
@@ -103,9 +102,8 @@ def attend_four(s, cache, work, layer, length, t, first, count, me):
     """
     n, p = s.capacity, s.size_p
     for k in range(4):  # fewer than four: the last is done again
-        q = (t * s.heads + first + min(k, count - 1)) * p
-        for i in range(p):
-            work.mixed[me, k * p + i] = work.queries[q + i]
+        copy_row(work.queries, (t * s.heads + first + min(k, count - 1)) * p, p, work.mixed[me],
+                 k * p)
     attend(cache.keys, cache.values, cache.key_scales, cache.value_scales,
            layer * s.kv_heads + first // (s.heads // s.kv_heads), n, length, p, s.norm,
            work.mixed[me], (0, p, 2 * p, 3 * p), work.scores[me], (0, n, 2 * n, 3 * n),
@@ -121,5 +119,4 @@ def attend_token(s, cache, work, layer, slot, t, kv, me):
         count = min(4, group - g)
         attend_four(s, cache, work, layer, slot + 1, t, first, count, me)
         for k in range(count):
-            for i in range(s.size):
-                work.x[t, (first + k) * s.size + i] = work.mixed[me, k * s.size_p + i]
+            copy_row(work.mixed[me], k * s.size_p, s.size, work.x[t], (first + k) * s.size)

@@ -274,9 +274,25 @@ def rope_row(x, heads, cos, sin, out, stride):
 
     """
     half = cos.shape[0]
+    minus = vsplat(np.float32(-1))
     for h in range(heads):
         a0, to = h * 2 * half, h * stride
-        for i in range(half):
-            a, b, c, s = x[a0 + i], x[a0 + half + i], cos[i], sin[i]
-            out[to + i] = a * c - b * s
-            out[to + half + i] = b * c + a * s
+        whole = half // LANES * LANES
+        for i in range(0, whole, LANES):
+            a, b, c, s = vload(x, a0 + i), vload(x, a0 + half + i), vload(cos, i), vload(sin, i)
+            vstore(out, to + i, vadd(vmul(a, c), vmul(minus, vmul(b, s))))
+            vstore(out, to + half + i, vadd(vmul(b, c), vmul(a, s)))
+        for i in range(whole, half):
+            p, q = x[a0 + i], x[a0 + half + i]
+            out[to + i] = p * cos[i] - q * sin[i]
+            out[to + half + i] = q * cos[i] + p * sin[i]
+
+
+@njit(cache=True, nogil=True)
+def copy_row(source, start, count, out, at):
+    """Copy float32 ``source[start:start + count]`` to ``out[at:at + count]``."""
+    whole = count // LANES * LANES
+    for i in range(0, whole, LANES):
+        vstore(out, at + i, vload(source, start + i))
+    for i in range(whole, count):
+        out[at + i] = source[start + i]

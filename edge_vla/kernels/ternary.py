@@ -36,6 +36,7 @@ import numpy as np
 
 FEW = 4  # tokens multiplied at once; of more, 2bit rows are worth unpacking
 SCRATCH_ROWS = 6
+SHORT = 10  # units that one thread reads as fast as two
 PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
 
 
@@ -109,10 +110,11 @@ def _table_items(isa, units, tokens, threads):
     """
     Return parts of the units, panels where they suffice, for tiles of up to FEW tokens each.
 
-    A panel is read in one run; what begins anew all the time reads half as fast.
+    A panel is read in one run; what begins anew all the time reads half as fast, so threads do
+    not share one that is short.
     """
     if tokens <= FEW:
-        return max(panels(units), min(units, threads))
+        return max(panels(units), min(units // SHORT, threads))
     return (tokens + FEW - 1) // FEW * ((units + PART - 1) // PART)
 
 
