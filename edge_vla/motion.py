@@ -22,6 +22,13 @@ from typing import Any
 from edge_vla.datatypes import Motion
 import numpy as np
 
+FASTEST = 1e3  # m/s, rad/s: what a driver did not initialise is often far beyond
+
+
+def believable(values: Sequence[float] | np.ndarray) -> bool:
+    """Tell whether velocities and angles (m/s, rad/s, rad) are numbers that a flight can have."""
+    return bool((np.abs(values) <= FASTEST).all())
+
 
 def motion_from_odometry(stamp_ns: int, quaternion: Sequence[float], linear: Sequence[float],
                          angular: Sequence[float]) -> Motion:

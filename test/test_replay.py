@@ -401,8 +401,16 @@ def test_a_compressed_mosaic_gets_its_colours(encoding: str) -> None:
 
 
 def test_distances_are_no_picture() -> None:
-    with pytest.raises(ImageError, match='holds distances'):
-        decode_compressed(bytes(99), '16UC1; compressedDepth png')
+    png = cv2.imencode('.png', np.full((60, 80), 1500, np.uint16))[1].tobytes()
+    for kind in ('16UC1; compressedDepth png', '16UC1; png compressed ', '32FC1; compressedDepth'):
+        with pytest.raises(ImageError, match='holds distances'):
+            decode_compressed(png, kind)
+
+
+@pytest.mark.parametrize('encoding', ['uyvy', 'yuv422', 'yuyv', 'yuv422_yuy2', 'nv12', 'nv21'])
+def test_shared_colours_need_even_widths(encoding: str) -> None:
+    with pytest.raises(ImageError, match='81x60 needs (an even width|even sides)'):
+        to_rgb(bytes(81 * 60 * 2), encoding, 60, 81)
 
 
 def test_padded_rows_and_byte_order() -> None:

@@ -17,14 +17,18 @@
 
 from collections.abc import Callable, Collection
 import json
+import os
 from pathlib import Path
 import sqlite3
+import tempfile
 from typing import Any
 
 import cv2
 from edge_vla.cli.main import main
+from edge_vla.datatypes import Frame
 from edge_vla.evaluation.bag_writer import BagWriter
-from edge_vla.evaluation.bags import Bag, IMAGE, SECOND_NS
+from edge_vla.evaluation.bags import Bag, cameras_of, IMAGE, open_recording, SECOND_NS
+from edge_vla.exceptions import BagError
 import numpy as np
 import pytest
 from recordings import GO, make, picture, replay, report, STEP_NS
@@ -78,6 +82,37 @@ def compressed(mode: str) -> Callable[[Path], tuple[Any, ...]]:
     return write
 
 
+def truncated(storage: str) -> Callable[[Path], tuple[Any, ...]]:
+    def write(folder: Path) -> tuple[Any, ...]:
+        file = next(make(folder / 'bag', storage=storage).glob('bag.*'))
+        file.write_bytes(file.read_bytes()[:file.stat().st_size // 2])
+        return (file,)
+    return write
+
+
+def named(name: str, content: bytes) -> Callable[[Path], tuple[Any, ...]]:
+    def write(folder: Path) -> tuple[Any, ...]:
+        (folder / name).write_bytes(content)
+        return (folder / name,)
+    return write
+
+
+def with_metadata(**values: Any) -> Callable[[Path], tuple[Any, ...]]:
+    def write(folder: Path) -> tuple[Any, ...]:
+        file = make(folder / 'bag') / 'metadata.yaml'
+        said = yaml.safe_load(file.read_text())
+        said['rosbag2_bagfile_information'] |= values
+        file.write_text(yaml.safe_dump(said))
+        return (file.parent,)
+    return write
+
+
+def two_in_a_folder(folder: Path) -> tuple[Any, ...]:
+    make(folder / 'flights' / 'one')
+    make(folder / 'flights' / 'two')
+    return (folder / 'flights',)
+
+
 def old_bag(path: Path, kind: str = IMAGE) -> Path:
     """Write a bag as Foxy did: sqlite3 without message definitions."""
     new = make(path.with_name('new'), storage='sqlite3')
@@ -111,7 +146,20 @@ def old_bag(path: Path, kind: str = IMAGE) -> Path:
     (no_metadata, 'it has no metadata.yaml; give its file instead: '),
     (wrong_storage('tape'), "Storage plugin 'tape' not supported"),
     (wrong_storage('sqlite3'), 'says sqlite3, but its files are .mcap'),
-    (lost_file, 'Some database files are missing'),
+    (lost_file, 'put them back, or ros2 bag reindex writes metadata.yaml anew'),
+    (truncated('mcap'), 'truncated or corrupt: File end magic is invalid; mcap recover may save'),
+    (truncated('sqlite3'), 'malformed; the command .recover of sqlite3 may save the rest'),
+    (named('cut.bag', b'#ROSBAG V2.0\n' + bytes(60)), 'rosbag reindex may save the rest'),
+    (with_metadata(version='x'), 'Invalid bag metadata'),
+    (with_metadata(duration=None), 'not subscriptable; ros2 bag reindex writes metadata.yaml'),
+    (with_metadata(message_count=0),
+     'is empty: it holds no messages; if its files do, ros2 bag reindex writes metadata.yaml'),
+    (with_metadata(relative_file_paths=[]),
+     'none of 16 images on /image could be found; it is damaged, or its metadata is wrong: ros2'),
+    (two_in_a_folder, 'it holds recordings, give one or several of them: one, two'),
+    (named('FLIGHT.MCAP', b''), 'is taken as a recording if its name ends in .mcap; rename it'),
+    (named('notes.txt', b'flew to the red ball\n' * 30), 'cannot be read as a video'),
+    (lambda folder: (folder / ('long' * 80 + '.mcap'),), 'cannot be read: File name too long'),
     (with_options(commands=('/cmd_vel', '/joy/cmd_vel')),
      'has several command topics; choose one with --commands: /cmd_vel, /joy/cmd_vel, or'),
     (with_options(odometry=('/a', '/b')),
@@ -121,6 +169,7 @@ def old_bag(path: Path, kind: str = IMAGE) -> Path:
     (with_options('--start', '-1'), '--start must be at least 0 s'),
     (with_options('--duration', 'nan'), '--duration above 0 s'),
     (with_options('--set', 'safety.max_forward=fast'), 'safety.max_forward: expected float'),
+    (with_options('--compare', ''), "'' is no setting NAME=VALUE, YAML file or folder"),
     (with_options('--compare', 'nothing'), "'nothing' is no setting NAME=VALUE, YAML file or"),
     (with_options('--compare', 'speed=3'), "unknown setting 'speed'"),
     (with_options('--ray', 'x', '--jobs', '0'), '--jobs must be at least 1'),
@@ -245,3 +294,90 @@ def test_times_beyond_all_recordings(tmp_path: Path, capfd: pytest.CaptureFixtur
         assert 'is behind its end' in capfd.readouterr().err
         assert replay(tmp_path / 'out', bag, *GO, '--start', '1e300') == 2
         assert '--start must be at least 0 s' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['bag', 'bag/bag.mcap', 'a.mcap', 'a.bag', 'a.mp4'])
+@pytest.mark.parametrize('locked', ['file', 'folder'])
+def test_who_may_not_read_is_told_so(name: str, locked: str) -> None:
+    with tempfile.TemporaryDirectory() as place:  # where everybody may look, unlike tmp_path
+        folder, root = Path(place), os.geteuid() == 0
+        folder.chmod(0o755)
+        source = make(folder / 'bag').parent / name
+        if not source.exists():
+            source.write_bytes(b'mine')
+        inside = source / 'bag.mcap' if name == 'bag' else source
+        (inside if locked == 'file' else folder).chmod(0)
+        if root:
+            os.seteuid(65534)
+        try:
+            for read in (open_recording, cameras_of)[:1 + (source.suffix != '.mp4')]:
+                with pytest.raises(BagError, match='cannot be read: Permission denied'):
+                    read(source)
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o700)
+
+
+def test_a_rosbag2_folder_may_be_called_anything(tmp_path: Path) -> None:
+    for name in ('flight.bag', 'flight.mcap', 'flight.mp4'):
+        with Bag(make(tmp_path / name)) as bag:
+            assert (bag.ros, bag.kind, len(list(bag))) == (2, 'rosbag2 (mcap)', 16)
+
+
+def test_an_image_without_anything_to_see_is_left_out(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for k in range(6):
+            now = SECOND_NS + k * STEP_NS
+            bag.image('/image', now, Frame(now, picture(k)[:4, :4] if k == 2 else picture(k)))
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO) == 0
+    said = report(tmp_path / 'out')
+    assert said['runs'][0]['frames'] == 5
+    assert said['notes'][0] == ('1 messages are damaged and left out; the first: bag, /image: an '
+                                'image of 4x4 is too small, at least 16x12 is needed')
+
+
+def test_what_else_is_on_the_topic_is_no_missing_image(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        chat = bag.raw.add_connection('/image', 'std_msgs/msg/String', typestore=bag.types)
+        for k in range(4):
+            now = SECOND_NS + k * STEP_NS
+            bag.image('/image', now, Frame(now, picture(k)))
+            bag.raw.write(chat, now, bag.types.serialize_cdr(
+                bag.types.types['std_msgs/msg/String']('?'), 'std_msgs/msg/String'))
+    with Bag(tmp_path / 'bag') as read:
+        assert len(read) == len(list(read)) == 4
+        assert read.notes() == []
+
+
+def test_speeds_beyond_all_flight_are_left_out(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag', commands=('/cmd_vel',), odometry=('/odom',),
+               speed=lambda k: 1e300 * (-1) ** k if k < 5 else .5)
+    assert replay(tmp_path / 'out', bag, *GO) == 0
+    said = report(tmp_path / 'out')
+    assert [n for n in said['notes'] if 'beyond 1000 m/s' in n] == [
+        f'{topic}: 5 messages hold numbers that are not finite, or beyond 1000 m/s; they are '
+        'left out' for topic in ('/cmd_vel', '/odom')]
+    assert said['runs'][0]['agreement']['compared'] == 11
+    assert said['runs'][0]['agreement']['velocity_rmse'] < 2
+
+
+def test_commands_of_another_time_are_said_to_be(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        vector = bag.types.types['geometry_msgs/msg/Vector3'](.5, 0.0, 0.0)
+        bag.write('/cmd_vel', 'geometry_msgs/msg/Twist', SECOND_NS, linear=vector, angular=vector)
+        for k in range(4):
+            now = 9 * SECOND_NS + k * STEP_NS
+            bag.image('/image', now, Frame(now, picture(k)))
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO) == 0
+    assert report(tmp_path / 'out')['notes'] == [
+        'no image is near enough in time to the recorded commands: there is nothing to compare '
+        'the pilot with']
+
+
+def test_a_recording_given_twice_is_one(tmp_path: Path) -> None:
+    bag = make(tmp_path / 'bag')
+    assert replay(tmp_path / 'out', bag, bag, *GO) == 0
+    assert report(tmp_path / 'out')['runs'][0]['frames'] == 16
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
+        'actions.json', 'latency.json', 'report.json']

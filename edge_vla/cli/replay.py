@@ -141,10 +141,11 @@ def _failed(source: Path, error: EdgeVlaError, count: int,
 
 def _folders(args: argparse.Namespace) -> dict[Path, Path]:
     """Return where the results of every recording go."""
-    if len(args.sources) == 1:
-        return {args.sources[0]: args.out}
+    sources = list(dict.fromkeys(args.sources))
+    if len(sources) == 1:
+        return {sources[0]: args.out}
     folders: dict[Path, Path] = {}
-    for source in args.sources:
+    for source in sources:
         folders[source] = args.out / _unused(source.stem or 'recording',
                                              [f.name for f in folders.values()])
     return folders

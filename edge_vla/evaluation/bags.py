@@ -24,23 +24,28 @@ from typing import Any
 
 from edge_vla.datatypes import Frame, Motion
 from edge_vla.evaluation import topics
-from edge_vla.evaluation.bag_messages import Messages, rosbags
+from edge_vla.evaluation.bag_files import (
+    broken,
+    kind_of,
+    open_reader,
+    REINDEX,
+    ros_of,
+    SUFFIXES,
+)
+from edge_vla.evaluation.bag_messages import Messages
 from edge_vla.evaluation.commands import command_from_message, COMMANDS, yaw_of
 from edge_vla.evaluation.quiet import Complaints
 from edge_vla.evaluation.samples import Sample, SECOND_NS, Series
 from edge_vla.evaluation.topics import COMPRESSED, IMAGE, ODOMETRY, STRING, Wanted
 from edge_vla.evaluation.videos import Video
 from edge_vla.exceptions import BagError, EdgeVlaError, ImageError
-from edge_vla.motion import motion_from_message
+from edge_vla.motion import believable, motion_from_message
+from edge_vla.vision.encoder import check_size
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 import numpy as np
 
 __all__ = ['Bag', 'COMPRESSED', 'IMAGE', 'ODOMETRY', 'SECOND_NS', 'Wanted', 'open_recording']
-SUFFIXES = ('.mcap', '.db3', '.bag')
 HOPELESS = 10  # so many damaged images before the first good one: the others are too
-# What rosbags says about bags that are whole, but not for it.
-UNSUPPORTED = ('not supported', 'Profile is not ros2', 'files are missing', 'not indexed',
-               'not in timestamp order', 'give the folder')
 
 
 @dataclass
@@ -96,8 +101,8 @@ class Bag:
         self.path = path
         wanted = wanted or Wanted()
         self.reader = open_reader(path)
-        self.ros = _ros(path)
-        self.kind = _kind(path, self.ros)
+        self.ros = ros_of(path)
+        self.kind = kind_of(path)
         self.messages = Messages(self.ros)
         self.sent, self.measured = Series(), Series()
         self._state, self._complaints = _State(), Complaints()
@@ -117,7 +122,7 @@ class Bag:
             if self.start_ns >= self.reader.end_time:
                 raise BagError(f'{path} lasts {self.reader.duration / SECOND_NS:.1f} s; '
                                f'--start {start_s:g} is behind its end')
-            self._images = known.count(self.topic)
+            self._images = sum(c.msgcount for c in self._pictures())
         except BaseException:
             self.reader.close()
             raise
@@ -173,7 +178,7 @@ class Bag:
 
         """
         self.sent, self.measured, self._state = Series(), Series(), _State()
-        images = self._carrying(self.topic, (IMAGE, COMPRESSED))
+        images = self._pictures()
         others = (self._carrying(self.odometry, (ODOMETRY,))
                   + self._carrying(self.commands, COMMANDS)
                   + self._carrying(self.instructions, (STRING,)))
@@ -186,7 +191,7 @@ class Bag:
             if not image and connection not in others:
                 continue
             try:
-                with self._reading():
+                with self._reading(message=True):
                     message = self.messages.read(connection, raw)
                 sample = self._sample(message, connection.msgtype, time_ns) if image else \
                     self._keep(message, connection, time_ns)
@@ -203,8 +208,19 @@ class Bag:
         if not s.images:
             if s.lost and s.damage is not None:
                 raise s.damage
+            if self._whole:
+                raise BagError(f'{self.path}: none of {self._images} images on {self.topic} could '
+                               'be found; it is damaged, or its metadata is wrong'
+                               + (f': {REINDEX}' if self.path.is_dir() else ''))
             raise BagError(f'{self.path}: no image on {self.topic} in the time asked for; the '
                            f'recording lasts {self.reader.duration / SECOND_NS:.1f} s')
+
+    @property
+    def _whole(self) -> bool:
+        return self._from_ns is None and self.stop_ns is None
+
+    def _pictures(self) -> list[Any]:
+        return self._carrying(self.topic, (IMAGE, COMPRESSED))
 
     def _carrying(self, topic: str, types: tuple[str, ...]) -> list[Any]:
         return [c for c in self.reader.connections if c.topic == topic and c.msgtype in types]
@@ -219,8 +235,7 @@ class Bag:
         if s.scratched:
             out.append(f'{self.topic}: {s.scratched} compressed images are damaged in part; they '
                        'are used as far as they could be decoded')
-        whole = s.complete and self._from_ns is None and self.stop_ns is None
-        if whole and s.images + s.lost < self._images:
+        if s.complete and self._whole and s.images + s.lost < self._images:
             out.append(f'{self.topic}: only {s.images} of {self._images} images could be found; '
                        'the bag is damaged, or its metadata is wrong')
         if s.backwards:
@@ -236,7 +251,7 @@ class Bag:
         for topic, series in ((self.commands, self.sent), (self.odometry, self.measured)):
             if series.invalid:
                 out.append(f'{topic}: {series.invalid} messages hold numbers that are not '
-                           'finite; they are left out')
+                           'finite, or beyond 1000 m/s; they are left out')
         return out
 
     def _sample(self, message: Any, kind: str, time_ns: int) -> Sample:
@@ -251,6 +266,7 @@ class Bag:
             else:
                 image = to_rgb(message.data, message.encoding, message.height, message.width,
                                message.step, bool(message.is_bigendian))
+            check_size(image)
         except ImageError as error:
             raise ImageError(f'{self.path}, {self.topic}: {error}') from error
         if s.stamp_ns is not None:
@@ -265,7 +281,7 @@ class Bag:
         if kind == ODOMETRY:
             motion = motion_from_message(message, _stamp(message))
             value = np.array([*motion.velocity, motion.yaw_rate])
-            if np.isfinite([*value, motion.roll, motion.pitch]).all():
+            if believable([*value, motion.roll, motion.pitch]):
                 s.motion, s.yaw = motion, yaw_of(message)
                 self.measured.add(time_ns, value)
             else:  # the node does not listen to these either
@@ -276,7 +292,7 @@ class Bag:
             command = command_from_message(message, kind, s.yaw)
             if command is None:
                 s.unplaced += 1
-            elif np.isfinite(command).all():
+            elif believable(command):
                 s.sent = command
                 self.sent.add(time_ns, command)
             else:
@@ -293,79 +309,16 @@ class Bag:
             yield item
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self, message: bool = False) -> Iterator[None]:
         """Turn whatever goes wrong inside ``rosbags`` (it has many ways) into a BagError."""
         try:
             yield
         except Exception as error:
-            raise _broken(self.path, error) from error
+            raise broken(self.path, error, message) from error
 
 
 def _stamp(message: Any) -> int:
     return message.header.stamp.sec * SECOND_NS + message.header.stamp.nanosec
-
-
-def _ros(path: Path) -> int:
-    """Return which ROS has written a bag."""
-    return 1 if path.suffix == '.bag' else 2
-
-
-def _kind(path: Path, ros: int) -> str:
-    """Return what reports call the recording."""
-    if ros == 1:
-        return 'ROS 1 bag'
-    files = [path] if path.is_file() else sorted(path.iterdir())
-    storage = {'.mcap': 'mcap', '.db3': 'sqlite3'}
-    for file in files:
-        for suffix, name in storage.items():
-            if suffix in file.suffixes:
-                return f'rosbag2 ({name})'
-    return 'rosbag2'
-
-
-def open_reader(path: Path) -> Any:
-    """
-    Return an open ``rosbags`` reader.
-
-    Raises
-    ------
-    BagError
-        It is no bag, or a damaged one; the message says what to do.
-
-    """
-    r = rosbags()
-    if not path.exists():
-        raise BagError(f'{path} does not exist')
-    if not path.is_dir() and path.suffix not in SUFFIXES:
-        raise BagError(f'{path} is neither a rosbag2 folder nor a {", ".join(SUFFIXES)} file')
-    if path.is_dir() and not (path / 'metadata.yaml').is_file():
-        files = sorted(p.name for p in path.iterdir() if p.suffix in SUFFIXES)
-        raise BagError(f'{path} is no rosbag2: it has no metadata.yaml' + (
-            f'; give its file instead: {path / files[0]}' if files else ''))
-    try:
-        reader = (r.rosbag1 if _ros(path) == 1 else r.rosbag2).Reader(path)
-        reader.open()
-    except Exception as error:  # noqa: B902  rosbags has many ways to fail
-        raise _broken(path, error) from error
-    return reader
-
-
-def _broken(path: Path, error: Exception) -> BagError:
-    """Say in one line why a bag cannot be read."""
-    detail = ' '.join(str(error).split()) or type(error).__name__
-    detail = detail.replace('; please report issue', '')
-    if 'not indexed' in detail and _ros(path) == 1:
-        detail = 'it was not closed when it was recorded; run rosbag reindex on it'
-        return BagError(f'{path} cannot be read: {detail}')
-    if any(text in detail for text in UNSUPPORTED):
-        return BagError(f'{path} cannot be read: {detail}')
-    if path.is_dir():
-        text = (path / 'metadata.yaml').read_text(errors='replace')
-        for storage, suffix in (('sqlite3', '.mcap'), ('mcap', '.db3')):
-            if f'storage_identifier: {storage}' in text and f'{suffix}\n' in text:
-                return BagError(f'{path} cannot be read: its metadata.yaml says {storage}, but '
-                                f'its files are {suffix}; correct storage_identifier')
-    return BagError(f'{path} cannot be read, it is truncated or corrupt: {detail}')
 
 
 def open_recording(path: Path, wanted: Wanted | None = None, rate: float = 0.0,
@@ -390,15 +343,22 @@ def open_recording(path: Path, wanted: Wanted | None = None, rate: float = 0.0,
         There is no such file, or it cannot be used; the message says why.
 
     """
-    if not path.exists():
-        raise BagError(f'{path} does not exist')
-    if path.suffix == '.zstd':
-        raise BagError(f'{path} is a compressed part of a rosbag2; give its folder: {path.parent}')
-    if path.is_dir() or path.suffix in SUFFIXES:
-        return Bag(path, wanted, start_s, duration_s)
-    if wanted not in (None, Wanted()):
-        raise BagError(f'{path} is taken as a video, which has no topics')
-    return Video(path, rate, start_s, duration_s)
+    try:
+        if not path.exists():
+            raise BagError(f'{path} does not exist')
+        if path.suffix == '.zstd':
+            raise BagError(f'{path} is a compressed part of a rosbag2; give its folder: '
+                           f'{path.parent}')
+        if path.is_dir() or path.suffix in SUFFIXES:
+            return Bag(path, wanted, start_s, duration_s)
+        if path.suffix.lower() in SUFFIXES:
+            raise BagError(f'{path} is taken as a recording if its name ends in '
+                           f'{path.suffix.lower()}; rename it')
+        if wanted not in (None, Wanted()):
+            raise BagError(f'{path} is taken as a video, which has no topics')
+        return Video(path, rate, start_s, duration_s)
+    except OSError as error:
+        raise broken(path, error) from error
 
 
 def cameras_of(path: Path) -> list[str]:
@@ -413,7 +373,7 @@ def cameras_of(path: Path) -> list[str]:
     """
     reader = open_reader(path)
     try:
-        known = topics.Topics(str(path), reader.connections, Messages(_ros(path)))
+        known = topics.Topics(str(path), reader.connections, Messages(ros_of(path)))
         return known.cameras() or [known.image('')]
     finally:
         reader.close()

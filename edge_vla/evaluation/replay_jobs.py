@@ -68,7 +68,7 @@ def read_settings(changes: Sequence[str], file: Path | None = None) -> dict[str,
             values |= dict(_pair(part) for part in text.split(','))
         elif Path(text).suffix in ('.yaml', '.yml'):
             values |= _from_file(Path(text))
-        elif Path(text).is_dir():
+        elif text and Path(text).is_dir():
             values['pipeline.model'] = text
         else:
             raise ConfigError(f'{text!r} is no setting NAME=VALUE, YAML file or folder of a pilot')

@@ -97,6 +97,10 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
     elif not reference.kind:
         notes.append('the recording has neither commands nor odometry: there is nothing to '
                      'compare the pilot with')
+    told = [_run(run) for run in runs]
+    if reference.kind and told[0]['agreement'] is None:
+        notes.append(f'no image is near enough in time to the recorded {reference.kind}: there is '
+                     'nothing to compare the pilot with')
     if any(r.job.config.adaptation.enabled and not len(r.sent[0]) for r in runs):
         notes.append('adaptation is on, but the recording has no commands: it takes the '
                      "pilot's for what the vehicle was told")
@@ -107,7 +111,7 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
         'reference': reference.kind or None,
         'recorded': {'commands': len(first.sent[0]), 'odometry': len(first.measured[0]),
                      'jerk': jerk(*first.sent)},
-        'notes': notes, 'runs': [_run(run) for run in runs],
+        'notes': notes, 'runs': told,
         'differences': [_difference(first, run) for run in runs[1:]
                         if run.topics['image'] == first.topics['image']]}
 

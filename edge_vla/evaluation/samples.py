@@ -59,7 +59,7 @@ class Series:
     Attributes
     ----------
     invalid : int
-        How many values were left out because they were not finite.
+        How many values were left out because they were not finite, or beyond 1000 m/s.
 
     """
 

@@ -88,8 +88,6 @@ class Topics:
             There is none, several, or an empty one.
 
         """
-        if not any(c.msgcount for c in self._connections):
-            raise BagError(f'{self._name} is empty: it holds no messages')
         return self._choose(asked, (IMAGE, COMPRESSED), 'image', '--topic', self.cameras())
 
     def cameras(self) -> list[str]:

@@ -25,6 +25,8 @@ from edge_vla.evaluation.quiet import Complaints
 from edge_vla.evaluation.samples import Sample, SECOND_NS
 from edge_vla.exceptions import BagError
 
+TEXT = cv2.VideoWriter.fourcc(*'ansi')
+
 
 class Video:
     """
@@ -45,6 +47,8 @@ class Video:
     ------
     BagError
         It cannot be read, or does not say its frame rate.
+    OSError
+        Nobody may read the file.
 
     """
 
@@ -55,9 +59,12 @@ class Video:
                  duration_s: float = math.inf) -> None:
         self.path = path
         self._complaints = Complaints()
+        if path.is_file():
+            path.open('rb').close()  # OpenCV does not say that it may not
         with self._complaints.caught():
             self.capture = cv2.VideoCapture(str(path))
-        if not self.capture.isOpened():
+        # FFmpeg makes pictures even of text files
+        if not self.capture.isOpened() or self.capture.get(cv2.CAP_PROP_FOURCC) == TEXT:
             raise BagError(f'{path} cannot be read as a video: not a video, truncated, or of a '
                            'codec that OpenCV lacks')
         self.rate = rate or self.capture.get(cv2.CAP_PROP_FPS)

@@ -26,6 +26,7 @@ from edge_vla.config import VlaNodeConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.slow_loop import SlowLoop
+from edge_vla.motion import believable
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
 from edge_vla.safety import SafetyGate
@@ -317,11 +318,11 @@ class VlaNode(LifecycleNode):
 
     def _on_odometry(self, message: Odometry) -> None:
         motion = conversions.odometry_to_motion(message)
-        if math.isfinite(sum(motion.velocity) + motion.yaw_rate + motion.roll + motion.pitch):
+        if believable([*motion.velocity, motion.yaw_rate, motion.roll, motion.pitch]):
             self._motion = (time.monotonic(), motion)
         else:
             self._motion = None
-            self._fail('odometry is not finite: flying without')
+            self._fail('odometry is not finite, or beyond 1000 m/s: flying without')
 
     def _draw(self, frame: Frame, action: Action, command: Command) -> None:
         from edge_vla.visualization.overlay import draw, Overlay

@@ -28,6 +28,21 @@ from edge_vla.vision import layout
 import numpy as np
 
 
+def check_size(image: np.ndarray) -> None:
+    """
+    Refuse an image, [H, W, ...], in which there is nothing to see.
+
+    Raises
+    ------
+    ImageError
+        It is smaller than 16x12.
+
+    """
+    h, w = image.shape[:2]
+    if h < 12 or w < 16:
+        raise ImageError(f'an image of {w}x{h} is too small, at least 16x12 is needed')
+
+
 def fit_image(image: np.ndarray, out: np.ndarray) -> None:
     """
     Crop the middle of an image to 4:3 and bring it to the pilot's size.
@@ -48,9 +63,8 @@ def fit_image(image: np.ndarray, out: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f'expected a uint8 RGB image [H, W, 3], got {image.dtype} '
                          f'{list(image.shape)}')
+    check_size(image)
     h, w = image.shape[:2]
-    if h < 12 or w < 16:
-        raise ImageError(f'an image of {w}x{h} is too small, at least 16x12 is needed')
     if w * layout.HEIGHT > h * layout.WIDTH:
         keep = max(1, round(h * layout.WIDTH / layout.HEIGHT))
         image = image[:, (w - keep) // 2:(w - keep) // 2 + keep]

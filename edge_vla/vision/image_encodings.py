@@ -106,6 +106,8 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
     if encoding == 'nv24':
         return _nv24(data, height, width, step)
     layout = _LAYOUTS[encoding]
+    if layout.channels == 2 and width % 2:  # two pixels share a colour
+        raise ImageError(f'{encoding} image of {width}x{height} needs an even width')
     row = width * layout.channels * layout.depth
     pixels = _rows(data, encoding, (width, height), height, row, step)
     if layout.depth == 2:
@@ -113,10 +115,7 @@ def to_rgb(data: Any, encoding: str, height: int, width: int, step: int = 0,
     pixels = np.ascontiguousarray(pixels).reshape(height, width, layout.channels)
     if layout.convert is None:
         return pixels
-    try:
-        return cv2.cvtColor(pixels, layout.convert)
-    except cv2.error as error:  # an odd width with 4:2:2 colours
-        raise ImageError(f'{encoding} image of {width}x{height} cannot be converted') from error
+    return cv2.cvtColor(pixels, layout.convert)
 
 
 def _nv24(data: Any, height: int, width: int, step: int) -> np.ndarray:
@@ -165,9 +164,9 @@ def decode_compressed(data: Any, kind: str = '') -> np.ndarray:
         The bytes are no image, or hold distances.
 
     """
-    if 'compressedDepth' in kind:
-        raise ImageError(f'compressed image of format {kind!r} holds distances, not colours')
     source = kind.partition(';')[0].strip()
+    if 'compressedDepth' in kind or source in ('16UC1', '32FC1'):
+        raise ImageError(f'compressed image of format {kind!r} holds distances, not colours')
     mosaic = source in _LAYOUTS and source.startswith('bayer_')
     encoded = np.frombuffer(data, np.uint8)
     try:
