@@ -264,6 +264,21 @@ def test_only_damaged_images_are_an_error(tmp_path: Path,
         assert not (tmp_path / 'out' / 'bag').exists()  # no half a bag is left behind
 
 
+def test_nothing_is_left_of_a_replay_that_broke_off(tmp_path: Path,
+                                                    capfd: pytest.CaptureFixture[str]) -> None:
+    bag = make(tmp_path / 'bag', storage='sqlite3')
+    file = bag / 'bag.db3'
+    file.write_bytes(file.read_bytes()[:-100])
+    with Bag(bag) as opened:
+        samples = iter(opened)
+        assert next(samples).frame.image.shape == (60, 80, 3)
+        with pytest.raises(BagError, match='malformed'):
+            list(samples)
+    assert replay(tmp_path / 'out', bag, *GO, quick=False) == 2
+    assert 'malformed' in capfd.readouterr().err
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
 def test_wrong_metadata_hides_no_images(tmp_path: Path) -> None:
     bag = make(tmp_path / 'bag')
     metadata = yaml.safe_load((bag / 'metadata.yaml').read_text())

@@ -44,10 +44,12 @@ class VideoWriter:
         """Return the writer."""
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Finish the file."""
+    def __exit__(self, exception: object, *rest: object) -> None:
+        """Finish the file, or remove it after an error."""
         if self._writer is not None:
             self._writer.release()
+            if exception is not None:
+                self.path.unlink(missing_ok=True)
 
     def write(self, image: np.ndarray) -> None:
         """
