@@ -29,6 +29,7 @@ from edge_vla.kernels.phases import (
     attend_token,
     pieces,
     product_row,
+    remember_head,
     remember_token,
     share,
 )
@@ -105,7 +106,7 @@ class Work(NamedTuple):
     a: np.ndarray  # float32 [T * stride]: query, output, gate, down
     b: np.ndarray  # float32 [T * stride]: key and (from value_at) value, up
     queries: np.ndarray  # float32 [T * heads * size_p]: rotated
-    pair: np.ndarray  # float32 [N, 2, kv_heads * size_p]: a key and a value
+    pair: np.ndarray  # float32 [N, 2, size_p]: a key and a value
     codes: np.ndarray  # int8 [T * code_stride]
     scales: np.ndarray  # float32 [T]
     totals: np.ndarray  # int32 [T]
@@ -146,6 +147,12 @@ def _prepare(s, w, work, layer, phase, t):
 
 
 @njit(cache=True, nogil=True)
+def _position(work, slot, t):
+    """Return by which position a token is rotated."""
+    return work.positions[t] if work.positions.shape[0] else slot + t
+
+
+@njit(cache=True, nogil=True)
 def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     if phase % 2 and phase != 3:  # matrices one after the other, each to a place of its own
@@ -164,14 +171,13 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
                 work.codes, s.code_stride, work.totals, work.scales, w.scales[layer, which],
                 tokens, out, s.stride, work.scratch[me])
     elif phase == 2:
-        position = slot + piece
-        if work.positions.shape[0]:
-            position = work.positions[piece]
-        remember_token(s, w, cache, work, layer - s.first_cached, slot + piece, position, piece,
-                       me)
+        remember_token(s, w, cache, work, layer - s.first_cached, slot + piece,
+                       _position(work, slot, piece), piece, me)
     elif phase == 3:
-        t = piece // s.kv_heads
-        attend_token(s, cache, work, layer - s.first_cached, slot + t, t, piece % s.kv_heads, me)
+        t, kv, cached = piece // s.kv_heads, piece % s.kv_heads, layer - s.first_cached
+        if tokens == 1:  # it sees nothing that others remember in this phase
+            remember_head(s, w, cache, work, cached, slot, _position(work, slot, 0), 0, kv, me)
+        attend_token(s, cache, work, cached, slot + t, t, kv, me)
     else:
         _prepare(s, w, work, layer, phase, piece)
 
@@ -185,6 +191,8 @@ def _count(s, phase, tokens, threads):
         return 2 * pieces(threads)
     if phase == 5 or phase == 9:
         return pieces(threads)
+    if phase == 2 and tokens == 1:
+        return 0
     return tokens * s.kv_heads if phase == 3 else tokens
 
 

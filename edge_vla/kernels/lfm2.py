@@ -119,7 +119,7 @@ class Work(NamedTuple):
     a: np.ndarray  # float32 [T * stride]: query or [B, C, x], output, gate, down
     b: np.ndarray  # float32 [T * stride]: key and (from value_at) value, up
     queries: np.ndarray  # float32 [T * heads * size_p]: rotated
-    pair: np.ndarray  # float32 [N, 2, kv_heads * size_p]: a key and a value
+    pair: np.ndarray  # float32 [N, 2, size_p]: a key and a value
     codes: np.ndarray  # int8 [T * wide]: x, quantised
     code_steps: np.ndarray  # float32 [T * wide / 32]
     code_sums: np.ndarray  # int32 [T * wide / 32]

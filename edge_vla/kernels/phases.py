@@ -65,18 +65,23 @@ def add_product(s, work, t):
 
 @njit(cache=True, nogil=True)
 def remember_token(s, w, cache, work, layer, slot, position, t, me):
-    """Rotate a token's query and key by its position, and put key and value into a slot."""
-    at = t * s.stride
-    cos, sin = w.cos[position], w.sin[position]
-    q = t * s.heads * s.size_p
-    rope_row(work.a[at:at + s.stride], s.heads, cos, sin, work.queries[q:], s.size_p)
+    """Rotate a token's queries and keys by its position, and put keys and values into a slot."""
+    for kv in range(s.kv_heads):
+        remember_head(s, w, cache, work, layer, slot, position, t, kv, me)
+
+
+@njit(cache=True, nogil=True)
+def remember_head(s, w, cache, work, layer, slot, position, t, kv, me):
+    """Do this for a key-value head and the queries that share it."""
+    cos, sin, group = w.cos[position], w.sin[position], s.heads // s.kv_heads
+    a, b = t * s.stride + kv * group * s.size, t * s.stride + kv * s.size
+    to = (t * s.heads + kv * group) * s.size_p
+    rope_row(work.a[a:], group, cos, sin, work.queries[to:], s.size_p)
     key, value = work.pair[me, 0], work.pair[me, 1]
-    rope_row(work.b[at:at + s.stride], s.kv_heads, cos, sin, key, s.size_p)
-    for h in range(s.kv_heads):
-        copy_row(work.b, at + s.value_at + h * s.size, s.size, value, h * s.size_p)
-        write_token(cache.keys, cache.values, cache.key_scales, cache.value_scales,
-                    layer * s.kv_heads + h, s.capacity, slot, s.size_p,
-                    key[h * s.size_p:(h + 1) * s.size_p], value[h * s.size_p:(h + 1) * s.size_p])
+    rope_row(work.b[b:], 1, cos, sin, key, s.size_p)
+    copy_row(work.b, b + s.value_at, s.size, value, 0)
+    write_token(cache.keys, cache.values, cache.key_scales, cache.value_scales,
+                layer * s.kv_heads + kv, s.capacity, slot, s.size_p, key, value)
 
 
 @njit(cache=True, nogil=True)

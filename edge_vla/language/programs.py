@@ -151,7 +151,7 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
     phases = c.num_hidden_layers * bitnet.PHASES + HEAD_PHASES
     work = bitnet.Work(
         _zeros(t, d), _zeros(t, d), _zeros(t * wide), _zeros(t * wide),
-        _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
+        _zeros(t * c.num_attention_heads * h), _zeros(n, 2, h),
         _zeros(t * codes, dtype=np.int8), _zeros(t), _zeros(t, dtype=np.int32),
         _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
         _zeros(n, scratch_bytes(isa.packing, codes), dtype=np.uint8),
@@ -181,7 +181,7 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program
     phases = c.num_hidden_layers * lfm2.PHASES + HEAD_PHASES
     work = lfm2.Work(
         _zeros(t, d), _zeros(t, wide), _zeros(t * stride), _zeros(t * stride),
-        _zeros(t * c.num_attention_heads * h), _zeros(n, 2, c.num_key_value_heads * h),
+        _zeros(t * c.num_attention_heads * h), _zeros(n, 2, h),
         _zeros(t * wide, dtype=np.int8), _zeros(t * wide // BLOCK),
         _zeros(t * wide // BLOCK, dtype=np.int32), _zeros(n, 4 * cache.rows), _zeros(n, 4 * h),
         _zeros(t * heads, dtype=np.int8), _zeros(t * heads, dtype=np.int8), _zeros(t * about),
