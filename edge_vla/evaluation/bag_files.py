@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Opening the files of a recording, and saying in one line why they cannot be read."""
 
 from pathlib import Path
