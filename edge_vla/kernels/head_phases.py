@@ -206,13 +206,21 @@ def _lead_piece(isa, s, w, work, t, piece, threads):
         work.probe.values[k] = -np.inf if row < 0 else _logit(isa, s, w, work, bits, row, t)
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def _fetch_row(s, w, row):
+    """Ask for a row of the head and its scales to be brought near."""
+    line, scales = w.head.shape[0] // s.vocabulary, w.head_scales.shape[0] // s.vocabulary
+    fetch(w.head, row * line, line)
+    fetch(w.head_scales, row * scales, scales)
+
+
 @njit(cache=True, nogil=True)
 def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me):
     """Write the logits of all rows that may be among the best, and -inf for the others."""
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary
     first, last = share(v, threads, piece)
     top, chosen = probe.best[me, :best], probe.chosen[me]
-    line, bits = w.head.shape[0] // v, _bits(s, w)
+    bits = _bits(s, w)
     for t in range(first_token, tokens):
         top[:] = -np.inf
         at = t * pieces(threads) * MOST
@@ -232,10 +240,10 @@ def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me
                 count += 0 if far else 1
                 out[j] = -np.inf
             for k in range(min(AHEAD, count)):
-                fetch(w.head, chosen[k] * line, line)
+                _fetch_row(s, w, chosen[k])
             for k in range(count):
                 if k + AHEAD < count:
-                    fetch(w.head, chosen[k + AHEAD] * line, line)
+                    _fetch_row(s, w, chosen[k + AHEAD])
                 out[chosen[k]] = _logit(isa, s, w, work, bits, chosen[k], t)
 
 
