@@ -75,12 +75,13 @@ class NGramDraft:
         for at in range(max(1, len(self._ids)), len(ids)):
             self._learn(ids, at)
         self._ids, self._asked = ids, []
-        seen, lately = list(ids), dict(self._lately)
+        seen = ids[-max(self._longest, _PAIR):]
+        said: dict[tuple[int, ...], int] = {}
         out: list[int] = []
         chances: list[float] = []
         likely = 1.0
         for _ in range(count):
-            guesses = self._guesses(seen, lately)
+            guesses = self._guesses(seen, said)
             if not guesses:
                 break
             best = max(guesses, key=lambda guess: self._chance(guess.case))
@@ -90,7 +91,7 @@ class NGramDraft:
             likely *= chances[-1]
             if likely < _UNLIKELY:
                 break
-            lately[tuple(seen[-_PAIR:])] = best.token
+            said[tuple(seen[-_PAIR:])] = best.token
             seen.append(best.token)
         return Proposal(out, chances=chances)
 
@@ -121,11 +122,13 @@ class NGramDraft:
             self._next[(*pair, self._lately[pair])] = token
         self._lately[pair] = token
 
-    def _guesses(self, seen: list[int], lately: dict[tuple[int, ...], int]) -> list[_Guess]:
+    def _guesses(self, seen: list[int], said: dict[tuple[int, ...], int]) -> list[_Guess]:
+        """Guess what follows; what was said after pairs is proposed, but not yet in the text."""
         out: list[_Guess] = []
         pair = tuple(seen[-_PAIR:])
-        if pair in lately and (*pair, lately[pair]) in self._next:
-            out.append(_Guess(self._next[(*pair, lately[pair])], ()))
+        before = said.get(pair, self._lately.get(pair))
+        if (*pair, before) in self._next:
+            out.append(_Guess(self._next[(*pair, before)], ()))
         for n in range(min(self._longest, len(seen)), 0, -1):
             counts = self._after.get(tuple(seen[-n:]))
             if counts:

@@ -200,12 +200,13 @@ class DraftLength:
                 return min(1, self.most)
             each = median_low(self._drafts)
             chances = [min(self._kept / self._tried, .999)] * self.most
-        best, gain, plain = 0, self.MARGIN, median_low(self._looks[0])
+        known = {n: median_low(times) for n, times in self._looks.items()}
+        best, gain = 0, self.MARGIN
         tokens = chance = 1.0
         for n, c in enumerate(chances[:self.most], 1):
             chance *= c
             tokens += chance
-            now = tokens * plain / (n * each + self._looking(n))
+            now = tokens * known[0] / (n * each + _looking(known, n))
             if now > gain:
                 best, gain = n, now
         if free:
@@ -289,13 +290,13 @@ class DraftLength:
         self._looks = {0: self._looks[0]}  # one that was slow by accident is tried again
         self._since = {}
 
-    def _looking(self, n: int) -> float:
-        """Return the seconds of a look at n proposed tokens, not too many where not known."""
-        known = {k: median_low(times) for k, times in self._looks.items()}
-        below = max(k for k in known if k <= n)
-        if n > below == max(known):  # beyond all that was tried: as steep as up to there
-            return known[0] + max(0.0, known[below] - known[0]) * n / max(below, 1)
-        return min(known[k] for k in known if k >= below)  # more tokens take no less time
+
+def _looking(known: dict[int, float], n: int) -> float:
+    """Return the seconds of a look at n proposed tokens, not too many where not known."""
+    below = max(k for k in known if k <= n)
+    if n > below == max(known):  # beyond all that was tried: as steep as up to there
+        return known[0] + max(0.0, known[below] - known[0]) * n / max(below, 1)
+    return min(known[k] for k in known if k >= below)  # more tokens take no less time
 
 
 class Speculation:
