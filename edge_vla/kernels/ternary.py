@@ -35,6 +35,8 @@ from numba.extending import overload
 import numpy as np
 
 FEW = 4  # tokens multiplied at once; of more, 2bit rows are worth unpacking
+PAIR = 2  # ... while codes come from memory: tables of more do not stay in the nearest cache then
+TOGETHER = 8  # tokens that codes are brought near for, if no more are wanted
 SCRATCH_ROWS = 6
 SHORT = 10  # units that one thread reads as fast as two
 PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
@@ -42,7 +44,7 @@ PART = 40  # units that many tokens are multiplied with: filling their tables is
 
 def scratch_bytes(packing: str, width: int) -> int:
     """Return the bytes of scratch that a thread needs for rows of `width` activations."""
-    return FEW * CHUNK_TABLES * LINE if packing == '5bit' else SCRATCH_ROWS * width
+    return TOGETHER * CHUNK_TABLES * LINE if packing == '5bit' else SCRATCH_ROWS * width
 
 
 @njit(cache=True, nogil=True)
@@ -113,23 +115,23 @@ def _table_items(isa, units, tokens, threads):
     A panel is read in one run; what begins anew all the time reads half as fast, so threads do
     not share one that is short.
     """
-    if tokens <= FEW:
+    if tokens <= TOGETHER:
         return max(panels(units), min(units // SHORT, threads))
     return (tokens + FEW - 1) // FEW * ((units + PART - 1) // PART)
 
 
 def _table_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
                    scales, weight_scale, tokens, out, stride, scratch):
-    tiles = (tokens + FEW - 1) // FEW
-    parts = count // tiles
-    if tiles == 1:
-        u, end = first * units // parts, last * units // parts
+    if tokens <= TOGETHER:
+        u, end = first * units // count, last * units // count
         while u < end:  # panel by panel
             v = min(end, panel_of(units, u)[1])
             _table_part(isa, packed, base, blocks, units, u, v, x, width, scales, weight_scale, 0,
                         tokens, out, stride, scratch)
             u = v
         return
+    tiles = (tokens + FEW - 1) // FEW
+    parts = count // tiles
     for m in range(first, last):
         tile, part = m // parts, m % parts
         _table_part(isa, packed, base, blocks, units, part * units // parts,
@@ -157,8 +159,12 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
             start, end = panel_of(units, u)
             v = min(last, end)
             at = start * words + (end - start) * begin + (u - start) * wide
-            _table_chunk(isa, packed, base + at * LINES * LINE, wide, u, v, tables, b - a, out,
-                         a * stride, stride, chunk == 0)
+            t, few = a, PAIR if b - a > PAIR else FEW
+            while t < b:
+                n = min(few, b - t)
+                _table_chunk(isa, packed, base + at * LINES * LINE, wide, u, v, tables, t - a, n,
+                             out, t * stride, stride, chunk == 0)
+                t, few = t + n, FEW
             u = v
     for t in range(a, b):
         scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
@@ -166,20 +172,22 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
 
 
 @njit(cache=True, nogil=True)
-def _table_chunk(isa, packed, base, words, first, last, tables, tokens, out, start, stride, fresh):
-    """Add what a chunk gives for some units, at `base`, and up to FEW tokens."""
-    q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
+def _table_chunk(isa, packed, base, words, first, last, tables, token, tokens, out, start, stride,
+                 fresh):
+    """Add what a chunk gives for some units, at `base`, and up to FEW tokens from `token` on."""
+    each = CHUNK_TABLES * LINE
+    p, q, r, s = token * each, (token + 1) * each, (token + 2) * each, (token + 3) * each
     for unit in range(first, last):
         at, to = base + (unit - first) * words * LINES * LINE, start + unit * GROUP
         if tokens == 1:
-            table_tile(isa, packed, at, words, tables, (0,), out, (to,), fresh)
+            table_tile(isa, packed, at, words, tables, (p,), out, (to,), fresh)
         elif tokens == 2:
-            table_tile(isa, packed, at, words, tables, (0, q), out, (to, to + stride), fresh)
+            table_tile(isa, packed, at, words, tables, (p, q), out, (to, to + stride), fresh)
         elif tokens == 3:
-            table_tile(isa, packed, at, words, tables, (0, q, r), out,
+            table_tile(isa, packed, at, words, tables, (p, q, r), out,
                        (to, to + stride, to + 2 * stride), fresh)
         else:
-            table_tile(isa, packed, at, words, tables, (0, q, r, s), out,
+            table_tile(isa, packed, at, words, tables, (p, q, r, s), out,
                        (to, to + stride, to + 2 * stride, to + 3 * stride), fresh)
 
 

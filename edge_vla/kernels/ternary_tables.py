@@ -25,22 +25,22 @@ wide as a register, the codes' places and the sums in 16 bits were found by meas
 doc/benchmarks.md.
 """
 
-from edge_vla.kernels.ternary_tiles import PREFETCH
+from edge_vla.kernels.ternary_tiles import PREFETCH, vpdpbusd
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
-    BYTE,
+    BYTES,
     call,
     data_pointer,
     every,
     F32X16,
+    INT,
     INTS,
     LANES,
     load,
     LONG,
     pick_lanes,
     prefetch,
-    SHORT,
     SHORTS,
     splat,
     store,
@@ -89,7 +89,7 @@ def fill_tables(typing, x, start, count, tables, at):
     start : int
         The first one.
     count : int
-        How many tables, of three activations each.
+        How many tables, of three activations each; at least two.
     tables : uint8 [M], written
         ``LINE`` bytes a table: entry d0 + 3 d1 + 9 d2 is the sum of (d - 1) * x as int16; 27 to 31
         are never looked up.
@@ -97,21 +97,30 @@ def fill_tables(typing, x, start, count, tables, at):
         First byte of the first table.
 
     """
-    digits = [[e // 3 ** d % 3 - 1 for e in range(32)] for d in range(3)]
+    digits = [[*(e // 3 ** d % 3 - 1 for d in range(3)), 0] for e in range(32)]
+    # vpackssdw takes four entries of the one and four of the other in turn
+    halves = [[digits[e] for e in range(32) if e // 4 % 2 == h] for h in range(2)]
 
     def generate(context, builder, signature, args):
         x, start, count, tables, at = args
         source = data_pointer(context, builder, signature.args[0], x, start)
         target = data_pointer(context, builder, signature.args[3], tables, at)
-        with cgutils.for_range(builder, count) as loop:
+        flip = ir.Constant(INT, -0x7f7f7f80)  # to unsigned bytes, 128 more; 0x80 in each
+
+        def fill(table: ir.Value, three: ir.Value) -> None:
+            x = builder.bitcast(splat(builder, builder.xor(three, flip), LANES), BYTES)
+            sums = [vpdpbusd(builder, 512, ir.Constant(INTS, [-128 * sum(d) for d in half]), x,
+                             ir.Constant(BYTES, [v for d in half for v in d]))
+                    for half in halves]
+            entries = call(builder, 'llvm.x86.avx512.packssdw.512', SHORTS, *sums)
+            store(builder, entries, advance(builder, target, builder.mul(table, LONG(LINE))))
+
+        last = builder.sub(count, LONG(1))
+        with cgutils.for_range(builder, last) as loop:
             here = advance(builder, source, builder.mul(loop.index, LONG(3)))
-            total = every(SHORTS, 0)
-            for d in range(3):
-                value = builder.sext(load(builder, advance(builder, here, d), BYTE), SHORT)
-                total = builder.add(total, builder.mul(splat(builder, value, 32),
-                                                       ir.Constant(SHORTS, digits[d])))
-            store(builder, total, advance(builder, target,
-                                          builder.mul(loop.index, LONG(LINE))))
+            fill(loop.index, load(builder, here, INT))  # and one more, which counts nothing
+        here = advance(builder, source, builder.sub(builder.mul(last, LONG(3)), LONG(1)))
+        fill(last, builder.lshr(load(builder, here, INT), INT(8)))  # nothing is read beyond
         return context.get_dummy_value()
     return types.void(x, types.int64, types.int64, tables, types.int64), generate
 
@@ -163,7 +172,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
             raw = []
             for line in range(LINES):
                 address = advance(builder, word, (LINES * k + line) * LINE)
-                if isa.prefetch or len(tokens) > 1:
+                if isa.prefetch:
                     prefetch(builder, advance(builder, address, PREFETCH))
                 raw.append(load(builder, address, SHORTS))
             for d in range(WORD_TABLES):

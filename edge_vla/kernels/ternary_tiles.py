@@ -91,7 +91,7 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
     """
     if isa.name.startswith('avx512'):
         for codes, x in pairs:
-            total = _vpdpbusd(builder, 512, total, codes, x)
+            total = vpdpbusd(builder, 512, total, codes, x)
         return total
     if isa.name == 'avx2':
         v16, v8 = ir.VectorType(SHORT, 16), ir.VectorType(INT, 8)
@@ -111,7 +111,7 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
         for codes, x in pairs:
             for part in range(parts):
                 c, y = _half(builder, codes, part, parts), _half(builder, x, part, parts)
-                sums[part] = _vpdpbusd(builder, 256, sums[part], c, y) if parts == 2 else call(
+                sums[part] = vpdpbusd(builder, 256, sums[part], c, y) if parts == 2 else call(
                     builder, 'llvm.aarch64.neon.sdot.v4i32.v16i8', sums[part].type,
                     sums[part], c, y)
         return _join(builder, sums)
@@ -132,8 +132,9 @@ def _add_dots(builder: ir.IRBuilder, isa: Isa, cell: ir.Value, codes: list[ir.Va
     builder.store(emit_dots(builder, isa, load(builder, cell, INTS), pairs), cell)
 
 
-def _vpdpbusd(builder: ir.IRBuilder, bits: int, total: ir.Value, codes: ir.Value,
-              x: ir.Value) -> ir.Value:
+def vpdpbusd(builder: ir.IRBuilder, bits: int, total: ir.Value, codes: ir.Value,
+             x: ir.Value) -> ir.Value:
+    """Add the products of unsigned codes and signed x, four neighbours to a lane."""
     if not _takes_bytes():
         codes, x = builder.bitcast(codes, total.type), builder.bitcast(x, total.type)
     return call(builder, f'llvm.x86.avx512.vpdpbusd.{bits}', total.type, total, codes, x)

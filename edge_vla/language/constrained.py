@@ -20,8 +20,9 @@ instead is kept, so that every word of a plan has a probability however its lett
 tokens.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge_vla.language.grammar import Allowed, EOL, spelled
 from edge_vla.language.plan import END, next_words, THEN
@@ -53,23 +54,35 @@ class Written:
     beginnings: list[tuple[bytes, float]]
 
 
-def write(forward: Callable[[list[int], np.ndarray], np.ndarray], new: list[int],
-          allowed: Allowed, choose: Callable[[np.ndarray], int] = np.argmax) -> Written:
+class Reader(Protocol):
+    """A model that can be asked about some tokens of its vocabulary, and take tokens back."""
+
+    def logits(self, ids: list[int], tokens: np.ndarray) -> np.ndarray:
+        """Append tokens, and return the logits of others after each, float [T, k]."""
+
+    def take_back(self, count: int) -> None:
+        """Forget the last tokens that were appended."""
+
+
+def write(model: Reader, new: list[int], allowed: Allowed,
+          choose: Callable[[np.ndarray], int] = np.argmax, guess: Sequence[int] = ()) -> Written:
     """
     Let a model write a text of the grammar.
 
     Parameters
     ----------
-    forward : callable
-        Appends tokens and returns the logits after the last one, of the given tokens only:
-        ``Decoder.forward``.
+    model : Reader
+        What writes.
     new : list of int
-        The tokens before the text that `forward` has not read yet, at least one.
+        The tokens before the text that the model has not read yet, at least one.
     allowed : Allowed
         The tokens of the grammar.
     choose : callable
         Takes the probabilities of the allowed tokens, float64 [k], and returns which; the
         likeliest by default.
+    guess : sequence of int
+        What the text may be: read along with `new`, so that what it has right needs no step of
+        its own. It changes nothing of what is written.
 
     Raises
     ------
@@ -80,21 +93,62 @@ def write(forward: Callable[[list[int], np.ndarray], np.ndarray], new: list[int]
     new, text, state, past = list(new), b'', 0, 0.0
     ids: list[int] = []
     beginnings: list[tuple[bytes, float]] = []
+    look = _Look(model, allowed, guess)
     while state != allowed.final:
         tokens, after = allowed.next(state)
         k = 0
         if len(tokens) > 1:  # what can only go on in one way is not asked about
             with np.errstate(divide='ignore'):
-                law = probabilities(forward(new, tokens), (), _LAW)
+                law = probabilities(look.at(new, state, tokens), (), _LAW)
                 logs = past + np.log(law)
             k, new = int(choose(law)), []
             beginnings += ((text + allowed.bytes_of(t), x) for i, (t, x) in enumerate(
                 zip(tokens.tolist(), logs.tolist(), strict=True)) if i != k and law[i] > 0)
             past = float(logs[k])
         ids.append(int(tokens[k]))
-        new.append(ids[-1])
+        if not look.has_read(ids[-1]):
+            new.append(ids[-1])
         text, state = text + allowed.bytes_of(ids[-1]), after[k]
     return Written(text, tuple(ids), [*beginnings, (text, past)])
+
+
+class _Look:
+    """What a model thinks along a guess, as far as the text is what was guessed."""
+
+    def __init__(self, model: Reader, allowed: Allowed, guess: Sequence[int]) -> None:
+        self._model, self._allowed, self._guess = model, allowed, list(guess)
+        self._rows: np.ndarray | None = None  # logits after what is written, and further on
+        self._asked = np.zeros(0, np.int64)  # the tokens they are of
+
+    def at(self, new: list[int], state: int, tokens: np.ndarray) -> np.ndarray:
+        """Return the logits of tokens at a state, after `new` was read unless it is known."""
+        if self._rows is None:
+            asked = [tokens]
+            for k, token in enumerate(self._guess):
+                ahead, after = self._allowed.next(state)
+                if token not in ahead:
+                    del self._guess[k:]  # no text of the grammar
+                    break
+                asked.append(ahead)
+                state = after[int(np.flatnonzero(ahead == token)[0])]
+            self._asked = np.unique(np.concatenate(asked))
+            rows = self._model.logits(new + self._guess, self._asked)
+            self._rows = rows[len(new) - 1:]
+        return self._rows[0, np.searchsorted(self._asked, tokens)]
+
+    def has_read(self, token: int) -> bool:
+        """Go on by a token; tell whether the model has read it already."""
+        right = bool(self._guess) and self._guess[0] == token
+        if right:
+            del self._guess[0]
+            if self._rows is not None:
+                self._rows = self._rows[1:]
+                return True
+            return False
+        if self._rows is not None:
+            self._model.take_back(len(self._guess))
+        self._guess, self._rows = [], None
+        return False
 
 
 def readings(written: Written) -> Iterable[tuple[str, dict[str, float]]]:
