@@ -258,7 +258,7 @@ class Pipeline:
                 raise TimeoutError(f'it took longer than {self.config.planner_time:g} s')
         words = ''
         try:
-            planned = self.planner.read(context.instruction, check)
+            planned = self.planner.read(context.instruction, check, context)
             check()
             words = f' reads "{planned.text}" ({planned.confidence:.2f})'
             why = objection(context, planned, self.config.min_confidence)

@@ -29,9 +29,10 @@ from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.chat import CHATML, ChatTemplate
 from edge_vla.language.constrained import write
+from edge_vla.language.generation import CachedIds
 from edge_vla.language.head import understood
 from edge_vla.language.plan import ALL_VERBS, ANY, COLOURS, MOVING, parse, Plan, SHAPES, Step
-from edge_vla.language.planner import EXAMPLES, objection, Planner, SYSTEM
+from edge_vla.language.planner import _Guesses, _Reader, EXAMPLES, objection, Planner, SYSTEM
 from edge_vla.language.sampling import Sampler, SamplingConfig
 from edge_vla.language.text_tokenizer import TextTokenizer
 from edge_vla.pipeline import Pipeline, SHIPPED_MODEL
@@ -153,7 +154,8 @@ def test_plans_drawn_at_random_are_plans(name: str, request: pytest.FixtureReque
     for k in range(40):
         decoder.cache.truncate(0)
         ids = decoder.tokenizer.encode(free_form(5)[k % 5])
-        text = write(decoder.forward, ids, planner._allowed, sampler.draw).text
+        reader = _Reader(decoder, CachedIds(), lambda: None)
+        text = write(reader, ids, planner._allowed, sampler.draw).text
         assert grammatical(text.decode().split())
         said.add(text)
     assert len(said) > 20
@@ -184,14 +186,81 @@ def test_only_the_instruction_is_read_anew(words: Planner, phrases: Planner,
         planner.read('land')
         prompt, fed = planner._prompt('fly to the ball'), []
 
-        def forward(ids: list[int], tokens: Any, fed: list = fed,
-                    inner: Any = planner._decoder.forward) -> np.ndarray:
+        def logits(ids: list[int], tokens: Any, fed: list = fed,
+                   inner: Any = planner._decoder.logits) -> np.ndarray:
             fed.append((len(ids), len(tokens)))
             return inner(ids, tokens)
-        monkeypatch.setattr(planner._decoder, 'forward', forward)
+        monkeypatch.setattr(planner._decoder, 'logits', logits)
         planner.read('fly to the ball')
         assert sum(n for n, _ in fed) < len(prompt) / 2
         assert max(n for _, n in fed) < planner._decoder.config.vocab_size / 4
+
+
+def guesses_at(planner: Planner, ids: Sequence[int]) -> list[list[int]]:
+    """Return the text itself, others that begin so, other plans, and what is no plan at all."""
+    encode, rng = planner._decoder.tokenizer.encode, np.random.default_rng(len(ids))
+    end = min(planner._guesses._end, planner._decoder.config.vocab_size - 1)
+    return [list(ids), list(ids[:-1]), list(ids[:len(ids) // 2]), [*ids, *ids],
+            [*ids[:2], *rng.integers(0, 200, 4).tolist()], rng.integers(0, 200, 9).tolist(),
+            [*encode('go red sphere then orbit_left green box then land'), end],
+            [*encode('unknown'), end], encode('gold'), [end]]
+
+
+@pytest.mark.parametrize('name', ['words', 'phrases'])
+def test_guesses_change_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    """Every number is the same, and what the cache holds, whatever was guessed."""
+    planner = request.getfixturevalue(name)
+    decoder = planner._decoder
+    for k, text in enumerate(free_form(4)):
+        prompt = planner._prompt(text)
+
+        def said(guess: Sequence[int], prompt: list[int] = prompt, k: int = k) -> Any:
+            reader = _Reader(decoder, cached := CachedIds(), lambda: None)
+            decoder.cache.truncate(0)
+            sampler = Sampler(SamplingConfig(temperature=1.0, seed=k))
+            written = write(reader, prompt, planner._allowed, sampler.draw, guess)
+            assert decoder.cache.length == len(cached.ids)
+            assert cached.ids == [*prompt, *written.ids][:len(cached.ids)]
+            return written
+        plain = said(())
+        for guess in guesses_at(planner, plain.ids):
+            assert said(guess) == plain
+
+
+@pytest.mark.parametrize('name', ['words', 'phrases'])
+def test_a_plan_that_was_guessed_takes_one_look(name: str, request: pytest.FixtureRequest,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = request.getfixturevalue(name)
+    text = free_form(2)[1]
+    ids = planner._write(text, lambda: None).ids
+    looks, inner = [], planner._decoder.logits
+    monkeypatch.setattr(planner._decoder, 'logits',
+                        lambda ids, tokens: looks.append(len(ids)) or inner(ids, tokens))
+    plain = planner._write(text, lambda: None)
+    assert plain.ids == ids and len(looks) > 3
+    looks.clear()
+    assert planner._write(text, lambda: None, ids) == plain
+    assert sum(n < 32 for n in looks) <= 1  # the last part of prompt and guess
+
+
+def test_the_small_heads_reading_is_the_guess(words: Planner,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Sequence[int]] = []
+    inner = words._write
+    monkeypatch.setattr(words, '_write',
+                        lambda text, check, guess: made.append(guess) or inner(text, check, guess))
+    monkeypatch.setattr(words, '_guesses', _Guesses(words._decoder.tokenizer, 7))
+    first = reading('go red box then orbit_left blue cone')
+    for _ in range(40):
+        guessed, plain = (words.read('whatever that is', first=f) for f in (first, None))
+        assert (guessed.text, guessed.confidence) == (plain.text, plain.confidence)
+    mine = made[::2]
+    text = b''.join(map(words._decoder.tokenizer.bytes_of, mine[0][:-1]))
+    assert text == b'go red box then orbit_left blue cone' and mine[0][-1] == 7
+    assert not any(made[1::2])
+    assert 4 < sum(bool(guess) for guess in mine) < 20  # mostly wrong: seldom tried
+    words.read('whatever that is', first=reading('go red box', .4))
+    assert made[-1] == []  # not likely
 
 
 def test_threads_do_not_disturb_each_other(phrases: Planner) -> None:
@@ -227,9 +296,15 @@ class Scripted:
     def _said(self) -> bytes:
         return b''.join(map(self.tokenizer.bytes_of, self._ids)).rpartition(b'Plan:\n')[2]
 
-    def forward(self, ids: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
-        self._ids += ids
-        self.cache.length += len(ids)
+    def logits(self, ids: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        rows = []
+        for i in ids:
+            self._ids.append(i)
+            self.cache.length += 1
+            rows.append(self._after(tokens))
+        return np.array(rows)
+
+    def _after(self, tokens: Sequence[int]) -> np.ndarray:
         rest = self._text.removeprefix(self._said())
         spelled = [self.tokenizer.bytes_of(t) or b'\n' for t in tokens]
         return np.array([self._sure * len(s) if rest.startswith(s) else 0 for s in spelled],
@@ -261,9 +336,7 @@ def test_half_a_plan_is_not_understood() -> None:
 class Torn(Scripted):
     """A decoder that begins a colour and then cannot tell which."""
 
-    def forward(self, ids: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
-        self._ids += ids
-        self.cache.length += len(ids)
+    def _after(self, tokens: Sequence[int]) -> np.ndarray:
         p = {b'': {'g': 1}, b'go ': {'b': .5, 'g': .4, 'r': .1}, b'go': {' ': 1},
              b'go b': {'l': 1}, b'go bl': {'u': .5, 'a': .5}}.get(self._said(), {})
         return np.log([p.get(chr(t), 1e-6 if p else 1) for t in tokens])
@@ -339,7 +412,8 @@ class FakePlanner:
     def __init__(self, answer: Any) -> None:
         self.answer, self.heard = answer, []
 
-    def read(self, instruction: str, check: Callable[[], None]) -> Context:
+    def read(self, instruction: str, check: Callable[[], None], first: Context) -> Context:
+        assert first.instruction in (instruction, 'x')
         self.heard.append(instruction)
         if isinstance(self.answer, Exception):
             raise self.answer

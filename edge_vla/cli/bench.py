@@ -97,12 +97,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _speculation(args: argparse.Namespace) -> int:
-    from edge_vla.evaluation import language_speed as speed, speculation
+    from edge_vla.config import PipelineConfig
+    from edge_vla.evaluation import language_speed as speed, plan_speed, speculation
     from edge_vla.evaluation.stack import SHAPES
     from edge_vla.kernels.isa import best_isa
     from edge_vla.language.decoder import Decoder, DecoderSettings
     from edge_vla.language.text_tokenizer import load_text_tokenizer
-    from edge_vla.pipeline import SHIPPED_MODEL
+    from edge_vla.pipeline import load_head, SHIPPED_MODEL
 
     if args.shape not in SHAPES or min(args.threads, args.rounds) < 1:
         raise ConfigError(f'--shape is one of {", ".join(SHAPES)}; --threads and --rounds are '
@@ -121,8 +122,14 @@ def _speculation(args: argparse.Namespace) -> int:
         agrees = '' if row['agreement'] is None else f'{row["agreement"]:.0%}'
         print(f'{row["kind"]:>20} {agrees:>7} {row["kept"]:6.1%} {row["speedup"]:8.2f}x '
               f'{row["least"]:5.2f} to {row["most"]:5.2f} {row["tokens_per_second"]:9.1f}')
+    print('plans, with a look at the reading of the small head', file=sys.stderr)
+    plans = plan_speed.measure_plans(big, load_head(PipelineConfig()), tokenizers[0],
+                                     8 * args.rounds)
+    print(f'{plans["instructions"]} plans, {plans["right"]:.0%} as the small head reads them: '
+          f'written {plans["writing"]:.2f}x as fast (least {plans["least"]:.2f}, all told '
+          f'{plans["total"]:.2f}), with reading the instruction {plans["whole"]:.2f}x')
     _write(args.json, {'shape': args.shape, 'threads': args.threads, 'rounds': args.rounds,
-                       'machine': speed.machine(), 'results': rows})
+                       'machine': speed.machine(), 'results': rows, 'plans': plans})
     return 0
 
 

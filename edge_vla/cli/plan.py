@@ -15,9 +15,11 @@
 """Show what an instruction is taken for: the steps, how sure they are, and how long it took."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 import sys
-from typing import Any
+
+from edge_vla.datatypes import Context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,21 +43,22 @@ def run(args: argparse.Namespace) -> int:
 
     given = {} if args.min_confidence is None else {'min_confidence': args.min_confidence}
     config = build(PipelineConfig, {'model': args.model, 'planner_threads': args.threads, **given})
-    first = _show('small head', load_head(config), args.instruction)
+    first = _show('small head', load_head(config).read, args.instruction)
     if args.planner is not None:
         planner = Planner.load(args.planner, config.planner_threads,
                                lambda line: print(line, file=sys.stderr))
-        why = objection(first, _show('planner', planner, args.instruction), config.min_confidence)
+        planned = _show('planner', lambda text: planner.read(text, first=first), args.instruction)
+        why = objection(first, planned, config.min_confidence)
         print('flown:', f'the reading of the small head ({why})' if why else 'the plan')
     return 0
 
 
-def _show(name: str, head: Any, instruction: str) -> Any:
-    """Print what a head reads, and return it."""
+def _show(name: str, read: Callable[[str], Context], instruction: str) -> Context:
+    """Print what is read from an instruction, and return it."""
     from time import perf_counter
 
     began = perf_counter()
-    context = head.read(instruction)
+    context = read(instruction)
     took = (perf_counter() - began) * 1e3
     print(f'{name}: confidence {context.confidence:.3f}, {took:.0f} ms')
     for k, step in enumerate(context.steps):

@@ -104,17 +104,18 @@ class Recital:
     def __init__(self, decoder: Any, text: Sequence[int]) -> None:
         self._decoder, self._text = decoder, list(text)
         self.config, self.cache = decoder.config, decoder.cache
+        self.sketched = getattr(decoder, 'sketched', False)
 
-    def forward(self, ids: Sequence[int]) -> np.ndarray:
+    def forward(self, ids: Sequence[int], **how: Any) -> np.ndarray:
         """Append tokens and return the logits of the last one, float32 [vocab]."""
-        out = self._decoder.forward(ids)
+        out = self._decoder.forward(ids, **how)
         self._say(out, self.cache.length - 1)
         return out
 
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
+    def logits(self, ids: Sequence[int], **how: Any) -> np.ndarray:
         """Append tokens and return the logits after each, float32 [T, vocab]."""
         first = self.cache.length
-        out = self._decoder.logits(ids)
+        out = self._decoder.logits(ids, **how)
         for k, row in enumerate(out):
             self._say(row, first + k)
         return out

@@ -35,6 +35,7 @@ from edge_vla.kernels.phases import (
 )
 from edge_vla.kernels.rows import gate_row, norm_row, quantise_row
 from edge_vla.kernels.ternary import items, product
+from edge_vla.kernels.ternary_tiles import BLOCK
 from numba import njit
 import numpy as np
 
@@ -141,7 +142,7 @@ def _prepare(s, w, work, layer, phase, t):
         gate_row(x, work.b[t * s.stride:(t + 1) * s.stride], s.ffn_p)
         norm_row(x, w.ffn_norm[layer], s.ffn, s.eps, x)
     scale, total = quantise_row(x, width, work.codes[t * s.code_stride:(t + 1) * s.code_stride])
-    for j in range(width, s.code_stride):  # a wider row was here before
+    for j in range(width, min(width + BLOCK, s.code_stride)):  # a wider row was here before
         work.codes[t * s.code_stride + j] = 0
     work.scales[t], work.totals[t] = scale, total
 

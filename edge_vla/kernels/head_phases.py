@@ -26,7 +26,7 @@ from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP,
 from edge_vla.kernels.isa import two_bits
 from edge_vla.kernels.phases import add_product, pieces, share
 from edge_vla.kernels.rows import norm_row, quantise_groups_row, quantise_row_16bit
-from edge_vla.kernels.ternary import items, product
+from edge_vla.kernels.ternary import FEW, items, product
 from edge_vla.kernels.vectors import fetch
 from numba import njit
 import numpy as np
@@ -154,14 +154,14 @@ def _prepare_probe(s, w, work, t):
 @njit(cache=True, nogil=True)
 def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
     """Write the sums of rows of the sketch to where logits will be."""
-    isa, probe, width = two_bits(isa), work.probe, screen.padded_width(s.hidden)
-    count = tokens - first_token
-    rows = items(isa, s.vocabulary, count, threads)
-    first, last = share(rows, threads, piece)
-    product(isa, w.sketch.codes, 0, width // screen.COLUMNS, s.vocabulary, first, last, rows,
-            probe.codes[first_token * width:], width, probe.totals[first_token:],
-            probe.scales[first_token:], 1.0, count, work.logits, s.vocabulary,
-            probe.scratch[me])
+    isa, probe, width, v = two_bits(isa), work.probe, screen.padded_width(s.hidden), s.vocabulary
+    for t in range(first_token, tokens, FEW):  # more at once are done no faster
+        count = min(FEW, tokens - t)
+        rows = items(isa, v, count, threads)
+        first, last = share(rows, threads, piece)
+        product(isa, w.sketch.codes, 0, width // screen.COLUMNS, v, first, last, rows,
+                probe.codes[t * width:], width, probe.totals[t:], probe.scales[t:], 1.0, count,
+                work.logits[(t - first_token) * v:], v, probe.scratch[me])
 
 
 @njit(cache=True, nogil=True)

@@ -36,7 +36,7 @@ import numpy as np
 
 FEW = 4  # tokens multiplied at once; of more, 2bit rows are worth unpacking
 PAIR = 2  # ... while codes come from memory: tables of more do not stay in the nearest cache then
-TOGETHER = 8  # tokens that codes are brought near for, if no more are wanted
+TOGETHER = 8  # tokens that codes are brought near for
 SCRATCH_ROWS = 6
 SHORT = 10  # units that one thread reads as fast as two
 PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
@@ -110,14 +110,14 @@ def _choose(stand, by_tables, by_dots):
 
 def _table_items(isa, units, tokens, threads):
     """
-    Return parts of the units, panels where they suffice, for tiles of up to FEW tokens each.
+    Return parts of the units, panels where they suffice, for tiles of up to TOGETHER tokens each.
 
     A panel is read in one run; what begins anew all the time reads half as fast, so threads do
     not share one that is short.
     """
     if tokens <= TOGETHER:
         return max(panels(units), min(units // SHORT, threads))
-    return (tokens + FEW - 1) // FEW * ((units + PART - 1) // PART)
+    return (tokens + TOGETHER - 1) // TOGETHER * ((units + PART - 1) // PART)
 
 
 def _table_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
@@ -130,7 +130,7 @@ def _table_product(isa, packed, base, blocks, units, first, last, count, x, widt
                         tokens, out, stride, scratch)
             u = v
         return
-    tiles = (tokens + FEW - 1) // FEW
+    tiles = (tokens + TOGETHER - 1) // TOGETHER
     parts = count // tiles
     for m in range(first, last):
         tile, part = m // parts, m % parts

@@ -123,13 +123,14 @@ class _Look:
     def at(self, new: list[int], state: int, tokens: np.ndarray) -> np.ndarray:
         """Return the logits of tokens at a state, after `new` was read unless it is known."""
         if self._rows is None:
-            asked = [tokens]
-            for k, token in enumerate(self._guess):
-                ahead, after = self._allowed.next(state)
-                if token not in ahead:
-                    del self._guess[k:]  # no text of the grammar
+            asked = []
+            for k, token in enumerate([*self._guess, -1]):
+                ahead, after = ((), ()) if state == self._allowed.final else (
+                    self._allowed.next(state))
+                asked.append(np.asarray(ahead, np.int64))
+                if token not in ahead:  # the end, or no text of the grammar
+                    del self._guess[k:]
                     break
-                asked.append(ahead)
                 state = after[int(np.flatnonzero(ahead == token)[0])]
             self._asked = np.unique(np.concatenate(asked))
             rows = self._model.logits(new + self._guess, self._asked)
