@@ -110,7 +110,7 @@ def _speculation(args: argparse.Namespace) -> int:
                           'positive')
     tokenizers = tuple(load_text_tokenizer(SHIPPED_MODEL / part / 'tokenizer.json')
                        for part in ('language', 'seeing'))
-    settings = DecoderSettings(threads=args.threads, kv='int8', capacity=1024)
+    settings = DecoderSettings(threads=args.threads, kv='int8', capacity=2048)
     print(f'making random weights of shape {args.shape}', file=sys.stderr)
     big, small = (Decoder(speed.random_weights(shape, best_isa(), settings), settings)
                   for shape in (args.shape, 'shipped'))

@@ -85,6 +85,11 @@ class TextRecital:
         self._decoder, self.tokenizer, self._text = decoder, tokenizer, text
         self.config, self.cache = decoder.config, decoder.cache
         self._fed: list[int] = []
+        self._next: dict[int, int] = {}  # token that begins at a byte, as far as one is known
+        said = 0
+        for token in tokenizer.encode(text):
+            self._next[said] = token
+            said += len(tokenizer.bytes_of(token))
         self._right = np.random.default_rng(seed).random(len(text) + 1) < agreement
 
     def forward(self, ids: Sequence[int]) -> np.ndarray:
@@ -92,10 +97,11 @@ class TextRecital:
         self._fed[self.cache.length:] = ids
         out = self._decoder.forward(ids)
         said = sum(len(self.tokenizer.bytes_of(i)) for i in self._fed)
-        left = self.tokenizer.encode(self._text[said:])
-        if left:
+        if said not in self._next and said < len(self._text):
+            self._next[said] = self.tokenizer.encode(self._text[said:])[0]
+        if said in self._next:
             wrong = 0 if self._right[said] else 1
-            out[(left[0] + wrong) % self.tokenizer.size] = SURE
+            out[(self._next[said] + wrong) % self.tokenizer.size] = SURE
         return out
 
 
