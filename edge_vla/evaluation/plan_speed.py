@@ -87,9 +87,9 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
     -------
     dict
         ``right``: share of the instructions that the small head reads as they were meant;
-        ``tokens``: of a plan, median; ``writing``: medians, and least, of the time of writing a
-        plan, plain over guessed, with what reading the instruction alone takes left out of both;
-        ``whole``: the same of instruction and plan; ``total``: of the sums of all writing times.
+        ``tokens``: of a plan, median; ``writing``: time of writing all plans, plain over guessed,
+        what reading the instructions alone takes left out of both; ``whole`` and ``least``:
+        median and least, of one instruction, of reading it and writing its plan.
 
     Raises
     ------
@@ -126,15 +126,14 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
         alone = perf_counter() - began
         planner._cached.ids += prompt[reused:]
         if k:  # the first one compiles
-            rows.append(([step.plan for step in first.steps] == plans, len(ids),
-                         took['plain'] - alone, took['guessed'] - alone, took['plain'],
-                         took['guessed']))
-    writing = [row[2] / row[3] for row in rows]
-    return {'instructions': count, 'right': round(sum(row[0] for row in rows) / count, 3),
-            'tokens': median(row[1] for row in rows), 'writing': round(median(writing), 3),
-            'least': round(min(writing), 3),
-            'total': round(sum(row[2] for row in rows) / sum(row[3] for row in rows), 3),
-            'whole': round(median(row[4] / row[5] for row in rows), 3)}
+            rows.append((took['plain'], took['guessed'], alone, len(ids),
+                         [step.plan for step in first.steps] == plans))
+    plain, guessed, alone = (sum(row[k] for row in rows) for k in range(3))
+    whole = [row[0] / row[1] for row in rows]
+    return {'instructions': count, 'right': round(sum(row[4] for row in rows) / count, 3),
+            'tokens': median(row[3] for row in rows),
+            'writing': round((plain - alone) / (guessed - alone), 3),
+            'whole': round(median(whole), 3), 'least': round(min(whole), 3)}
 
 
 def _timed(planner: Planner, told: str, first: Context | None) -> tuple[float, Context]:
