@@ -18,8 +18,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
 
-from edge_vla.datatypes import Context
+if TYPE_CHECKING:
+    from edge_vla.datatypes import Context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(name: str, read: Callable[[str], Context], instruction: str) -> Context:
+def _show(name: str, read: 'Callable[[str], Context]', instruction: str) -> 'Context':
     """Print what is read from an instruction, and return it."""
     from time import perf_counter
 

@@ -36,7 +36,7 @@ class FakePlanner:
 
     closed = False
 
-    def read(self, instruction: str, check: Callable[[], None]) -> Context:
+    def read(self, instruction: str, check: Callable[[], None], first: Context) -> Context:
         plans = parse('orbit_left green box then land'.split())
         steps = tuple(Step(p, p.vector(), .9) for p in plans)
         return Context(steps[0].vector, ', then '.join(p.text() for p in plans), instruction, .9,
