@@ -22,6 +22,7 @@ from edge_vla.language.plan import (
     ANY,
     COLOURS,
     END,
+    join,
     next_words,
     parse,
     Plan,
@@ -227,7 +228,7 @@ def test_the_same_object_becomes_it() -> None:
 def test_the_grammar_of_plans() -> None:
     plans = [Plan('go', ANY, 'box', 'left', 'blue', ANY), Plan('hover'),
              Plan('search', 'red', 'cone'), Plan('orbit_left', ANY, ANY, 'nearest')]
-    words = ' then '.join(' '.join(p.words()) for p in plans).split()
+    words = join(plans).split()
     assert parse(words) == plans
     said: list[str] = []
     steps = 0

@@ -502,7 +502,9 @@ def test_the_bench_measures_every_kind_of_draft(tmp_path: Path,
     path = tmp_path / 'a.json'
     assert main(['bench', 'speculation', '--shape', 'shipped', '--rounds', '1', '--json',
                  str(path)]) == 0
-    rows = json.loads(path.read_text())['results']
+    report = json.loads(path.read_text())
+    rows, plans = report['results'], report['plans']
+    assert plans['instructions'] == 8 and plans['right'] > .5
     assert {row['kind'] for row in rows} == {'n-gram', 'n-gram, remembering', 'same vocabulary',
                                              'text (SLEM)', 'intersection (TLI)'}
     agree = {row['agreement']: row['kept'] for row in rows if row['kind'] == 'same vocabulary'}

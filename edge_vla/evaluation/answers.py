@@ -96,13 +96,20 @@ class Recital:
         As `generation.TextDecoder`; to look at proposals it needs ``logits`` too.
     text : sequence of int
         Prompt and answer.
+    tokenizer : TextTokenizer, optional
+        For who asks for it.
+
+    Attributes
+    ----------
+    text : sequence of int
+        May be changed.
 
     """
 
-    tokenizer = chat = None
+    chat = None
 
-    def __init__(self, decoder: Any, text: Sequence[int]) -> None:
-        self._decoder, self._text = decoder, list(text)
+    def __init__(self, decoder: Any, text: Sequence[int], tokenizer: Any = None) -> None:
+        self._decoder, self.text, self.tokenizer = decoder, text, tokenizer
         self.config, self.cache = decoder.config, decoder.cache
         self.sketched = getattr(decoder, 'sketched', False)
 
@@ -112,17 +119,20 @@ class Recital:
         self._say(out, self.cache.length - 1)
         return out
 
-    def logits(self, ids: Sequence[int], **how: Any) -> np.ndarray:
-        """Append tokens and return the logits after each, float32 [T, vocab]."""
+    def logits(self, ids: Sequence[int], tokens: np.ndarray | None = None,
+               **how: Any) -> np.ndarray:
+        """Append tokens and return the logits after each, float32 [T, vocab], or of some."""
         first = self.cache.length
-        out = self._decoder.logits(ids, **how)
+        out = self._decoder.logits(ids, **how) if tokens is None else (
+            self._decoder.logits(ids, tokens, **how))
         for k, row in enumerate(out):
-            self._say(row, first + k)
+            self._say(row, first + k, tokens)
         return out
 
-    def _say(self, row: np.ndarray, position: int) -> None:
-        if position + 1 < len(self._text):
-            row[self._text[position + 1]] = SURE
+    def _say(self, row: np.ndarray, position: int, tokens: np.ndarray | None = None) -> None:
+        if position + 1 < len(self.text):
+            said = self.text[position + 1]
+            row[said if tokens is None else tokens == said] = SURE
 
 
 @dataclass(frozen=True)

@@ -19,53 +19,18 @@ A large model with random weights computes everything and then writes a given pl
 plan held-out instructions with and without a look at what the small head, the real one, reads.
 """
 
-from collections.abc import Sequence
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 from edge_vla.datatypes import Context
-from edge_vla.evaluation.answers import SURE
+from edge_vla.evaluation.answers import Recital
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.grammar import EOL
-from edge_vla.language.plan import COLOURS, MAX_STEPS, MOVING, Plan, SHAPES, THEN
+from edge_vla.language.plan import COLOURS, join, MAX_STEPS, MOVING, Plan, SHAPES
 from edge_vla.language.planner import Planner
 from edge_vla.sim.instructions import sample_instruction, sample_mission
 import numpy as np
-
-
-class PlanRecital:
-    """
-    A decoder that computes everything, and then writes a given plan.
-
-    Parameters
-    ----------
-    decoder : Decoder
-        What it costs.
-    tokenizer : TextTokenizer
-        No larger than the decoder's vocabulary.
-
-    """
-
-    chat = None
-
-    def __init__(self, decoder: Any, tokenizer: Any) -> None:
-        self._decoder, self.tokenizer = decoder, tokenizer
-        self.config, self.cache = decoder.config, decoder.cache
-        self._first, self._plan = 0, np.zeros(0, np.int64)
-
-    def say(self, first: int, plan: Sequence[int]) -> None:
-        """Write a plan after so many tokens."""
-        self._first, self._plan = first, np.array(plan, np.int64)
-
-    def logits(self, ids: Sequence[int], tokens: np.ndarray) -> np.ndarray:
-        """Append tokens and return the logits after each, of given ones, float32 [T, k]."""
-        first = self.cache.length + 1 - self._first
-        out = self._decoder.logits(ids, tokens)
-        for k, row in enumerate(out, first):
-            if 0 <= k < len(self._plan):
-                row[tokens == self._plan[k]] = SURE
-        return out
 
 
 def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[str, Any]:
@@ -97,10 +62,8 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
         Another plan was written with a guess, which is a fault.
 
     """
-    recital = PlanRecital(decoder, tokenizer)
+    recital = Recital(decoder, (), tokenizer)
     planner = Planner(recital)
-    planner.read('hover')
-    end = next(t for t in range(tokenizer.size) if planner._allowed.bytes_of(t) == EOL)
     rng, rows = np.random.default_rng(5), []
     for k in range(count + 1):
         plans = [Plan(str(rng.choice(MOVING)), str(rng.choice(COLOURS)), str(rng.choice(SHAPES)))
@@ -108,25 +71,22 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
         told = (sample_mission(rng, plans, 'held_out', typos=0) if k % MAX_STEPS else
                 sample_instruction(rng, plans[0], 'held_out', typos=0))
         first = head.read(told)
-        prompt, meant = planner._prompt(told), f' {THEN} '.join(
-            ' '.join(plan.words()) for plan in plans)
-        ids = [*tokenizer.encode(meant), end]
-        recital.say(len(prompt), ids)
+        prompt, written = planner._prompt(told), tokenizer.encode(join(plans) + EOL.decode())
+        recital.text = prompt + written
         took = {}
         for way in (('plain', 'guessed') if k % 2 else ('guessed', 'plain')):
             planner.read('hover')
-            recital.say(len(prompt), ids)
             took[way], planned = _timed(planner, told, first if way == 'guessed' else None)
             if [step.plan for step in planned.steps] != plans:
                 raise EdgeVlaError('another plan was written than the model had in mind')
         planner.read('hover')
         reused = planner._cached.reuse(recital.cache, prompt)
         began = perf_counter()
-        decoder.logits(prompt[reused:], np.array([end]))
+        decoder.logits(prompt[reused:], np.array(written[-1:]))
         alone = perf_counter() - began
         planner._cached.ids += prompt[reused:]
         if k:  # the first one compiles
-            rows.append((took['plain'], took['guessed'], alone, len(ids),
+            rows.append((took['plain'], took['guessed'], alone, len(written),
                          [step.plan for step in first.steps] == plans))
     plain, guessed, alone = (sum(row[k] for row in rows) for k in range(3))
     whole = [row[0] / row[1] for row in rows]

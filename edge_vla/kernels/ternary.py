@@ -159,11 +159,12 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
             start, end = panel_of(units, u)
             v = min(last, end)
             at = start * words + (end - start) * begin + (u - start) * wide
-            t, few = a, PAIR if b - a > PAIR else FEW
+            t, few = a, PAIR
             while t < b:
                 n = min(few, b - t)
-                _table_chunk(isa, packed, base + at * LINES * LINE, wide, u, v, tables, t - a, n,
-                             out, t * stride, stride, chunk == 0)
+                _table_chunk(isa, packed, base + at * LINES * LINE, wide, u, v,
+                             tables[(t - a) * CHUNK_TABLES * LINE:], n, out, t * stride, stride,
+                             chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
@@ -172,22 +173,20 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
 
 
 @njit(cache=True, nogil=True)
-def _table_chunk(isa, packed, base, words, first, last, tables, token, tokens, out, start, stride,
-                 fresh):
-    """Add what a chunk gives for some units, at `base`, and up to FEW tokens from `token` on."""
-    each = CHUNK_TABLES * LINE
-    p, q, r, s = token * each, (token + 1) * each, (token + 2) * each, (token + 3) * each
+def _table_chunk(isa, packed, base, words, first, last, tables, tokens, out, start, stride, fresh):
+    """Add what a chunk gives for some units, at `base`, and up to FEW tokens."""
+    q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
     for unit in range(first, last):
         at, to = base + (unit - first) * words * LINES * LINE, start + unit * GROUP
         if tokens == 1:
-            table_tile(isa, packed, at, words, tables, (p,), out, (to,), fresh)
+            table_tile(isa, packed, at, words, tables, (0,), out, (to,), fresh)
         elif tokens == 2:
-            table_tile(isa, packed, at, words, tables, (p, q), out, (to, to + stride), fresh)
+            table_tile(isa, packed, at, words, tables, (0, q), out, (to, to + stride), fresh)
         elif tokens == 3:
-            table_tile(isa, packed, at, words, tables, (p, q, r), out,
+            table_tile(isa, packed, at, words, tables, (0, q, r), out,
                        (to, to + stride, to + 2 * stride), fresh)
         else:
-            table_tile(isa, packed, at, words, tables, (p, q, r, s), out,
+            table_tile(isa, packed, at, words, tables, (0, q, r, s), out,
                        (to, to + stride, to + 2 * stride, to + 3 * stride), fresh)
 
 

@@ -123,15 +123,8 @@ class _Look:
     def at(self, new: list[int], state: int, tokens: np.ndarray) -> np.ndarray:
         """Return the logits of tokens at a state, after `new` was read unless it is known."""
         if self._rows is None:
-            asked = []
-            for k, token in enumerate([*self._guess, -1]):
-                ahead, after = ((), ()) if state == self._allowed.final else (
-                    self._allowed.next(state))
-                asked.append(np.asarray(ahead, np.int64))
-                if token not in ahead:  # the end, or no text of the grammar
-                    del self._guess[k:]
-                    break
-                state = after[int(np.flatnonzero(ahead == token)[0])]
+            asked = self._allowed.along(state, self._guess)
+            del self._guess[len(asked) - 1:]  # no text of the grammar
             self._asked = np.unique(np.concatenate(asked))
             rows = self._model.logits(new + self._guess, self._asked)
             self._rows = rows[len(new) - 1:]
@@ -139,14 +132,12 @@ class _Look:
 
     def has_read(self, token: int) -> bool:
         """Go on by a token; tell whether the model has read it already."""
-        right = bool(self._guess) and self._guess[0] == token
-        if right:
+        known = self._rows is not None
+        if self._guess[:1] == [token]:
             del self._guess[0]
-            if self._rows is not None:
-                self._rows = self._rows[1:]
-                return True
-            return False
-        if self._rows is not None:
+            self._rows = self._rows[1:] if known else None
+            return known
+        if known:
             self._model.take_back(len(self._guess))
         self._guess, self._rows = [], None
         return False

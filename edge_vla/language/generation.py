@@ -136,12 +136,16 @@ class CachedIds:
         """
         same = 0
         if cache.length == len(self.ids):
-            pairs = zip(self.ids, prompt[:-1], strict=False)
-            same = next((k for k, (a, b) in enumerate(pairs) if a != b),
-                        min(len(self.ids), len(prompt) - 1))
+            same = shared(self.ids, prompt[:-1])
         cache.truncate(same)
         self.ids = list(prompt[:same])
         return same
+
+
+def shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many tokens two texts have in common before they differ or one ends."""
+    return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y),
+                min(len(a), len(b)))
 
 
 class StopStrings:

@@ -197,6 +197,25 @@ class Allowed:
         """Return the ids of the tokens that may follow, int64 [k], and the state after each."""
         return self._next[state]
 
+    def along(self, state: int, ids: Iterable[int]) -> list[np.ndarray]:
+        """
+        Return the tokens that may follow at a state, and after each of some.
+
+        Up to the first of them that may not follow itself, or to the end of a text, after which
+        there are none.
+        """
+        tokens, after = self.next(state)
+        out = [tokens]
+        for token in ids:
+            at = np.flatnonzero(tokens == token)
+            if not at.size:
+                break
+            state = after[int(at[0])]
+            tokens, after = (np.zeros(0, np.int64), []) if state == self.final else (
+                self.next(state))
+            out.append(tokens)
+        return out
+
     def bytes_of(self, token: int) -> bytes:
         """Return what a token stands for."""
         return self._vocabulary[token]

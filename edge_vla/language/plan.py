@@ -22,7 +22,7 @@ The policy knows only `VERBS` and fully named objects: the context vector, one p
 word. Who flies a plan that is not `resolved` has to find its object first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,6 +179,11 @@ def next_words(said: Sequence[str], steps: int = 0) -> tuple[str, ...]:
     if len(said) in (1, 4):
         return (*COLOURS, ANY)
     return SHAPES if len(said) == 5 and said[4] == ANY else (*SHAPES, ANY)
+
+
+def join(plans: Iterable[Plan]) -> str:
+    """Return plans as one text of the grammar, which `parse` takes word by word."""
+    return f' {THEN} '.join(' '.join(plan.words()) for plan in plans)
 
 
 def parse(words: Sequence[str]) -> list[Plan]:

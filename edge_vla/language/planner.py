@@ -31,19 +31,19 @@ from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.constrained import readings, write, Written
 from edge_vla.language.decoder import DecoderSettings, load_decoder
-from edge_vla.language.generation import CachedIds, ends_of
+from edge_vla.language.generation import CachedIds, ends_of, shared
 from edge_vla.language.grammar import Allowed, Automaton, EOL, PLAN, plan_arcs
 from edge_vla.language.head import check_instruction, context_of, understood
 from edge_vla.language.plan import (
     ANCHORED,
     ANY,
     COLOURS,
+    join,
     MAX_STEPS,
     Plan,
     RELATIONS,
     SHAPES,
     Step,
-    THEN,
 )
 from edge_vla.language.text_tokenizer import ENDS
 import numpy as np
@@ -105,7 +105,7 @@ class Planner:
         self._allowed = Allowed(automaton, [
             EOL if i in ends else tokenizer.bytes_of(i) for i in range(tokenizer.size)])
         self._decoder, self._cached, self._lock = decoder, CachedIds(), threading.Lock()
-        self._guesses = _Guesses(tokenizer, next(iter(sorted(ends))))
+        self._guesses = _Guesses(tokenizer, min(ends))
         self._chat = decoder.chat if tokenizer.special.keys() & ENDS[:2] else None
         self._room = decoder.cache.capacity - automaton.longest
         if len(self._prompt('go')) > self._room:
@@ -248,14 +248,12 @@ class _Guesses:
         if self._right < self._all / 2 and self._skipped < self.SELDOM:
             return []
         self._skipped = 0
-        steps = (' '.join(step.plan.words()) for step in first.steps)
-        return [*self._tokenizer.encode(f' {THEN} '.join(steps)), self._end]
+        return [*self._tokenizer.encode(join(step.plan for step in first.steps)), self._end]
 
     def compare(self, guess: list[int], ids: Sequence[int]) -> None:
         """Learn how much of a guess was right."""
         if guess:
-            right = next((k for k, (a, b) in enumerate(zip(guess, ids, strict=False)) if a != b),
-                         min(len(guess), len(ids)))
+            right = shared(guess, ids)
             self._right = self._FADES * self._right + right
             self._all = self._FADES * self._all + len(guess)
             if right + 1 >= len(ids):
