@@ -72,6 +72,9 @@ class PipelineConfig:
                                dynamic=True)
     max_gap: float = setting(0.5, 'longer gaps between frames restart the recurrent state', 's',
                              0.05, 10.0)
+    longest_dark: float = setting(3.0, 'a camera that shows nothing is flown without, by memory, '
+                                  'for so long; then the vehicle only turns', 's', 0.0, 60.0,
+                                  dynamic=True)
     min_confidence: float = setting(0.3, 'below this the instruction is not understood: hover',
                                     '', 0.0, 1.0, dynamic=True)
     tolerance: float = setting(2.0, 'a patch of the picture that changed by no more than this on '

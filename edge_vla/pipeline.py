@@ -43,6 +43,7 @@ import numpy as np
 
 SHIPPED_MODEL = Path(__file__).parent / 'checkpoints' / 'pilot'
 FIRST_DT_S = 1 / 30  # elapsed time assumed for the first frame of a flight
+TURN_ONLY = np.array([0.0, 0.0, 0.0, 1.0])
 OPINION_NS = 300_000_000  # what the seeing head says counts from so long after it was asked
 
 
@@ -138,7 +139,7 @@ class Pipeline:
         self._attended: np.ndarray | None = None
         self.opinion, self.look = SecondOpinion(), None
         self._said: deque[tuple[Look, list[tuple[Name, Located]]]] = deque()
-        self._flight, self._looked_ns = 0, -10**18
+        self._flight, self._looked_ns, self._dark_s = 0, -10**18, 0.0
         self._refused = ''
         self._last: Action | None = None
         self._hover = np.zeros(CONTEXT_SIZE, np.float32)
@@ -224,6 +225,7 @@ class Pipeline:
         self.opinion.reset()
         self._last = self.look = None
         self._flight, self._looked_ns = self._flight + 1, -10**18
+        self._dark_s = 0.0
 
     def set_context(self, context: Context | None) -> None:
         """Fly by `context` from the next step on, None hovers; may be called from any thread."""
@@ -378,6 +380,8 @@ class Pipeline:
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
         tokens = self._encoder.encode(frame.image)
+        blank = self._encoder.blank
+        self._dark_s = self._dark_s + dt if blank else 0.0
         with self._remembering:
             kept = self._memory.push(tokens)
         mission = self.mission
@@ -392,14 +396,17 @@ class Pipeline:
             self._attended = vector
         features = self._grounding.look(tokens)
         target = None if mission is None else mission.target
-        if target is not None:
+        if target is not None and not blank:
             self._consult(frame.stamp_ns, mission)
             self.opinion.condition(target, self._grounding, dt)
         command = self._policy.step(features, motion, vector, dt)
         command = np.zeros(4) if mission is None else mission.direct(
             self._grounding, command, motion, dt)
         if target is not None and target is mission.target:
-            command = self.opinion.steer(target, command)
+            if not blank:
+                command = self.opinion.steer(target, command)
+            elif self._dark_s > self.config.longest_dark:
+                command = command * TURN_ONLY
         self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
             command = self.adaptation.step(command, motion, dt)
@@ -408,7 +415,8 @@ class Pipeline:
         chosen = self.seeing.chosen if self.seeing and self._looked_ns >= 0 else None
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
-            'target_bearing': bearing, 'target_distance': gap, 'tokens': kept,
+            'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._dark_s,
+            'tokens': kept,
             'kept': (self._memory.marks if chosen is None else chosen).reshape(grid.shape).copy(),
             'step': 0 if mission is None else mission.index + 1,
             'doing': 'hover' if mission is None else mission.say})

@@ -141,6 +141,42 @@ def test_odd_motion_and_sizes_stay_finite(pipeline: Pipeline, flight: list) -> N
         assert np.isfinite(a.velocity).all() and np.isfinite(a.yaw_rate)
 
 
+def darkened(flight: list, frames: int, level: int, seed: int = 0) -> list[Observation]:
+    """Return a flight whose camera then shows nothing, but for noise."""
+    rng, last = np.random.default_rng(seed), flight[-1]
+    out = list(flight)
+    for k in range(1, frames + 1):
+        noise = rng.integers(0, 24, last.frame.image.shape)
+        image = (level + noise if level < 128 else level - noise).astype(np.uint8)
+        stamp = last.frame.stamp_ns + k * FRAME_NS
+        out.append(Observation(Frame(stamp, image), last.instruction,
+                               replace(last.motion, stamp_ns=stamp)))
+    return out
+
+
+@pytest.mark.parametrize('level', [0, 100, 255])
+def test_without_a_picture_it_flies_on_from_memory_and_not_for_ever(flight: list,
+                                                                    level: int) -> None:
+    config = PipelineConfig(longest_dark=1.0)
+    pipeline = Pipeline.load(config)
+    pipeline.reset()
+    actions = [pipeline.step(o) for o in darkened(flight, 45, level)]
+    seen, remembered, late = actions[:30], actions[30:59], actions[61:]
+    assert not any(a.info['dark_s'] for a in seen)
+    assert [a.info['dark_s'] for a in remembered] == pytest.approx(
+        [k / 30 for k in range(1, 30)], abs=1e-3)
+    assert np.mean([a.velocity[0] for a in remembered[:15]]) > .3
+    assert not any(a.velocity.any() for a in late)
+    lit = pipeline.step(replace(flight[-1], frame=Frame(
+        flight[-1].frame.stamp_ns + 46 * FRAME_NS, flight[-1].frame.image)))
+    assert lit.velocity.any() and lit.info['dark_s'] == 0
+
+
+def test_in_the_dark_it_still_lands(pipeline: Pipeline, flight: list) -> None:
+    dark = [replace(o, instruction='land', motion=None) for o in darkened(flight[:2], 150, 0)]
+    assert fly(pipeline, dark)[-1, 2] < 0
+
+
 def test_asynchronous_pipelines_fly_by_the_context_they_are_given(flight: list) -> None:
     pipeline = Pipeline.load(synchronous=False)
     assert not pipeline.step(flight[0]).velocity.any()

@@ -71,7 +71,7 @@ def test_no_shift_is_the_plain_simulator() -> None:
 @pytest.mark.parametrize(('name', 'strength'), CASES)
 def test_a_shift_changes_what_it_should_and_only_that(name: str, strength: str) -> None:
     effect, group = find(name, strength), SHIFTS[name].group
-    ticks = 80 if name == 'odometry_dropout' else 12
+    ticks = 80 if name in ('odometry_dropout', 'blackout') else 12
     (pictures, states, motions), plain = flight(effect, ticks=ticks), flight(None, ticks=ticks)
     assert same(states, plain[1]) == (group not in FELT)
     if group not in FELT:
@@ -114,6 +114,19 @@ def test_stronger_shifts_change_the_picture_more(name: str) -> None:
     plain = world().frame().image.astype(int)
     change = [np.abs(world(e).frame().image - plain).mean() for e in SHIFTS[name].effects]
     assert 0 < change[0] < change[1] < change[2]
+
+
+@pytest.mark.parametrize('dark_s', [.5, 1.0, 2.0])
+def test_a_blackout_comes_after_every_second_with_a_picture(dark_s: float) -> None:
+    for seed in range(5):
+        pictures = flight(Effect(blackout=dark_s), seed, 160)[0]
+        dark = np.array([not p.any() for p in pictures])
+        assert not dark[0]  # what is to be remembered is seen first
+        changes = np.nonzero(np.diff(dark))[0] + 1
+        spans = np.diff(changes) * TICK_NS * 1e-9
+        assert len(changes) > 3 and changes[0] * TICK_NS <= 1_000_000_000
+        assert spans[0::2] == pytest.approx(dark_s, abs=.06)
+        assert spans[1::2] == pytest.approx(1.0, abs=.06)
 
 
 @pytest.mark.parametrize('share', [.05, .1, .2])

@@ -17,6 +17,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from edge_vla.config import PipelineConfig
+from edge_vla.datatypes import Frame, Observation
 from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.language.head import LanguageHead
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
@@ -32,14 +34,15 @@ import pytest
 torch = pytest.importorskip('torch', reason="torch is not installed: extra 'train'")
 
 from edge_vla.checkpoints.safetensors import read_safetensors, take_weight  # noqa: E402, I100
-from edge_vla.training import grounding, imitation, optimise, policy  # noqa: E402
+from edge_vla.training import grounding, imitation, optimise, pilot, policy  # noqa: E402
 from edge_vla.training.baselines import POLICIES  # noqa: E402
+from edge_vla.training.blackouts import Blackouts, DARK_S, LIT_S  # noqa: E402
 from edge_vla.training.export import export_pilot  # noqa: E402
 from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d  # noqa: E402
 from edge_vla.training.torch_pipeline import TorchPipeline  # noqa: E402
 
 TINY = policy.Recipe(grounding_steps=6, save_every=3, iterations=2, expert_iterations=1, worlds=4,
-                     horizon=70, updates=3, evaluated=1, workers=0)
+                     horizon=70, updates=3, evaluated=1, workers=0, blackout=.5)
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +225,71 @@ def test_worlds_flown_by_the_expert_succeed_and_restart() -> None:
         resets += reset
         assert (dt > .02).all() and (dt < .3).all()
     assert resets.sum() > 3
+
+
+def test_who_sees_nothing_finds_nothing() -> None:
+    worlds, dark = Worlds(8, 1), np.ones(8, bool)
+    for _ in range(60):  # none turns to its target, all turn on
+        commands = worlds.expert(dark)
+        assert not worlds.seen.any() and (commands[:, 3] > .5).all()
+        assert not commands[:, :2].any()
+        worlds.step(commands)
+    assert worlds.expert()[:, 0].any() and worlds.seen.any()
+
+
+def test_blackouts_come_and_go_and_a_flight_begins_with_a_picture() -> None:
+    rng, steps, dt = np.random.default_rng(0), 4000, .02
+    cameras = Blackouts(40, .5, rng)
+    assert not cameras.dark.any()
+    cameras.begin(np.ones(40, bool))
+    dark = np.zeros((steps, 40), bool)
+    for k in range(steps):
+        dark[k] = cameras.dark
+        cameras.advance(np.full(40, dt))
+    assert not dark[:int(LIT_S[0] / dt)].any()
+    assert 10 <= dark.any(0).sum() <= 30  # every other flight
+    for world in np.nonzero(dark.any(0))[0]:
+        changes = np.nonzero(np.diff(dark[:, world]))[0]
+        for k, (low, high) in enumerate((DARK_S, LIT_S)):
+            spans = np.diff(changes)[k::2] * dt
+            assert low - .03 < spans.min() and spans.max() < high + .03
+    images = np.full((40, 8, 8, 3), 99, np.uint8)
+    cameras.darken(images)
+    assert np.array_equal((images != 99).any((1, 2, 3)), cameras.dark)
+    cameras.begin(cameras.dark.copy())
+    assert not cameras.dark.any()
+
+
+def test_what_was_never_seen_is_not_learned() -> None:
+    torch.manual_seed(0)
+    net, rng = PilotNet(), torch.Generator().manual_seed(1)
+    x, dt = torch.randn(20, 2, INPUTS, generator=rng), torch.full((20, 2), .05)
+    reset, lit = torch.zeros(20, 2), torch.ones(20, 2)
+    lit[:, 1] = 0  # a sequence that begins and stays in the dark
+    y = torch.randn(20, 2, 4, generator=rng)
+    loss = imitation.imitation_loss(net, (x, dt, reset, lit, y))
+    assert loss == imitation.imitation_loss(
+        net, (x[:, :1], dt[:, :1], reset[:, :1], lit[:, :1], y[:, :1]))
+    reset[3, 1] = 1  # a flight that begins counts, dark or not
+    assert loss != imitation.imitation_loss(net, (x, dt, reset, lit, y))
+
+
+def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None:  # noqa: ANN001
+    recipes, out = tmp_path / 'recipes', tmp_path / 'pilot'
+    recipes.mkdir()
+    (recipes / 'pilot.yaml').write_text(
+        'grounding_steps: 2\niterations: 1\nworlds: 2\nhorizon: 70\nupdates: 1\n'
+        'evaluated: 1\nworkers: 0\n')
+    (recipes / 'language.yaml').write_text(
+        'steps: 2\nbatch: 8\nvocabulary: 330\nhidden: 32\nfeed_forward: 40\nlayers: 1\n')
+    with pytest.raises(ConfigError, match='nowhere'):
+        pilot.main(['--out', str(out), '--recipes', str(tmp_path / 'nowhere')])
+    assert pilot.main(['--out', str(out), '--recipes', str(recipes)]) == 0
+    assert f'edge-vla evaluate --model {out}' in capsys.readouterr().out
+    made = Pipeline.load(PipelineConfig(model=str(out)))
+    assert (out / 'language' / 'model.safetensors').stat().st_size < 2e5  # its own, not ours
+    image = np.full((72, 96, 3), 90, np.uint8)
+    assert np.isfinite(made.step(Observation(Frame(1, image), 'go on', None)).velocity).all()
 
 
 def test_the_state_restarts_with_a_flight() -> None:

@@ -13,21 +13,21 @@
 # limitations under the License.
 
 
-"""Train the language head, the seeing head or the pilot (needs PyTorch)."""
+"""Train a pilot, or its policy, language head or seeing head alone (needs PyTorch)."""
 
 import argparse
 from importlib import import_module
 
 from edge_vla.exceptions import MissingDependencyError
 
-TRAINERS = {'language': 'edge_vla.training.language', 'policy': 'edge_vla.training.policy',
-            'seeing': 'edge_vla.training.seeing'}
+TRAINERS = {'pilot': 'edge_vla.training.pilot', 'policy': 'edge_vla.training.policy',
+            'language': 'edge_vla.training.language', 'seeing': 'edge_vla.training.seeing'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('what', choices=TRAINERS,
-                        help='what to train; edge-vla train policy --help lists its options')
+                        help='what to train; edge-vla train pilot --help lists its options')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -434,6 +434,8 @@ class VlaNode(LifecycleNode):
             message = 'disabled'
         elif context is None:
             message = 'no instruction: hovering'
+        elif dark := self._doing.get('dark_s', 0.0):
+            level, message = diagnostics.WARN, f'the picture shows nothing since {dark:.1f} s'
         name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics.publish(diagnostics.array(
             self.get_clock().now().to_msg(), f'{name}: pilot', 'edge_vla', level, message, {

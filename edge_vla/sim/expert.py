@@ -54,7 +54,7 @@ def _clip(x, low, high):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def expert(state, objects, count, verb, seen, out):  # noqa: ANN001, ANN201
+def expert(state, objects, count, verb, seen, out, sighted=True):  # noqa: ANN001, ANN201
     """
     Write the expert's command for one world.
 
@@ -72,6 +72,8 @@ def expert(state, objects, count, verb, seen, out):  # noqa: ANN001, ANN201
         Whether the target has been in view since the instruction came.
     out : float64 [4], written
         Heading-frame velocity (m/s) and yaw rate (rad/s).
+    sighted : bool
+        Whether the camera shows anything: who sees nothing finds nothing.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def expert(state, objects, count, verb, seen, out):  # noqa: ANN001, ANN201
         return seen
     target = objects[0]
     bearing, distance = bearing_and_range(state, target)
-    if abs(bearing) < IN_VIEW:
+    if sighted and abs(bearing) < IN_VIEW:
         seen = True
     if not seen:
         out[2] = _clip(.8 * (1.3 - state[2]), -.8, .8)
@@ -130,10 +132,11 @@ def expert(state, objects, count, verb, seen, out):  # noqa: ANN001, ANN201
 
 
 @njit(cache=True, nogil=True)
-def expert_batch(states, objects, counts, verbs, seen, out):  # noqa: ANN001, ANN201
-    """`expert` for every world; `seen` uint8 [B] is updated in place."""
+def expert_batch(states, objects, counts, verbs, seen, out, dark):  # noqa: ANN001, ANN201
+    """`expert` for every world; `seen` uint8 [B] is updated, `dark` bool [B] shows nothing."""
     for i in range(states.shape[0]):
-        seen[i] = expert(states[i], objects[i], counts[i], verbs[i], seen[i] != 0, out[i])
+        seen[i] = expert(states[i], objects[i], counts[i], verbs[i], seen[i] != 0, out[i],
+                         not dark[i])
 
 
 class Expert:

@@ -27,6 +27,7 @@ import numpy as np
 
 DIRT = (34, 30, 26)  # RGB
 SPOTS = 5  # of dirt
+LIT_NS = 1_000_000_000  # there is a picture between two blackouts for this long
 OUTAGE_NS = 500_000_000  # odometry is there or not for this long
 
 
@@ -63,9 +64,14 @@ class Lens:
         self._dirty = _spots(rng, camera, effect.occlusion)
         self._tones = _tones(effect.gain, effect.gamma, warmer * effect.cast)
         self._blur = effect.blur * camera.width
+        self._dark_ns = round(effect.blackout * 1e9)
+        self._began_ns = int(rng.integers(LIT_NS))  # with a picture
 
-    def spoil(self, image: np.ndarray) -> None:
-        """Turn a perfect picture, uint8 [H, W, 3], into the one that this camera takes."""
+    def spoil(self, image: np.ndarray, stamp_ns: int) -> None:
+        """Turn a perfect picture, uint8 [H, W, 3], into the one that this camera takes then."""
+        if (stamp_ns + self._began_ns) % (LIT_NS + self._dark_ns) >= LIT_NS:
+            image[:] = 0
+            return
         if self._dirty is not None:
             image[self._dirty] = DIRT
         if self._blur > 0:

@@ -72,6 +72,8 @@ class Effect:
         drawn per episode.
     occlusion : float
         Share of the picture under dirt on the lens, which stays where it is for the episode.
+    blackout : float
+        The picture is black for so long, s, after every second in which it is not.
     thrust, mass : float
         Factors of what the motors deliver and of the vehicle's mass, unknown to its autopilot.
     velocity_gain, drag, motor_lag : float
@@ -111,6 +113,7 @@ class Effect:
     gamma: float = 1.0
     cast: float = 0.0
     occlusion: float = 0.0
+    blackout: float = 0.0
     thrust: float = 1.0
     mass: float = 1.0
     velocity_gain: float = 1.0
@@ -181,6 +184,8 @@ SHIFTS = {s.name: s for s in (
     _shift('colour_cast', 'picture', 'wrong white balance', cast=(.1, .2, .35)),
     _shift('occlusion', 'occlusion', 'dirt on the lens, share of the picture',
            occlusion=(.05, .10, .20)),
+    _shift('blackout', 'occlusion', 'a black picture after every second that it is none, s',
+           blackout=(.5, 1.0, 2.0)),
     _shift('distractors', 'distractors', 'more objects', distractors=(1, 3, 6)),
     _shift('lookalikes', 'distractors', "more objects of the target's colour or shape",
            distractors=(1, 2, 3), distractor_kind='lookalike'),

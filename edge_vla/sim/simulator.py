@@ -216,7 +216,7 @@ class Simulator:
         image = np.empty((self.camera.height, self.camera.width, 3), np.uint8)
         render(image, self._no_ids, self._no_depth, self._rows, self._count, position, rotation,
                self._lens.tan_half, self.scene.light)
-        self._lens.spoil(image)
+        self._lens.spoil(image, stamp)
         return Frame(stamp, image)
 
     def visible(self) -> list[Visible]:

@@ -175,10 +175,11 @@ class Worlds:
         return np.stack([c * s[:, 3] + n * s[:, 4], -n * s[:, 3] + c * s[:, 4], s[:, 5], rate,
                          roll, pitch, np.ones(self.count)], 1).astype(np.float32)
 
-    def expert(self) -> np.ndarray:
-        """Return the expert's commands, float64 [B, 4]."""
+    def expert(self, dark: np.ndarray | None = None) -> np.ndarray:
+        """Return the expert's commands, float64 [B, 4]; `dark` cameras, bool [B], see nothing."""
         out = np.zeros((self.count, 4))
-        expert_batch(self.states, self.objects, self.counts, self.verbs, self.seen, out)
+        expert_batch(self.states, self.objects, self.counts, self.verbs, self.seen, out,
+                     np.zeros(self.count, bool) if dark is None else dark)
         return out
 
     def step(self, commands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,9 +33,10 @@ from edge_vla.policy.liquid import ACTION_SCALE
 from edge_vla.sim import judge
 from edge_vla.sim.tasks import TASKS
 from edge_vla.sim.worlds import LONGEST_LAG, Worlds
+from edge_vla.training.blackouts import Blackouts
 from edge_vla.training.grounding import augment, soften, TRAIN_STYLES
 from edge_vla.training.optimise import descend, record, save, schedule
-from edge_vla.training.pilot_torch import PilotNet
+from edge_vla.training.pilot_torch import initial_weights, PilotNet
 from edge_vla.vision import layout
 import numpy as np
 import torch
@@ -47,18 +48,35 @@ if TYPE_CHECKING:
     from edge_vla.training.policy import Recipe
 
 SCALE = ACTION_SCALE
-WINDOW, BURN_IN, SEQUENCES = 64, 8, 64
+BURN_IN, FRAMES = 8, 4096  # frames before which no state has settled; of a batch
+KEYS = ('x', 'dt', 'reset', 'lit', 'y')
+SIGHTS = 4  # pictures that tell enough to remember
 BLIND = .15  # share of flights without odometry
 
 
 class Fleet:
-    """Worlds, and what has to be remembered of their flights between steps."""
+    """
+    Worlds, and what has to be remembered of their flights between steps.
 
-    def __init__(self, worlds: Worlds, seed: int) -> None:
+    Parameters
+    ----------
+    worlds : Worlds
+        Where they fly.
+    seed : int
+        Of everything that is drawn here.
+    blackout : float
+        Share of flights whose camera now and then shows nothing.
+
+    """
+
+    def __init__(self, worlds: Worlds, seed: int, blackout: float = 0.) -> None:
         self.worlds = worlds
         self.rng = np.random.default_rng(seed)
         self.augmenting = np.random.default_rng(seed + 1)
         b = worlds.count
+        self.blackouts = Blackouts(b, blackout, np.random.default_rng(seed + 2))
+        self.lit = np.ones(b, bool)  # whether the picture that the pilot has now shows anything
+        self._late_lit = np.ones((LONGEST_LAG + 1, b), bool)
         self.h: Tensor | None = None
         self.dt = np.full(b, .05, np.float32)
         self.reset = np.ones(b, bool)
@@ -73,19 +91,25 @@ class Fleet:
 
     def features(self, net: PilotNet, varied: bool) -> np.ndarray:
         """Return vision features, motion and context of the current frames [B, INPUTS]."""
+        new = np.zeros(self.worlds.count, bool)
         for i, plan in enumerate(self.worlds.plans):
             if plan is not self._plans[i]:
-                self._plans[i] = plan
+                self._plans[i], new[i] = plan, True
                 self.context[i] = soften(self.rng, plan.vector())
+        self.blackouts.begin(new)
         images = torch.as_tensor(self.worlds.images())
         if varied and self.vary.any():
             which = torch.as_tensor(self.vary)
             generator = torch.Generator().manual_seed(int(self.augmenting.integers(2**40)))
             images[which] = augment(generator, images[which])
-        self._late[self._tick % len(self._late)] = net.see(images, torch.as_tensor(self.context))
-        self._late[:, self.reset] = self._late[self._tick % len(self._late), self.reset]
-        seen = self._late[(self._tick - self.worlds.lags) % len(self._late),
-                          np.arange(self.worlds.count)]
+        self.blackouts.darken(images.numpy())
+        now, worlds = self._tick % len(self._late), np.arange(self.worlds.count)
+        self._late[now] = net.see(images, torch.as_tensor(self.context))
+        self._late_lit[now] = ~self.blackouts.dark
+        for late in (self._late, self._late_lit):
+            late[:, self.reset] = late[now, self.reset]
+        then = (self._tick - self.worlds.lags) % len(self._late)
+        seen, self.lit = self._late[then, worlds], self._late_lit[then, worlds]
         self._tick += 1
         motion = self.worlds.motion()
         if varied:
@@ -104,14 +128,14 @@ class Fleet:
     def collect(self, net: PilotNet, steps: int, share: float) -> dict[str, np.ndarray]:
         """Fly `steps` frames; of the flights that begin a `share` is flown by the pilot."""
         rng, w = self.rng, self.worlds
-        rows: dict[str, list] = {'x': [], 'dt': [], 'reset': [], 'y': []}
+        rows: dict[str, list] = {k: [] for k in KEYS}
         for _ in range(steps):
             new = self.reset
             self.pilots = np.where(new, rng.random(w.count) < share, self.pilots)
             self.blind = np.where(new, rng.random(w.count) < BLIND, self.blind)
             self.vary = np.where(new, rng.random(w.count) < .5, self.vary)
             x = self.features(net, True)
-            wanted = w.expert()
+            wanted = w.expert(~self.lit)
             command = np.where(self.pilots[:, None], self.act(net, x), wanted)
             # bursts of disturbance (DART, Laskey et al. 2017): how to come back is shown too
             start = (self.burst == 0) & (rng.random(w.count) < .02)
@@ -120,9 +144,11 @@ class Fleet:
             command = command + self.noise * (self.burst > 0)[:, None]
             self.burst = np.maximum(self.burst - 1, 0)
             for key, value in (('x', x.astype(np.float16)), ('dt', self.dt),
-                               ('reset', self.reset), ('y', wanted / SCALE)):
+                               ('reset', self.reset), ('lit', self.lit),
+                               ('y', wanted / SCALE)):
                 rows[key].append(value.astype(np.float32) if key == 'y' else value)
             self.dt, self.reset = w.step(np.clip(command, -SCALE, SCALE))
+            self.blackouts.advance(self.dt)
         return {k: np.stack(v) for k, v in rows.items()}
 
 
@@ -140,23 +166,26 @@ def evaluate(net: PilotNet, seed: int, count: int = 96) -> dict[str, float]:
     return out | {t: float(ok[verbs == t].mean()) for t in TASKS if (verbs == t).any()}
 
 
-def _sample(blocks: list[dict[str, np.ndarray]],
-            rng: np.random.Generator) -> tuple[Tensor, ...]:
-    parts: dict[str, list] = {'x': [], 'dt': [], 'reset': [], 'y': []}
-    for _ in range(SEQUENCES):
+def _sample(blocks: list[dict[str, np.ndarray]], rng: np.random.Generator,
+            window: int) -> tuple[Tensor, ...]:
+    """Draw sequences of `window` frames: x, dt, reset, lit and y, each [window, N, ...]."""
+    parts: dict[str, list] = {k: [] for k in KEYS}
+    for _ in range(FRAMES // window):
         block = blocks[int(rng.integers(len(blocks)))]
-        start = int(rng.integers(len(block['dt']) - WINDOW + 1))
+        start = int(rng.integers(len(block['dt']) - window + 1))
         world = int(rng.integers(block['dt'].shape[1]))
         for k in parts:
-            parts[k].append(block[k][start:start + WINDOW, world])
-    return tuple(torch.as_tensor(np.stack(parts[k], 1)).float() for k in ('x', 'dt', 'reset', 'y'))
+            parts[k].append(block[k][start:start + window, world])
+    return tuple(torch.as_tensor(np.stack(parts[k], 1)).float() for k in KEYS)
 
 
 def imitation_loss(net: PilotNet, batch: tuple[Tensor, ...]) -> Tensor:
     """Smooth L1 to the expert; steps before the state has settled do not count."""
-    x, dt, reset, y = batch
+    x, dt, reset, lit, y = batch
     actions, _ = net.policy(x, dt, reset)
-    settled = (torch.cumsum(reset, 0) > 0) | (torch.arange(len(x))[:, None] >= BURN_IN)
+    begun = torch.cumsum(reset, 0) > 0  # what was seen before the sequence nobody can know
+    settled = ((begun | (torch.arange(len(x))[:, None] >= BURN_IN))
+               & (begun | (torch.cumsum(lit, 0) >= SIGHTS)))
     loss = F.smooth_l1_loss(actions, y, beta=.1, reduction='none').mean(-1)
     return (loss * settled).sum() / settled.sum()
 
@@ -195,11 +224,13 @@ def _evaluate(policy: dict[str, Tensor], seed: int, count: int) -> dict[str, flo
 
 
 def learn(net: PilotNet, optimiser: torch.optim.Optimizer, blocks: list[dict[str, np.ndarray]],
-          rng: np.random.Generator, first: int, updates: int, total: int, rate: float) -> float:
-    """Take `updates` steps, number `first` and on of `total`; return the mean loss."""
-    return float(np.mean([descend(optimiser, imitation_loss(net, _sample(blocks, rng)),
-                                  schedule(step, total, rate))
-                          for step in range(first, first + updates)]))
+          rng: np.random.Generator, iteration: int, recipe: 'Recipe') -> float:
+    """Take the steps of an iteration; return their mean loss."""
+    total, first = recipe.iterations * recipe.updates, iteration * recipe.updates
+    return float(np.mean([
+        descend(optimiser, imitation_loss(net, _sample(blocks, rng, recipe.window)),
+                schedule(step, total, recipe.imitation_rate))
+        for step in range(first, first + recipe.updates)]))
 
 
 def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
@@ -214,7 +245,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
     out : Path
         Folder of the run.
     grounded : Path
-        ``grounding.pt`` of stage 1.
+        ``grounding.pt`` of stage 1, or a pilot in the shipped format.
     keep : bool
         Go on from the policy in `grounded` instead of a new one.
 
@@ -224,18 +255,17 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
     path, start, blocks = out / 'imitation.pt', 0, []
     worlds = Worlds(recipe.worlds, recipe.seed, TRAIN_STYLES, wind=2.5, jitter=.15, shifted=.5,
                     rate=(10., 60.), without=UNSEEN_PAIRS)
-    fleet, flying = Fleet(worlds, recipe.seed), _policy_state(net)
+    fleet, flying = Fleet(worlds, recipe.seed, recipe.blackout), _policy_state(net)
     if path.exists():
         state = torch.load(path, weights_only=False)
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
         start, fleet, flying = state['iteration'], state['fleet'], state['flying']
-        blocks = [dict(np.load(out / f'flights_{k:04d}.npz')) for k in range(start)]
+        blocks = [_load(out / f'flights_{k:04d}.npz') for k in range(start)]
 
     def share(k: int) -> float:
         return 0. if k < recipe.expert_iterations else .8
 
-    total = recipe.iterations * recipe.updates
     frozen = {k: v.clone() for k, v in net.state_dict().items()}
     bar = tqdm(range(start, recipe.iterations), 'imitation', initial=start,
                total=recipe.iterations, mininterval=5)
@@ -250,8 +280,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
             if k + 1 < recipe.iterations:
                 flight = pool.submit(_fly, fleet, flying, recipe.horizon, share(k + 1))
             rng = np.random.default_rng([recipe.seed, k])
-            loss = learn(net, optimiser, blocks, rng, k * recipe.updates, recipe.updates, total,
-                         recipe.imitation_rate)
+            loss = learn(net, optimiser, blocks, rng, k, recipe)
             readings = {'iteration': k + 1, 'loss': round(loss, 5)}
             if (k + 1) % recipe.evaluate_every == 0 or k + 1 == recipe.iterations:
                 readings |= pool.submit(_evaluate, _policy_state(net), 77,
@@ -264,12 +293,18 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
     return net
 
 
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """Read an iteration's flights; those stored before there were blackouts have none."""
+    rows = dict(np.load(path))
+    return {'lit': np.ones_like(rows['reset'])} | rows
+
+
 def _grounded(recipe: 'Recipe', path: Path,
               keep: bool = False) -> tuple[PilotNet, torch.optim.Optimizer]:
     """Return a net that sees as stage 1 learned; its policy is the only part to learn."""
     torch.manual_seed(recipe.seed + 1)
     net = _make_net(recipe)
-    seen = torch.load(path, weights_only=False)['net']
+    seen = initial_weights(path, recipe.float_share < 1)
     net.load_state_dict({k: v for k, v in seen.items() if keep or not k.startswith('policy.')},
                         strict=False)
     net.requires_grad_(False)
@@ -293,7 +328,7 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     out : Path
         Folder of the run.
     grounded : Path
-        ``grounding.pt`` of stage 1.
+        ``grounding.pt`` of stage 1, or a pilot in the shipped format.
     flights : Path
         Folder of the run whose ``flights_*.npz`` to learn from.
 
@@ -308,12 +343,10 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     if not files:
         raise ConfigError(f'{flights} holds no flights_*.npz: run the imitation stage there first')
     net, optimiser = _grounded(recipe, grounded)
-    blocks = [dict(np.load(f)) for f in files]
-    total = recipe.iterations * recipe.updates
+    blocks = [_load(f) for f in files]
     bar = tqdm(range(recipe.iterations), f'{recipe.policy} on flights', mininterval=5)
     for k in bar:
-        loss = learn(net, optimiser, blocks, np.random.default_rng([recipe.seed, k]),
-                     k * recipe.updates, recipe.updates, total, recipe.imitation_rate)
+        loss = learn(net, optimiser, blocks, np.random.default_rng([recipe.seed, k]), k, recipe)
         bar.set_postfix({'loss': f'{loss:.4f}'})
         record(out / 'imitation.jsonl', {'iteration': k + 1, 'loss': round(loss, 5)})
     record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated))

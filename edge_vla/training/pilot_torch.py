@@ -21,6 +21,9 @@ closed-form continuous-time cell (CfC, Hasani et al. 2022, default mode with one
 layer) that takes the true elapsed time.
 """
 
+from pathlib import Path
+
+from edge_vla.checkpoints.safetensors import read_safetensors, take_weight
 from edge_vla.kernels.grounding import MOST, SEEN, USUAL
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.policy.liquid import BACKBONE, INPUTS, TIME_UNIT, UNITS
@@ -223,3 +226,28 @@ class PilotNet(nn.Module):
     def see(self, images: Tensor, context: Tensor) -> Tensor:
         """Return vision features [N, VISION_FEATURES] without gradients."""
         return self.grounding(self.encoder(images), context)[0]
+
+
+def initial_weights(path: Path, ternary: bool) -> dict[str, Tensor]:
+    """
+    Return the weights of another run by name.
+
+    Parameters
+    ----------
+    path : Path
+        Its ``grounding.pt``, or a pilot in the shipped format.
+    ternary : bool
+        Whether the encoder of a shipped pilot goes on ternary: then its weights are scaled so
+        that they round to themselves, else they are what they stand for.
+
+    """
+    if path.suffix != '.safetensors':
+        return torch.load(path, weights_only=False)['net']
+    tensors, known = read_safetensors(path)[0], {}
+    for name, shape in ((k, tuple(v.shape)) for k, v in PilotNet().state_dict().items()):
+        if name in tensors:
+            known[name] = w = torch.from_numpy(take_weight(tensors, name, shape).copy())
+            if ternary and f'{name}_scale' in tensors:
+                share = (w != 0).float().mean(tuple(range(1, w.dim())), keepdim=True)
+                known[name] = w / share.clamp(min=1e-3)
+    return known

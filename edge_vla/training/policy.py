@@ -24,12 +24,11 @@ from dataclasses import asdict, dataclass
 import math
 from pathlib import Path
 
-from edge_vla.checkpoints.safetensors import read_safetensors, take_weight
 from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.training.export import export_pilot
 from edge_vla.training.grounding import Frames, grounding_loss
 from edge_vla.training.optimise import descend, record, save, schedule
-from edge_vla.training.pilot_torch import PilotNet
+from edge_vla.training.pilot_torch import initial_weights, PilotNet
 import torch
 from tqdm import tqdm
 
@@ -50,6 +49,8 @@ class Recipe:
     iterations: int = setting(45, 'DAgger iterations of stage 2', '', 1, 10**6)
     worlds: int = setting(96, 'worlds flown at once', '', 1, 10**4)
     horizon: int = setting(128, 'steps flown in an iteration', '', 8, 10**5)
+    window: int = setting(64, 'frames of a sequence that is learned', '', 8, 4096)
+    blackout: float = setting(0., 'share of flights whose camera now and then is dark', '', 0, 1)
     updates: int = setting(150, 'optimiser steps in an iteration', '', 1, 10**5)
     imitation_rate: float = setting(2e-3, 'peak learning rate of stage 2', '', 1e-6, 1.0)
     evaluated: int = setting(96, 'flights of an evaluation', '', 1, 10**4)
@@ -113,31 +114,6 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
     return net
 
 
-def initial_weights(path: Path, ternary: bool) -> dict[str, torch.Tensor]:
-    """
-    Return the weights of another run by name.
-
-    Parameters
-    ----------
-    path : Path
-        Its ``grounding.pt``, or a pilot in the shipped format.
-    ternary : bool
-        Whether the encoder of a shipped pilot goes on ternary: then its weights are scaled so
-        that they round to themselves, else they are what they stand for.
-
-    """
-    if path.suffix != '.safetensors':
-        return torch.load(path, weights_only=False)['net']
-    tensors, known = read_safetensors(path)[0], {}
-    for name, shape in ((k, tuple(v.shape)) for k, v in PilotNet().state_dict().items()):
-        if name in tensors:
-            known[name] = w = torch.from_numpy(take_weight(tensors, name, shape).copy())
-            if ternary and f'{name}_scale' in tensors:
-                share = (w != 0).float().mean(tuple(range(1, w.dim())), keepdim=True)
-                known[name] = w / share.clamp(min=1e-3)
-    return known
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``edge-vla train policy``."""
     parser = argparse.ArgumentParser('edge-vla train policy', description=__doc__)
@@ -145,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--stage', choices=('grounding', 'imitation', 'all'), default='all')
     parser.add_argument('--config', type=Path, help='YAML file with the recipe; flags override it')
     parser.add_argument('--grounding', type=Path, metavar='FILE',
-                        help='grounding.pt of another run, for stage 2')
+                        help='grounding.pt or policy.safetensors of another run, for stage 2')
     parser.add_argument('--initial', type=Path, metavar='FILE',
                         help='grounding.pt or policy.safetensors of another run to go on from; of '
                         'the latter stage 2 takes the policy too')

@@ -24,7 +24,7 @@ from edge_vla.pipeline import Pipeline
 from edge_vla.policy.liquid import ACTION_SCALE, place_of
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
-from edge_vla.vision.encoder import fit_image
+from edge_vla.vision.encoder import fit_image, is_blank
 import numpy as np
 import torch
 
@@ -43,7 +43,7 @@ class TorchPilot:
         self._tokens = torch.zeros(1, layout.TOKENS, layout.CHANNELS)
         self.features = np.zeros(layout.VISION_FEATURES, np.float32)
         self._image = np.zeros((layout.HEIGHT, layout.WIDTH, 3), np.uint8)
-        self._located = np.zeros(layout.LOCATED)
+        self.blank, self._located = False, np.zeros(layout.LOCATED)
         self._context = torch.zeros(1, 1)
         self._state: torch.Tensor | None = None
         self.probability = np.zeros(layout.TOKENS, np.float32)
@@ -56,6 +56,7 @@ class TorchPilot:
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Return the tokens of a frame, float32 [TOKENS, CHANNELS]."""
         fit_image(image, self._image)
+        self.blank = is_blank(self._image)
         return self._net.encoder(torch.from_numpy(self._image)[None])[0].numpy()
 
     def attend(self, context: np.ndarray) -> None:

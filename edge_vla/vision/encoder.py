@@ -27,6 +27,8 @@ from edge_vla.kernels.dense import (
 from edge_vla.vision import layout
 import numpy as np
 
+BLANK = 2.0  # of 255; the plainest simulated scene, snow under a pale sky, has 5
+
 
 def check_size(image: np.ndarray) -> None:
     """
@@ -76,6 +78,21 @@ def fit_image(image: np.ndarray, out: np.ndarray) -> None:
                interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
 
 
+def is_blank(image: np.ndarray) -> bool:
+    """
+    Tell whether a picture shows nothing: dark, blinded by light, or covered.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        uint8 [72, 96, 3] of `fit_image`; means of its patches are compared, so noise does not
+        count.
+
+    """
+    means = cv2.resize(image, (layout.COLUMNS, layout.ROWS), interpolation=cv2.INTER_AREA)
+    return bool(cv2.meanStdDev(means)[1].max() < BLANK)
+
+
 class PatchEncoder:
     """
     A frame becomes TOKENS tokens of CHANNELS features (numba, float32).
@@ -100,12 +117,15 @@ class PatchEncoder:
         patches that count as unchanged.
     encoded : numpy.ndarray
         uint8 [ROWS, COLUMNS], 1 where the tokens of the last frame were computed.
+    blank : bool
+        Whether the last frame showed nothing.
 
     """
 
     def __init__(self, tensors: dict[str, np.ndarray], tolerance: float = 0.0,
                  refresh: int = 30) -> None:
         self._tolerance, self._refresh, self._age = tolerance, refresh, 0
+        self.blank = False
         c, d, s = layout.STEM_CHANNELS, layout.CHANNELS, layout.STEM
 
         def conv(name: str, n_in: int, n_out: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -145,6 +165,7 @@ class PatchEncoder:
 
         """
         fit_image(image, self.image)
+        self.blank = is_blank(self.image)
         tolerance = self._tolerance if self._age else -1.0
         self._age = (self._age + 1) % self._refresh
         take_changes(self.image, layout.PATCH, tolerance, self.seen, self._changed)
