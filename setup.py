@@ -56,6 +56,7 @@ setup(
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: ['checkpoints/pilot/*', 'checkpoints/pilot/language/*',
+                         'checkpoints/pilot/memory/*',
                          'checkpoints/pilot/seeing/*',
                          'visualization/*.html']},
     data_files=[

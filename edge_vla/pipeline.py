@@ -100,6 +100,8 @@ class Pipeline:
         Reads instructions after the small head has.
     say : callable, optional
         Called with a line of text about the planner; printed as an error by default.
+    memory : LiquidPolicy, optional
+        Flies while the picture shows nothing: a policy that was trained to remember.
 
     Attributes
     ----------
@@ -123,9 +125,11 @@ class Pipeline:
                  config: PipelineConfig | None = None, synchronous: bool = True,
                  kind: str = 'cfc', adaptation: AdaptationConfig | None = None,
                  seeing: SeeingHead | None = None, planner: Planner | None = None,
-                 say: Callable[[str], None] | None = None) -> None:
+                 say: Callable[[str], None] | None = None,
+                 memory: LiquidPolicy | None = None) -> None:
         self.config = config or PipelineConfig()
         self.language, self.seeing, self.planner = language, seeing, planner
+        self._remembers = memory
         self._say = say or _print
         self._memory = TemporalStream(layout.TOKENS, layout.CHANNELS,
                                       SCHEMES[self.config.tokens].temporal, self.config.frames)
@@ -140,6 +144,7 @@ class Pipeline:
         self.opinion, self.look = SecondOpinion(), None
         self._said: deque[tuple[Look, list[tuple[Name, Located]]]] = deque()
         self._flight, self._looked_ns, self._dark_s = 0, -10**18, 0.0
+        self._pictured: np.ndarray | None = None  # what was flown by when there was a picture
         self._refused = ''
         self._last: Action | None = None
         self._hover = np.zeros(CONTEXT_SIZE, np.float32)
@@ -174,7 +179,7 @@ class Pipeline:
         except Exception as error:  # noqa: B902  the pilot flies without one
             (say or _print)(f'no planner, the small head reads alone: {_line(error)}')
         pipeline = cls(tensors, head, config, synchronous, metadata.get('kind', 'cfc'), adaptation,
-                       seeing, planner, say)
+                       seeing, planner, say, _load_memory(folder))
         pipeline.warm_up()
         return pipeline
 
@@ -222,10 +227,12 @@ class Pipeline:
     def _restart(self) -> None:
         self._encoder.reset()
         self._policy.reset()
+        if self._remembers is not None:
+            self._remembers.reset()
         self.opinion.reset()
         self._last = self.look = None
         self._flight, self._looked_ns = self._flight + 1, -10**18
-        self._dark_s = 0.0
+        self._dark_s, self._pictured = 0.0, None
 
     def set_context(self, context: Context | None) -> None:
         """Fly by `context` from the next step on, None hovers; may be called from any thread."""
@@ -399,13 +406,20 @@ class Pipeline:
         if target is not None and not blank:
             self._consult(frame.stamp_ns, mission)
             self.opinion.condition(target, self._grounding, dt)
-        command = self._policy.step(features, motion, vector, dt)
+        remembered = None if self._remembers is None else self._remembers.step(
+            features, motion, vector, dt)
+        if blank and remembered is not None:  # the other would think its target gone: it pauses
+            command = remembered
+        else:
+            command = self._policy.step(features, motion, vector, dt)
+        if not blank:
+            self._pictured = vector
         command = np.zeros(4) if mission is None else mission.direct(
             self._grounding, command, motion, dt)
         if target is not None and target is mission.target:
             if not blank:
                 command = self.opinion.steer(target, command)
-            elif self._dark_s > self.config.longest_dark:
+            elif self._dark_s > self.config.longest_dark or self._pictured is not vector:
                 command = command * TURN_ONLY
         self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
@@ -456,6 +470,11 @@ def load_head(config: PipelineConfig) -> LanguageHead:
     """
     language = _folder(config) / 'language'
     return LanguageHead.load(language if language.is_dir() else SHIPPED_MODEL / 'language')
+
+
+def _load_memory(folder: Path) -> LiquidPolicy | None:
+    file = folder / 'memory' / 'policy.safetensors'
+    return LiquidPolicy(read_safetensors(file)[0]) if file.is_file() else None
 
 
 def _folder(config: PipelineConfig) -> Path:

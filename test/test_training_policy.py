@@ -277,9 +277,9 @@ def test_what_was_never_seen_is_not_learned() -> None:
 def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None:  # noqa: ANN001
     recipes, out = tmp_path / 'recipes', tmp_path / 'pilot'
     recipes.mkdir()
-    (recipes / 'pilot.yaml').write_text(
-        'grounding_steps: 2\niterations: 1\nworlds: 2\nhorizon: 70\nupdates: 1\n'
-        'evaluated: 1\nworkers: 0\n')
+    flown = 'iterations: 1\nworlds: 2\nhorizon: 70\nupdates: 1\nevaluated: 1\n'
+    (recipes / 'pilot.yaml').write_text(flown + 'grounding_steps: 2\nworkers: 0\n')
+    (recipes / 'memory.yaml').write_text(flown + 'blackout: 0.5\nseed: 1\n')
     (recipes / 'language.yaml').write_text(
         'steps: 2\nbatch: 8\nvocabulary: 330\nhidden: 32\nfeed_forward: 40\nlayers: 1\n')
     with pytest.raises(ConfigError, match='nowhere'):
@@ -288,6 +288,10 @@ def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None: 
     assert f'edge-vla evaluate --model {out}' in capsys.readouterr().out
     made = Pipeline.load(PipelineConfig(model=str(out)))
     assert (out / 'language' / 'model.safetensors').stat().st_size < 2e5  # its own, not ours
+    remembers = read_safetensors(out / 'memory' / 'policy.safetensors')[0]
+    flies = read_safetensors(out / 'policy.safetensors')[0]
+    assert set(remembers) == {k for k in flies if k.startswith('policy.')}
+    assert not np.array_equal(remembers['policy.head.weight'], flies['policy.head.weight'])
     image = np.full((72, 96, 3), 90, np.uint8)
     assert np.isfinite(made.step(Observation(Frame(1, image), 'go on', None)).velocity).all()
 

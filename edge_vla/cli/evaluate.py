@@ -258,9 +258,11 @@ def _kind(folder: str) -> str:
 
 
 def _version(folder: str) -> str:
-    """Return the beginning of the weights' sha256; '' if there are none."""
+    """Return the beginning of the sha256 of all weights that steer; '' if there are none."""
     file = _weights(folder)
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else ''
+    files = [f for f in (file, file.parent / 'memory' / file.name) if f.is_file()]
+    return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12] if files \
+        else ''
 
 
 def _write(file: Path, text: str) -> None:

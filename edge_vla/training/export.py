@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_vla.checkpoints.packing import pack_channels
-from edge_vla.checkpoints.safetensors import write_safetensors
+from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d
 
 if TYPE_CHECKING:
@@ -42,5 +42,31 @@ def export_pilot(net: PilotNet, recipe: 'Recipe', out: Path) -> Path:
     write_safetensors(path, tensors, {
         'format': 'edge_vla pilot', 'version': '2', 'kind': net.kind,
         'recipe': json.dumps(asdict(recipe), sort_keys=True)})
+    print(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}')
+    return path
+
+
+def export_memory(run: Path, pilot: Path) -> Path:
+    """
+    Write the policy of a run to a pilot as the one that flies while there is no picture.
+
+    Parameters
+    ----------
+    run : Path
+        Folder with the ``policy.safetensors`` of a policy trained with blackouts.
+    pilot : Path
+        Folder of the pilot whose encoder it was trained with.
+
+    Returns
+    -------
+    Path
+        ``memory/policy.safetensors`` of the pilot: what else the run has, the pilot has too.
+
+    """
+    tensors, metadata = read_safetensors(run / 'policy.safetensors')
+    policy = {k: v.copy() for k, v in tensors.items() if k.startswith('policy.')}
+    path = pilot / 'memory' / 'policy.safetensors'  # perhaps the file that was just mapped
+    path.parent.mkdir(exist_ok=True)
+    write_safetensors(path, policy, metadata)
     print(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}')
     return path

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Train a whole pilot with one command: the policy with its encoder, then the language head.
+Train a whole pilot with one command: policy and encoder, the policy that remembers, language.
 
 ``edge-vla train pilot --out runs/pilot`` makes a folder that flies:
 ``edge-vla evaluate --model runs/pilot``.
@@ -25,6 +25,7 @@ import time
 
 from edge_vla.exceptions import ConfigError
 from edge_vla.training import language, policy
+from edge_vla.training.export import export_memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,15 +42,18 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('runs/pilot'), help='folder of the pilot')
     parser.add_argument('--recipes', type=Path, default=Path('config/train'), metavar='FOLDER',
-                        help='with pilot.yaml and language.yaml')
+                        help='with pilot.yaml, memory.yaml and language.yaml')
     args = parser.parse_args(argv)
-    recipes = [args.recipes / name for name in ('pilot.yaml', 'language.yaml')]
+    recipes = [args.recipes / name for name in ('pilot.yaml', 'memory.yaml', 'language.yaml')]
     for recipe in recipes:  # now, not after an hour
         if not recipe.is_file():
             raise ConfigError(f'{recipe} is missing: --recipes wants a folder like config/train')
     started = time.monotonic()
     policy.main(['--config', str(recipes[0]), '--out', str(args.out)])
-    language.main(['--config', str(recipes[1]), '--out', str(args.out / 'language')])
+    policy.main(['--config', str(recipes[1]), '--out', str(args.out / 'memory'), '--stage',
+                 'imitation', '--grounding', str(args.out / 'policy.safetensors')])
+    export_memory(args.out / 'memory', args.out)
+    language.main(['--config', str(recipes[2]), '--out', str(args.out / 'language')])
     print(f'{(time.monotonic() - started) / 60:.0f} minutes; now: '
           f'edge-vla evaluate --model {args.out}')
     return 0

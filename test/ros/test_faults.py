@@ -43,7 +43,7 @@ class Unreliable:
         self.language, self.context, self.look = language, None, None
         self.adaptation = Adaptation()
         self.fault: object = None
-        self.resets = 0
+        self.resets, self.dark_s = 0, 0.0
 
     def load(self, config: object, synchronous: bool, adaptation: object,
              say: object) -> 'Unreliable':
@@ -55,7 +55,7 @@ class Unreliable:
         if isinstance(self.fault, Exception):
             raise self.fault
         velocity = np.array([1., 0., 0.]) if self.fault is None else self.fault
-        return Action(observation.frame.stamp_ns, velocity, 0.0)
+        return Action(observation.frame.stamp_ns, velocity, 0.0, {'dark_s': self.dark_s})
 
     def sent(self, command: Command) -> None:
         """Hear what the gate let out."""
@@ -169,6 +169,16 @@ def test_what_cannot_be_configured_says_why_and_may_be_tried_again(cockpit: Cock
     cockpit.pipeline.fault = None
     cockpit.activate()
     assert cockpit.fly() == pytest.approx(1.0)
+
+
+def test_a_camera_that_shows_nothing_is_told(cockpit: Cockpit) -> None:
+    cockpit.activate()
+    cockpit.node._reading = cockpit.pipeline.language.read('fly to the red sphere')
+    cockpit.fly()
+    assert cockpit.report()[:2] == (b'\x00', 'flying')
+    cockpit.pipeline.dark_s = 1.26
+    cockpit.fly(1)
+    assert cockpit.report()[:2] == (b'\x01', 'the picture shows nothing since 1.3 s')
 
 
 def test_a_debug_image_that_cannot_be_drawn_stops_nothing(cockpit: Cockpit, monkeypatch) -> None:  # noqa: ANN001,E501
