@@ -42,6 +42,7 @@ from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
 
 SHIPPED_MODEL = Path(__file__).parent / 'checkpoints' / 'pilot'
+MEMORY = Path('memory', 'policy.safetensors')  # of a pilot: what flies without a picture
 FIRST_DT_S = 1 / 30  # elapsed time assumed for the first frame of a flight
 TURN_ONLY = np.array([0.0, 0.0, 0.0, 1.0])
 OPINION_NS = 300_000_000  # what the seeing head says counts from so long after it was asked
@@ -473,7 +474,7 @@ def load_head(config: PipelineConfig) -> LanguageHead:
 
 
 def _load_memory(folder: Path) -> LiquidPolicy | None:
-    file = folder / 'memory' / 'policy.safetensors'
+    file = folder / MEMORY
     return LiquidPolicy(read_safetensors(file)[0]) if file.is_file() else None
 
 

@@ -259,8 +259,9 @@ def _kind(folder: str) -> str:
 
 def _version(folder: str) -> str:
     """Return the beginning of the sha256 of all weights that steer; '' if there are none."""
+    from edge_vla.pipeline import MEMORY
     file = _weights(folder)
-    files = [f for f in (file, file.parent / 'memory' / file.name) if f.is_file()]
+    files = [f for f in (file, file.parent / MEMORY) if f.is_file()]
     return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12] if files \
         else ''
 

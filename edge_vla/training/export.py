@@ -14,6 +14,7 @@
 
 """Write a trained pilot in the shipped format."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 import hashlib
 import json
@@ -22,7 +23,9 @@ from typing import TYPE_CHECKING
 
 from edge_vla.checkpoints.packing import pack_channels
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
+from edge_vla.pipeline import MEMORY
 from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d
+import numpy as np
 
 if TYPE_CHECKING:
     from edge_vla.training.policy import Recipe
@@ -38,12 +41,9 @@ def export_pilot(net: PilotNet, recipe: 'Recipe', out: Path) -> Path:
         if isinstance(module, TernaryConv2d) and module.quantised:
             weight = f'{name}.weight'
             tensors[weight], tensors[f'{weight}_scale'] = pack_channels(tensors[weight])
-    path = out / 'policy.safetensors'
-    write_safetensors(path, tensors, {
+    return _write(out / 'policy.safetensors', tensors, {
         'format': 'edge_vla pilot', 'version': '2', 'kind': net.kind,
         'recipe': json.dumps(asdict(recipe), sort_keys=True)})
-    print(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}')
-    return path
 
 
 def export_memory(run: Path, pilot: Path) -> Path:
@@ -65,8 +65,12 @@ def export_memory(run: Path, pilot: Path) -> Path:
     """
     tensors, metadata = read_safetensors(run / 'policy.safetensors')
     policy = {k: v.copy() for k, v in tensors.items() if k.startswith('policy.')}
-    path = pilot / 'memory' / 'policy.safetensors'  # perhaps the file that was just mapped
+    path = pilot / MEMORY  # perhaps the file that was just mapped
     path.parent.mkdir(exist_ok=True)
-    write_safetensors(path, policy, metadata)
+    return _write(path, policy, metadata)
+
+
+def _write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Path:
+    write_safetensors(path, tensors, metadata)
     print(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}')
     return path
