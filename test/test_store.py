@@ -17,6 +17,8 @@
 import json
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 
 from bitnet_models import config_of, masters, model_of, some_ids
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
@@ -63,6 +65,38 @@ def test_packing_again_changes_no_logit(tmp_path: Path) -> None:
         assert decoder.isa.packing == wanted
         np.testing.assert_array_equal(
             decoder.logits(ids), Decoder(model_of(config, masters(config))).logits(ids))
+
+
+FORGETTING = """
+import sys
+from edge_vla.evaluation.language_speed import memory_mb
+from edge_vla.kernels.isa import release_compiler
+from edge_vla.language.decoder import load_decoder
+import numba
+import numpy as np
+
+decoder = load_decoder(sys.argv[1])
+said, used = decoder.forward([1, 2, 3]), memory_mb()
+program = decoder._program.run
+assert program.overloads
+release_compiler(program)
+print(used - memory_mb())
+assert not any(getattr(r.library, '_shared_module', None) for r in program.overloads.values())
+decoder.cache.truncate(0)
+np.testing.assert_array_equal(decoder.forward([1, 2, 3]), said)
+assert numba.njit(lambda x: x * 2 + 1)(3) == 7  # what is needed again is read again
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/smaps').exists(), reason='Linux says what is resident')
+def test_the_memory_of_the_compiler_is_given_back(tmp_path: Path) -> None:
+    config = config_of('wide')
+    save_model(model_of(config, masters(config), best_isa().packing, 'int8'), tmp_path)
+    for _ in range(2):  # the second time from the cache
+        done = subprocess.run([sys.executable, '-c', FORGETTING, str(tmp_path)], text=True,
+                              capture_output=True, check=False, timeout=300)
+        assert not done.returncode, done.stderr
+        assert float(done.stdout) > 20  # MB
 
 
 def test_safetensors_reads_it(tmp_path: Path) -> None:

@@ -374,7 +374,7 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     decoder.warm_up()
     slow.cancel()
     if not is_small(decoder.config):
-        release_compiler()
+        release_compiler(decoder._program.run)
     return decoder
 
 
