@@ -34,6 +34,7 @@ from edge_vla.language.plan import CONTEXT_SIZE, VERBS
 from edge_vla.language.planner import objection, Planner
 from edge_vla.language.seeing import Answer, question_about, SCHEMES, SeeingHead
 from edge_vla.language.sight import Located
+from edge_vla.policy.blackout import BlackoutPolicy
 from edge_vla.policy.liquid import Grounding, LiquidPolicy
 from edge_vla.policy.mission import Mission
 from edge_vla.policy.second_opinion import Name, SecondOpinion, Sighted
@@ -44,7 +45,6 @@ import numpy as np
 SHIPPED_MODEL = Path(__file__).parent / 'checkpoints' / 'pilot'
 MEMORY = Path('memory', 'policy.safetensors')  # of a pilot: what flies without a picture
 FIRST_DT_S = 1 / 30  # elapsed time assumed for the first frame of a flight
-TURN_ONLY = np.array([0.0, 0.0, 0.0, 1.0])
 OPINION_NS = 300_000_000  # what the seeing head says counts from so long after it was asked
 
 
@@ -130,7 +130,6 @@ class Pipeline:
                  memory: LiquidPolicy | None = None) -> None:
         self.config = config or PipelineConfig()
         self.language, self.seeing, self.planner = language, seeing, planner
-        self._remembers = memory
         self._say = say or _print
         self._memory = TemporalStream(layout.TOKENS, layout.CHANNELS,
                                       SCHEMES[self.config.tokens].temporal, self.config.frames)
@@ -140,12 +139,12 @@ class Pipeline:
         self.context: Context | None = None
         self.mission: Mission | None = None
         self._synchronous = synchronous
-        self._encoder, self._grounding, self._policy = self._pilot(tensors, kind)
+        self._encoder, self._grounding, sighted = self._pilot(tensors, kind)
+        self._policy = BlackoutPolicy(sighted, memory, self.config.longest_dark)
         self._attended: np.ndarray | None = None
         self.opinion, self.look = SecondOpinion(), None
         self._said: deque[tuple[Look, list[tuple[Name, Located]]]] = deque()
-        self._flight, self._looked_ns, self._dark_s = 0, -10**18, 0.0
-        self._pictured: np.ndarray | None = None  # what was flown by when there was a picture
+        self._flight, self._looked_ns = 0, -10**18
         self._refused = ''
         self._last: Action | None = None
         self._hover = np.zeros(CONTEXT_SIZE, np.float32)
@@ -228,12 +227,9 @@ class Pipeline:
     def _restart(self) -> None:
         self._encoder.reset()
         self._policy.reset()
-        if self._remembers is not None:
-            self._remembers.reset()
         self.opinion.reset()
         self._last = self.look = None
         self._flight, self._looked_ns = self._flight + 1, -10**18
-        self._dark_s, self._pictured = 0.0, None
 
     def set_context(self, context: Context | None) -> None:
         """Fly by `context` from the next step on, None hovers; may be called from any thread."""
@@ -389,7 +385,6 @@ class Pipeline:
              dt: float) -> Action:
         tokens = self._encoder.encode(frame.image)
         blank = self._encoder.blank
-        self._dark_s = self._dark_s + dt if blank else 0.0
         with self._remembering:
             kept = self._memory.push(tokens)
         mission = self.mission
@@ -407,21 +402,12 @@ class Pipeline:
         if target is not None and not blank:
             self._consult(frame.stamp_ns, mission)
             self.opinion.condition(target, self._grounding, dt)
-        remembered = None if self._remembers is None else self._remembers.step(
-            features, motion, vector, dt)
-        if blank and remembered is not None:  # the other would think its target gone: it pauses
-            command = remembered
-        else:
-            command = self._policy.step(features, motion, vector, dt)
-        if not blank:
-            self._pictured = vector
+        command = self._policy.step(features, motion, vector, dt, blank)
         command = np.zeros(4) if mission is None else mission.direct(
             self._grounding, command, motion, dt)
         if target is not None and target is mission.target:
-            if not blank:
-                command = self.opinion.steer(target, command)
-            elif self._dark_s > self.config.longest_dark or self._pictured is not vector:
-                command = command * TURN_ONLY
+            command = self._policy.limit(command) if blank else self.opinion.steer(
+                target, command)
         self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
             command = self.adaptation.step(command, motion, dt)
@@ -430,7 +416,7 @@ class Pipeline:
         chosen = self.seeing.chosen if self.seeing and self._looked_ns >= 0 else None
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
-            'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._dark_s,
+            'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._policy.dark_s,
             'tokens': kept,
             'kept': (self._memory.marks if chosen is None else chosen).reshape(grid.shape).copy(),
             'step': 0 if mission is None else mission.index + 1,
