@@ -208,7 +208,7 @@ class Pipeline:
         for k in (1, 2):
             adaptation.step(np.zeros(4), Motion(k, np.zeros(3), 0.0, 0.0, 0.0), FIRST_DT_S)
         self._grounding.recognise()
-        self._grounding.place(0)
+        self._grounding.place(0, np.arange(layout.TOKENS))
         if self.seeing is not None:
             self.ask('what is ahead?')
             self.seeing.locate('red', 'sphere', self.view())

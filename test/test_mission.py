@@ -26,10 +26,9 @@ from edge_vla.policy.resolver import (
     FULL_TURN,
     MISSING,
     Resolver,
-    Sighting,
-    sightings,
     TURN_RATE,
 )
+from edge_vla.policy.sightings import Sighting, sightings
 from edge_vla.sim.judge import MissionJudge
 from edge_vla.sim.missions import sample_relation, sample_two_steps, true_sightings
 from edge_vla.sim.reference import reference_mission
@@ -61,9 +60,9 @@ class FakeSight:
         """Return what every token shows."""
         return self.seen
 
-    def place(self, pair: int) -> tuple[float, float, float]:
+    def place(self, pair: int, tokens: np.ndarray) -> tuple[float, float, float]:
         """Return where a pair is."""
-        x = layout.token_centres()[self.seen[pair].argmax(), 0]
+        x = layout.token_centres()[tokens[self.seen[pair, tokens].argmax()], 0]
         return -math.atan(x), 0.0, 4.0
 
     def located(self) -> tuple[float, float, float]:
@@ -97,6 +96,46 @@ def moving(velocity: tuple[float, ...] = (0.0, 0.0, 0.0), yaw_rate: float = 0.0)
 ])
 def test_relations_pick_what_a_person_would(plan: Plan, want: list[Sighting]) -> None:
     assert candidates(plan, SCENE) == want
+
+
+def looking_like(bearing: float, distance: float, **scores: float) -> Sighting:
+    """Return a red thing that resembles several shapes, by log odds."""
+    odds = np.full((len(COLOURS), len(SHAPES)), -9.0, np.float32)
+    for shape, score in scores.items():
+        odds[COLOURS.index('red'), SHAPES.index(shape)] = score
+    best = SHAPES[odds[COLOURS.index('red')].argmax()]
+    return Sighting('red', best, bearing, distance, .9, odds)
+
+
+def test_a_relation_compares_at_least_two() -> None:
+    sure = looking_like(0.0, 4.0, sphere=3.0, box=-4.0)
+    doubtful = looking_like(0.5, 6.0, sphere=1.0, box=2.0)
+    other = looking_like(-0.5, 3.0, sphere=-4.0, box=3.0)
+    seen = [sure, doubtful, other]
+    assert candidates(Plan('go', ANY, 'sphere', 'farthest'), seen) == [doubtful, sure]
+    assert candidates(Plan('go', ANY, 'sphere', 'nearest'), [sure, other]) == [sure]
+    assert candidates(Plan('go', ANY, 'sphere'), seen) == [sure]  # nothing is compared
+    assert candidates(Plan('go', ANY, 'sphere'), [doubtful, other]) == [doubtful]
+    assert candidates(Plan('go', ANY, 'box', 'leftmost'), seen) == [doubtful, other]
+    assert candidates(Plan('go', 'blue', ANY, 'nearest'), seen) == []
+
+
+def test_it_is_flown_to_by_what_it_was_called() -> None:
+    doubtful = looking_like(0.5, 6.0, sphere=1.0, box=2.0)
+    sure = looking_like(0.0, 4.0, sphere=3.0)
+    r = Resolver(Plan('go', ANY, 'sphere', 'leftmost'))
+    for _ in range(20):
+        r.update([sure, doubtful], DT)
+    assert r.status == CHOSEN and r.plan == Plan('go', 'red', 'sphere')
+    assert doubtful.called(ANY, ANY) == doubtful.called('red', ANY) == ('red', 'box')
+    assert RED_BOX.called('red', ANY) == ('red', 'box')
+
+
+def test_of_those_of_one_name_any_will_do() -> None:
+    r = Resolver(Plan('go', ANY, 'box'))
+    for _ in range(20):
+        r.update([RED_BOX, Sighting('red', 'box', -.6, 5.0, .8)], DT)
+    assert r.status == CHOSEN and r.plan == Plan('go', 'red', 'box')
 
 
 def test_a_choice_needs_several_frames_that_agree() -> None:
@@ -143,6 +182,22 @@ def test_sightings_come_from_the_tokens() -> None:
     assert (left.colour, left.shape) == ('red', 'cone') and left.bearing > 0.4
     assert (right.colour, right.shape) == ('white', 'box') and right.bearing < -0.4
     assert left.distance == pytest.approx(4.0, rel=1e-5)
+
+
+def test_objects_that_touch_fall_apart() -> None:
+    sight = FakeSight()
+    row = layout.ROWS // 2 * layout.COLUMNS
+    for token in range(2, 9):  # a bridge of doubtful tokens between two sure ones
+        sight.show('red', 'cone', row + token)
+        sight.seen[:, row + token] *= .7 if 3 < token < 7 else 1
+    left, right = sorted(sightings(sight), key=lambda s: -s.bearing)
+    centres = layout.token_centres()[row:row + layout.COLUMNS, 0]
+    assert left.bearing == pytest.approx(-math.atan((centres[2] + centres[3]) / 2), abs=1e-6)
+    assert right.bearing == pytest.approx(-math.atan((centres[7] + centres[8]) / 2), abs=1e-6)
+    sight.seen[:, row + 4:row + 7] = 0
+    sight.seen[:, row + 3] = 0
+    sight.seen[:, row + 2] *= .6  # too little to be an object
+    assert [s.bearing < 0 for s in sightings(sight)] == [True]
 
 
 def test_a_resolved_relation_is_flown_by_name() -> None:

@@ -113,6 +113,54 @@ def focus(p, columns, mark):
 
 
 @njit(cache=True, nogil=True)
+def pool(p, values, near, centres, rows, band, out):
+    """
+    Pool what the policy needs of the tokens that show the target.
+
+    Parameters
+    ----------
+    p : float32 [T]
+        Probability that a token shows it.
+    values, near, centres, rows, band, out
+        As of `ground`.
+
+    """
+    tokens = p.shape[0]
+    v = values.shape[1]
+    columns = tokens // rows
+    zero = np.float32(0)
+    one = np.float32(1)
+    presence = zero
+    total = zero
+    square = zero
+    for t in range(tokens):
+        presence = max(presence, p[t])
+        total += p[t]
+        square += p[t] * p[t]
+    for j in range(out.shape[0]):
+        out[j] = zero
+    norm = one / (square + np.float32(1e-3))
+    for t in range(tokens):
+        w = p[t] * p[t] * norm
+        out[1] += w * centres[t, 0]
+        out[2] += w * centres[t, 1]
+        for j in range(v):
+            out[5 + j] += w * values[t, j]
+    for t in range(tokens):
+        out[3] += p[t] * p[t] * norm * abs(centres[t, 0] - out[1])
+    out[0] = presence
+    out[1] *= presence
+    out[2] *= presence
+    out[4] = total / np.float32(tokens)
+    for j in range(v):
+        out[5 + j] *= presence
+    profile = 8 + v
+    for t in range(tokens):
+        k = profile + t % columns + (0 if t // columns < band else columns)
+        out[k] = max(out[k], near[t])
+
+
+@njit(cache=True, nogil=True)
 def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, band, p, mark,
            scratch, out):
     """
@@ -144,13 +192,9 @@ def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, 
 
     """
     tokens, g = hidden.shape
-    v = values.shape[1]
     columns = tokens // rows
     zero = np.float32(0)
     one = np.float32(1)
-    presence = zero
-    total = zero
-    square = zero
     for t in range(tokens):
         s = np.float32(score_b)
         for j in range(g):
@@ -161,31 +205,7 @@ def ground(hidden, scale, shift, score_w, score_b, values, near, centres, rows, 
         p[t] = one / (one + np.float32(math.exp(level - p[t])))
     if level > 0:
         focus(p, columns, mark)
-    for t in range(tokens):
-        presence = max(presence, p[t])
-        total += p[t]
-        square += p[t] * p[t]
-    for j in range(out.shape[0]):
-        out[j] = zero
-    norm = one / (square + np.float32(1e-3))
-    for t in range(tokens):
-        w = p[t] * p[t] * norm
-        out[1] += w * centres[t, 0]
-        out[2] += w * centres[t, 1]
-        for j in range(v):
-            out[5 + j] += w * values[t, j]
-    for t in range(tokens):
-        out[3] += p[t] * p[t] * norm * abs(centres[t, 0] - out[1])
-    out[0] = presence
-    out[1] *= presence
-    out[2] *= presence
-    out[4] = total / np.float32(tokens)
-    for j in range(v):
-        out[5 + j] *= presence
-    profile = 8 + v
-    for t in range(tokens):
-        k = profile + t % columns + (0 if t // columns < band else columns)
-        out[k] = max(out[k], near[t])
+    pool(p, values, near, centres, rows, band, out)
 
 
 @njit(cache=True, nogil=True)

@@ -19,7 +19,7 @@ import math
 from edge_vla.checkpoints.safetensors import take
 from edge_vla.datatypes import Motion
 from edge_vla.kernels.dense import dense
-from edge_vla.kernels.grounding import ground, score_queries
+from edge_vla.kernels.grounding import ground, pool, score_queries
 from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES
 from edge_vla.policy.cell_tensors import take_linear
 from edge_vla.policy.cfc import CfC
@@ -100,14 +100,16 @@ class Grounding:
         score_queries(self._hidden, self._pairs, self._score, self._score_bias, self._recognised)
         return self._recognised
 
-    def place(self, pair: int) -> tuple[float, float, float]:
+    def place(self, pair: int, tokens: np.ndarray) -> tuple[float, float, float]:
         """
-        Tell where in the last `look` an object is, whatever the context.
+        Tell where in the last `look` an object is, whatever the context; after `recognise`.
 
         Parameters
         ----------
         pair : int
             Row of `recognise`.
+        tokens : numpy.ndarray
+            int64 [N], which of them show it.
 
         Returns
         -------
@@ -115,11 +117,11 @@ class Grounding:
             Bearing (rad, left positive), elevation (m) and gap (m).
 
         """
-        g, pooled = layout.GROUND_CHANNELS, layout.POOLED
-        m = self._pairs[pair]
-        ground(self._hidden, m[:g], m[g:], self._score, self._score_bias, self._values,
-               self._nearness[:, 0], self._centres, layout.ROWS, layout.BAND, self._pair_p,
-               self._mark, self._scratch, self._pair_features)
+        pooled = layout.POOLED
+        self._pair_p[:] = 0
+        self._pair_p[tokens] = self._recognised[pair, tokens]
+        pool(self._pair_p, self._values, self._nearness[:, 0], self._centres, layout.ROWS,
+             layout.BAND, self._pair_features)
         dense(self._pair_features[None, :pooled], *self._locate[:2], True, self._locate_hidden)
         dense(self._locate_hidden, *self._locate[2:], False, self._pair_located)
         return place_of(self._pair_located[0])

@@ -24,7 +24,8 @@ import math
 
 from edge_vla.datatypes import Context, Motion
 from edge_vla.language.plan import MOVING, Plan, Step
-from edge_vla.policy.resolver import CHOSEN, Resolver, Sight, sightings
+from edge_vla.policy.resolver import CHOSEN, Resolver
+from edge_vla.policy.sightings import Sight, sightings
 import numpy as np
 
 VISIBLE = 0.5  # presence of a target that counts as seen

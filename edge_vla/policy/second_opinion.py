@@ -32,7 +32,7 @@ from edge_vla.datatypes import Motion
 from edge_vla.language.plan import Plan
 from edge_vla.language.sight import Located
 from edge_vla.policy.mission import ARRIVED_SPEED, VISIBLE
-from edge_vla.policy.resolver import Sight
+from edge_vla.policy.sightings import Sight
 from edge_vla.vision import layout
 import numpy as np
 

@@ -23,7 +23,8 @@ from edge_vla.language.plan import (
     SHAPES,
     UNSEEN_PAIRS,
 )
-from edge_vla.policy.resolver import candidates, Sighting
+from edge_vla.policy.resolver import candidates
+from edge_vla.policy.sightings import Sighting
 from edge_vla.sim.scene import sample_scene, Scene
 from edge_vla.sim.tasks import TASKS
 import numpy as np

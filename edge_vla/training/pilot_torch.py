@@ -103,17 +103,20 @@ class Grounding(nn.Module):
         hidden = self.hidden(tokens)[:, None]
         return self.score(F.relu(hidden * (1 + scale) + shift))[..., 0]
 
-    def forward(self, tokens: Tensor, context: Tensor,
-                flying: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, context: Tensor, flying: bool = False,
+                only: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """
         Return features [N, VISION_FEATURES], scores [N, TOKENS], nearness [N, TOKENS].
 
-        With `flying` the scores are settled as the numba pilot's are, see `settle`.
+        With `flying` the scores are settled as the numba pilot's are, see `settle`; tokens that
+        are not in `only`, bool [TOKENS], show nothing.
         """
         scale, shift = self.film(context)[:, None].chunk(2, -1)
         score = self.score(F.relu(self.hidden(tokens) * (1 + scale) + shift))[..., 0]
         near = F.relu(self.near(tokens)[..., 0])
         score = settle(score) if flying else score
+        if only is not None:
+            score = score.masked_fill(~only, -torch.inf)
         p = torch.sigmoid(score)
         presence = p.amax(1, keepdim=True)
         weight = p * p / ((p * p).sum(1, keepdim=True) + 1e-3)

@@ -80,10 +80,12 @@ class TorchPilot:
         return torch.sigmoid(self._net.grounding(tokens, self._pairs)[1]).numpy()
 
     @torch.no_grad()
-    def place(self, pair: int) -> tuple[float, float, float]:
+    def place(self, pair: int, tokens: np.ndarray) -> tuple[float, float, float]:
         """Return bearing, elevation and gap of a pair; see ``policy.liquid.Grounding.place``."""
+        only = torch.zeros(layout.TOKENS, dtype=torch.bool)
+        only[torch.from_numpy(tokens)] = True
         out = self._net.grounding(self._tokens, self._pairs[pair:pair + 1],
-                                  flying=True)[0][0].numpy()
+                                  only=only)[0][0].numpy()
         return place_of(out[layout.POOLED:layout.POOLED + layout.LOCATED] / max(out[0], 1e-6))
 
     def located(self) -> tuple[float, float, float]:
