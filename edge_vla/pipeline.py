@@ -140,7 +140,7 @@ class Pipeline:
         self.mission: Mission | None = None
         self._synchronous = synchronous
         self._encoder, self._grounding, sighted = self._pilot(tensors, kind)
-        self._policy = BlackoutPolicy(sighted, memory, self.config.longest_dark)
+        self._policy = BlackoutPolicy(sighted, memory)
         self._attended: np.ndarray | None = None
         self.opinion, self.look = SecondOpinion(), None
         self._said: deque[tuple[Look, list[tuple[Name, Located]]]] = deque()
@@ -406,8 +406,8 @@ class Pipeline:
         command = np.zeros(4) if mission is None else mission.direct(
             self._grounding, command, motion, dt)
         if target is not None and target is mission.target:
-            command = self._policy.limit(command) if blank else self.opinion.steer(
-                target, command)
+            command = self.opinion.steer(target, command) if not blank else self._policy.limit(
+                command, vector, self.config.longest_dark)
         self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
             command = self.adaptation.step(command, motion, dt)

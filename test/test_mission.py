@@ -160,6 +160,16 @@ def test_two_that_fit_are_asked_about() -> None:
     assert r.status == CHOSEN and r.plan == Plan('go', 'red', 'box')
 
 
+def test_a_question_may_stand_for_long_and_names_nothing_twice() -> None:
+    r = Resolver(Plan('go', ANY, 'box'))
+    for _ in range(3000):
+        r.update([*SCENE, Sighting('red', 'box', -.2, 5.0, .8)], DT)
+    assert r.status == AMBIGUOUS and r.say.count('red box') == r.say.count('green box') == 1
+    for _ in range(150):  # what is said after minutes counts as soon as after seconds
+        r.update([RED_BOX, PILLAR], DT)
+    assert r.status == CHOSEN and r.plan == Plan('go', 'red', 'box')
+
+
 def test_what_is_not_in_view_is_looked_for_and_then_given_up() -> None:
     r = Resolver(Plan('go', ANY, 'cone', 'near', 'blue', 'pillar'))
     r.update(SCENE, DT)

@@ -175,6 +175,13 @@ def test_without_a_picture_it_flies_on_from_memory_and_not_for_ever(flight: list
     assert lit.velocity.any() and lit.info['dark_s'] == 0
 
 
+def test_how_long_it_flies_in_the_dark_can_be_changed_in_flight(flight: list) -> None:
+    pipeline = Pipeline.load()
+    fly(pipeline, darkened(flight, 20, 0)[:40])
+    pipeline.config = replace(pipeline.config, longest_dark=.1)
+    assert not fly(pipeline, darkened(flight, 20, 0))[35:, :3].any()
+
+
 def test_the_policy_that_remembers_flies_in_the_dark_and_only_there(flight: list, tmp_path) -> None:  # noqa: ANN001, E501
     bare = tmp_path / 'pilot'
     shutil.copytree(SHIPPED_MODEL, bare)

@@ -136,16 +136,16 @@ def release_compiler(program: Dispatcher) -> None:
 
 def _pages_of_file(name: str) -> list[tuple[int, int]]:
     """Return the mapped parts of a file that are as they are in it; written ones would be lost."""
-    spans: list[tuple[int, int]] = []
+    spans: dict[int, int] = {}
     for line in Path('/proc/self/smaps').read_text().splitlines():
         key, *rest = line.split()
         if '-' in key:
-            spans.append((0, 0))
+            start, end = (int(part, 16) for part in key.split('-'))
             if rest[0] in ('r-xp', 'r--p') and name in rest[-1]:
-                spans[-1] = int(key.split('-')[0], 16), int(key.split('-')[1], 16)
+                spans[start] = end
         elif key in ('Anonymous:', 'Swap:') and rest[0] != '0':
-            spans[-1] = 0, 0
-    return [span for span in spans if span[1]]
+            spans.pop(start, None)
+    return list(spans.items())
 
 
 @cache

@@ -34,8 +34,6 @@ class BlackoutPolicy:
         Flies while the picture shows something.
     memory : LiquidPolicy or None
         Flies while it does not: a policy that was trained to remember.
-    longest_s : float
-        How long it may, s.
 
     Attributes
     ----------
@@ -44,11 +42,9 @@ class BlackoutPolicy:
 
     """
 
-    def __init__(self, sighted: LiquidPolicy, memory: LiquidPolicy | None,
-                 longest_s: float) -> None:
-        self._sighted, self._memory, self._longest_s = sighted, memory, longest_s
-        self._pictured: np.ndarray | None = None
-        self._context: np.ndarray | None = None
+    def __init__(self, sighted: LiquidPolicy, memory: LiquidPolicy | None) -> None:
+        self._sighted, self._memory = sighted, memory
+        self._pictured: np.ndarray | None = None  # what was flown by when there was a picture
         self.dark_s = 0.0
 
     def reset(self) -> None:
@@ -77,7 +73,6 @@ class BlackoutPolicy:
 
         """
         self.dark_s = self.dark_s + dt if blank else 0.0
-        self._context = context
         if not blank:
             self._pictured = context
         remembered = None if self._memory is None else self._memory.step(
@@ -86,12 +81,20 @@ class BlackoutPolicy:
             return remembered
         return self._sighted.step(features, motion, context, dt)
 
-    def limit(self, command: np.ndarray) -> np.ndarray:
+    def limit(self, command: np.ndarray, context: np.ndarray, longest_s: float) -> np.ndarray:
         """
         Return what may be flown of a command in the dark.
 
-        Only its turn, float64 [4], after too long, or if its target was never seen.
+        Parameters
+        ----------
+        command : numpy.ndarray
+            float64 [4], m/s and rad/s.
+        context : numpy.ndarray
+            Of this frame's `step`.
+        longest_s : float
+            How long it may be dark; then, and for what was never seen, only the turn is left.
+
         """
-        if self.dark_s > self._longest_s or self._pictured is not self._context:
+        if self.dark_s > longest_s or self._pictured is not context:
             return command * TURN_ONLY
         return command

@@ -22,7 +22,7 @@ right, behind and in front are as seen from the camera when the instruction is r
 the object is flown to by its colour and shape, so it may leave the view without being lost.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 import math
 
@@ -33,6 +33,7 @@ DOUBT = 1.5  # log odds by which it may look more like something else than what 
 SAME = 0.2  # rad, a choice this close to another is the same
 LOOK_S = 0.4  # s of looking before a choice, at least
 LOOKS = 4  # frames that must have agreed
+LAST = 256  # frames that are looked back at: a question may stand for an hour
 TURN_RATE = 0.6  # rad/s while what was named is not in view
 FULL_TURN = 2 * math.pi + 0.5  # rad, then it is not there
 IN_LINE = 0.5  # rad, what stands behind or in front of something is this close to its bearing
@@ -103,7 +104,8 @@ class Resolver:
         self.plan = plan
         self.status, self.turn = LOOKING, 0.0
         self.say = f'looking for {plan.text().split(" the ", 1)[-1]}'
-        self._choices: list[tuple[float, tuple[str, str]]] = []  # bearing (nan: open) and name
+        # bearing and name of the choice of each of the last frames, None for an open one
+        self._choices: deque[tuple[float, tuple[str, str]] | None] = deque(maxlen=LAST)
         self._looked = self._turned = 0.0
 
     def update(self, seen: Sequence[Sighting], dt: float) -> str:
@@ -126,19 +128,19 @@ class Resolver:
             return self.status if self.status == AMBIGUOUS else self._look_around(dt)
         self.turn = 0.0
         self._looked += dt
-        several = self.plan.relation == 'none' and len(
-            {(s.colour, s.shape) for s in options}) > 1  # of those of one name any will do
+        names = dict.fromkeys((s.colour, s.shape) for s in options)
+        several = self.plan.relation == 'none' and len(names) > 1  # of one name any will do
         first = options[0]
-        self._choices.append((math.nan if several else first.bearing,
-                              first.called(self.plan.colour, self.plan.shape)))
-        agreed = [name for bearing, name in self._choices
-                  if several == math.isnan(bearing) and not abs(bearing - first.bearing) > SAME]
-        if self._looked < LOOK_S or len(agreed) < LOOKS or 2 * len(agreed) <= len(self._choices):
+        self._choices.append(None if several else (
+            first.bearing, first.called(self.plan.colour, self.plan.shape)))
+        chosen = [c for c in self._choices if c is not None]
+        agreed = [name for bearing, name in chosen if abs(bearing - first.bearing) <= SAME]
+        count = len(self._choices) - len(chosen) if several else len(agreed)
+        if self._looked < LOOK_S or count < LOOKS or 2 * count <= len(self._choices):
             return self.status
         if several:
             self.status = AMBIGUOUS
-            names = ' or '.join(f'the {s.colour} {s.shape}' for s in options)
-            self.say = f'which one: {names}?'
+            self.say = f'which one: {" or ".join(f"the {c} {s}" for c, s in names)}?'
             return self.status
         (colour, shape), _ = Counter(agreed).most_common(1)[0]
         self.status = CHOSEN

@@ -135,12 +135,10 @@ def _apart(p: np.ndarray, levels: Sequence[float]) -> list[np.ndarray]:
         return []
     above = (p > levels[0]).astype(np.uint8).reshape(layout.ROWS, layout.COLUMNS)
     count, labels = cv2.connectedComponents(above)
-    places = (np.flatnonzero(labels == k) for k in range(1, count))
     out = []
-    for tokens in places:
-        if p[tokens].sum() >= LEAST:
-            alone = np.zeros_like(p)
-            alone[tokens] = p[tokens]
+    for k in range(1, count):
+        alone = np.where(labels.ravel() == k, p, 0)
+        if alone.sum() >= LEAST:
             parts = _apart(alone, levels[1:])
-            out += parts if len(parts) > 1 else [tokens]
+            out += parts if len(parts) > 1 else [np.flatnonzero(alone)]
     return out
