@@ -32,7 +32,8 @@ EXTRAS = {'torch', 'rosbags', 'matplotlib', 'gymnasium', 'tqdm', 'transformers',
           'tokenizers', 'gguf', 'jinja2', 'mujoco', 'foxglove', 'rerun'}
 RUNTIME = {'numpy', 'numba', 'llvmlite', 'cv2', 'yaml', 'edge_vla'}
 # A room may import rooms of its own level and below; kernels only themselves.
-LEVEL = {'exceptions': 0, 'datatypes': 0, 'kernels': 0, 'config': 1, 'motion': 1, 'checkpoints': 2,
+LEVEL = {'exceptions': 0, 'datatypes': 0, 'kernels': 0, 'memory': 0, 'config': 1, 'motion': 1,
+         'checkpoints': 2,
          'vision': 2, 'compression': 2, 'autopilot': 2, 'language': 3, 'policy': 3,
          'adaptation': 3, 'safety': 3,
          'pipeline': 4, 'sim': 4,

@@ -168,6 +168,7 @@ def _language(args: argparse.Namespace) -> int:
     from edge_vla.evaluation import language_speed as speed
     from edge_vla.kernels.isa import best_isa
     from edge_vla.language.decoder import DecoderSettings, read_model
+    from edge_vla.memory import memory_mb, peak_memory_mb
 
     try:
         counts = [int(n) for n in args.threads.split(',') if n] or sorted(
@@ -182,7 +183,7 @@ def _language(args: argparse.Namespace) -> int:
             0 < args.prompt <= args.context and args.context > speed.CONTEXT + 8):
         raise ConfigError(f'--shape is one of {", ".join(speed.SHAPES)}; --threads, --rounds and '
                           '--prompt are positive; the prompt fits into --context')
-    before = speed.memory_mb()
+    before = memory_mb()
     if args.model is None:
         print(f'making random weights of shape {args.shape}', file=sys.stderr)
         model = speed.random_weights(args.shape, isa, settings)
@@ -196,8 +197,8 @@ def _language(args: argparse.Namespace) -> int:
               'packing': model.packing, 'head': model.head, 'context': args.context,
               'prompt': args.prompt, 'rounds': args.rounds, 'busy': args.busy,
               'bytes_per_token': sizes,
-              'memory_mb': {'before': before, 'resident': speed.memory_mb(),
-                            'peak': speed.peak_memory_mb()},
+              'memory_mb': {'before': before, 'resident': memory_mb(),
+                            'peak': peak_memory_mb()},
               'machine': speed.machine(), 'results': rows}
     _show(report)
     _write(args.json, report)

@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from edge_vla.evaluation.language_speed import peak_memory_mb
     from edge_vla.language.decoder import DecoderSettings, load_decoder
     from edge_vla.language.sampling import SamplingConfig
+    from edge_vla.memory import peak_memory_mb
 
     names = [flag[2:].replace('-', '_') for flag, *_ in SAMPLING]
     sampling = SamplingConfig(**{n: getattr(args, n) for n in names if n in args})

@@ -26,7 +26,6 @@ from dataclasses import replace
 import os
 from pathlib import Path
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -71,17 +70,6 @@ def others(count: int) -> Iterator[None]:
         for process in busy:
             process.kill()
             process.wait()
-
-
-def memory_mb() -> float:
-    """Return the resident memory of this process, MB (10^6 bytes)."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def peak_memory_mb() -> float:
-    """Return the largest resident memory so far, MB (10^6 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def cpu_name() -> str:

@@ -41,6 +41,7 @@ from edge_vla.kernels.isa import best_isa
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.decoder import Decoder, DecoderSettings
 from edge_vla.language.tokenizer import Tokenizer
+from edge_vla.memory import peak_memory_mb
 from edge_vla.pipeline import SHIPPED_MODEL
 import numpy as np
 
@@ -107,7 +108,7 @@ def measure(scale: Scale, say: Callable[[str], None] = lambda line: None) -> dic
             'machine': before | {'blas_threads': os.environ.get('OPENBLAS_NUM_THREADS'),
                                  'load_average_after': os.getloadavg()[0]},
             'cpu_share': sum(a.cpu_s for a in answers) / sum(a.seconds for a in answers),
-            'memory_mb': {'peak': speed.peak_memory_mb()}, 'seconds': perf_counter() - started}
+            'memory_mb': {'peak': peak_memory_mb()}, 'seconds': perf_counter() - started}
 
 
 def _answers(ladder: Ladder, floats: FloatDecoder, decoder: Decoder, scale: Scale,

@@ -17,7 +17,6 @@
 
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
@@ -45,15 +44,6 @@ class Window:
     def rate(self) -> float:
         """Return 1 / mean, for windows of intervals in seconds; 0 when empty."""
         return len(self._values) / sum(self._values) if sum(self._values) > 0 else 0.0
-
-
-def resident_megabytes() -> float:
-    """Return the resident memory of this process, MB (0 where the system does not tell)."""
-    try:
-        pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    return pages * 4096 / 1e6
 
 
 def array(stamp: object, name: str, hardware_id: str, level: bytes, message: str,

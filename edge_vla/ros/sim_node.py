@@ -24,6 +24,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from edge_vla.config import SimNodeConfig
 from edge_vla.datatypes import Frame
+from edge_vla.memory import memory_mb
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
 from edge_vla.sim.simulator import Simulator
 from geometry_msgs.msg import TransformStamped, TwistStamped
@@ -156,7 +157,7 @@ class SimNode(Node):
             f'{self.get_fully_qualified_name()}: simulator'.lstrip('/'), 'edge_vla',
             diagnostics.OK, 'flying', {
                 'time [s]': f'{self._now_ns * 1e-9:.2f}',
-                'memory [MB]': f'{diagnostics.resident_megabytes():.0f}',
+                'memory [MB]': f'{memory_mb():.0f}',
                 'camera to command [ms]': ' '.join(f'{v:.2f}' for v in window)}))
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from edge_vla.config import VlaNodeConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.slow_loop import SlowLoop
+from edge_vla.memory import memory_mb
 from edge_vla.motion import believable
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
@@ -446,7 +447,7 @@ class VlaNode(LifecycleNode):
                 'frames': self._frames, 'frames dropped': self._dropped,
                 'frames refused': self._refused,
                 'times without images': self._lost, 'tokens': self._doing.get('tokens', 0),
-                'memory [MB]': f'{diagnostics.resident_megabytes():.0f}',
+                'memory [MB]': f'{memory_mb():.0f}',
                 'safety': self._state, 'enabled': self._enabled,
                 'instruction': self._instruction,
                 'plan': 'none' if context is None else context.text,
