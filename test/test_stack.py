@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 import json
+import os
 from pathlib import Path
 import sys
 
@@ -358,8 +359,15 @@ def test_a_busy_machine_is_named(page: tuple[dict, str, Path]) -> None:
     assert 'busy' not in as_text(report | {'cpu_share': 1.0})
 
 
+@pytest.fixture
+def blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore afterwards what the command sets for BLAS."""
+    for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
+        monkeypatch.setenv(name, '1')
+
+
 def test_without_matplotlib_it_says_so_before_it_measures(
-        page: tuple[dict, str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+        page: tuple[dict, str, Path], blas: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
         capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     with pytest.raises(MissingDependencyError, match=r'edge_vla\[viz\]'):
@@ -368,12 +376,18 @@ def test_without_matplotlib_it_says_so_before_it_measures(
     assert 'edge_vla[viz]' in capsys.readouterr().err
 
 
+def test_blas_is_held_to_the_threads_before_anything_loads_it(
+        blas: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def loads_numpy() -> None:
+        raise MissingDependencyError(f'with {os.environ["OPENBLAS_NUM_THREADS"]} threads')
+    monkeypatch.setattr('edge_vla.visualization.style.need_matplotlib', loads_numpy)
+    assert main(['bench', 'stack', '--threads', '3', '--plot', 'x.png']) == 2
+    assert 'with 3 threads' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('wrong', [['--shape', 'lfm2-1.2b'], ['--threads', '0'],
                                    ['--frames', '9', '--flight', '8'], ['--rounds', '0']])
-def test_wrong_arguments(wrong: list[str], capsys: pytest.CaptureFixture,
-                         monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
-        monkeypatch.setenv(name, '1')
+def test_wrong_arguments(wrong: list[str], blas: None, capsys: pytest.CaptureFixture) -> None:
     assert main(['bench', 'stack', *wrong]) == 2
     assert capsys.readouterr().err.count('\n') == 1
     assert '2b4t' in SHAPES and 'lfm2-1.2b' not in SHAPES

@@ -137,11 +137,11 @@ def _stack(args: argparse.Namespace) -> int:
     if min(args.threads, args.rounds, args.seeds) < 1 or not 1 <= args.frames <= args.flight:
         raise ConfigError('--threads, --rounds, --frames and --seeds are positive, and --flight '
                           'is not less than --frames')
+    for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
+        os.environ[name] = str(args.threads)  # BLAS reads it when NumPy is loaded
     if args.plot is not None:
         from edge_vla.visualization.style import need_matplotlib
         need_matplotlib()
-    for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
-        os.environ[name] = str(args.threads)  # BLAS reads it when NumPy is loaded
     from edge_vla.evaluation import stack
     from edge_vla.evaluation.stack_rows import Scale
     if args.shape not in stack.SHAPES:
