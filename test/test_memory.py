@@ -14,7 +14,6 @@
 
 """What is said of this process's memory."""
 
-import os
 from pathlib import Path
 import resource
 
@@ -31,8 +30,7 @@ def test_it_grows_by_what_is_written() -> None:
 
 
 def test_pages_have_the_size_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = os.sysconf('SC_PAGE_SIZE')
-    usual = memory_mb()
+    size, usual = resource.getpagesize(), memory_mb()
     monkeypatch.setattr(resource, 'getpagesize', lambda: 4 * size)  # as a Raspberry Pi 5 has
     assert memory_mb() == pytest.approx(4 * usual, rel=.1)
 

@@ -14,7 +14,9 @@
 
 """The headline page: the energy model, the meter, the float network, the rows, the command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 import json
 import os
 from pathlib import Path
@@ -287,15 +289,26 @@ def test_ratios_and_figures() -> None:
 
 # --- the command -----------------------------------------------------------------------------
 
+@pytest.fixture
+def blas() -> Iterator[None]:
+    """Put back afterwards what the command sets for BLAS."""
+    with restored():
+        yield
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
+            patch.setenv(name, '1')
+        yield
+
+
 @pytest.fixture(scope='module')
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, str, Path]:
     """Run the command on the smallest shape; return its report, its text and its folder."""
-    from contextlib import redirect_stdout
-    from io import StringIO
     folder, out = tmp_path_factory.mktemp('stack'), StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
-        for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
-            patch.setenv(name, '1')  # the command sets them; put back afterwards
+    with restored(), redirect_stdout(out):
         assert main(['bench', 'stack', '--shape', 'shipped', '--rounds', '1', '--frames', '2',
                      '--flight', '12', '--seeds', '1', '--json', str(folder / 's.json')]) == 0
     return json.loads((folder / 's.json').read_text()), out.getvalue(), folder
@@ -357,13 +370,6 @@ def test_a_busy_machine_is_named(page: tuple[dict, str, Path]) -> None:
     report, _, _ = page
     assert 'busy: this process ran for 25%' in as_text(report | {'cpu_share': .25})
     assert 'busy' not in as_text(report | {'cpu_share': 1.0})
-
-
-@pytest.fixture
-def blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restore afterwards what the command sets for BLAS."""
-    for name in ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS'):
-        monkeypatch.setenv(name, '1')
 
 
 def test_without_matplotlib_it_says_so_before_it_measures(
