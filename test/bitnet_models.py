@@ -14,6 +14,8 @@
 
 """Small BitNet models with random weights, for the tests."""
 
+from dataclasses import replace
+
 from edge_vla.checkpoints.packing import ternarise
 from edge_vla.kernels.isa import available, Isa, ISAS
 from edge_vla.language.config import BitNetConfig
@@ -32,11 +34,17 @@ SIZES = {  # hidden, feed-forward, layers, heads, key-value heads, vocabulary
 
 
 def runnable_isas() -> list[Isa]:
-    """Return what this CPU can run: AVX-VNNI's instructions are in AVX-512's too."""
-    found = available()
-    if any(isa.name == 'avx512vnni' for isa in found):
-        found.append(ISAS['avxvnni'])
-    return list({isa.name: isa for isa in found}.values())
+    """
+    Return what this CPU can run, as it and as another maker's would.
+
+    AVX-VNNI's instructions are in AVX-512's too.
+    """
+    found = {isa.name: isa for isa in available()}
+    if 'avx512vnni' in found:
+        found['avxvnni'] = ISAS['avxvnni']
+    others = [replace(isa, prefetch=not isa.prefetch, tables=not isa.tables)
+              for isa in found.values() if isa.packing == '5bit']
+    return [*found.values(), *others]
 
 
 def config_of(size: str, **more: object) -> BitNetConfig:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from edge_vla.kernels import screen, team
 from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logits
-from edge_vla.kernels.isa import two_bits
+from edge_vla.kernels.isa import places, two_bits
 from edge_vla.kernels.phases import add_product, pieces, share
 from edge_vla.kernels.rows import norm_row, quantise_groups_row, quantise_row_16bit
 from edge_vla.kernels.ternary import FEW, items, product
@@ -99,13 +99,23 @@ def _logit(isa, s, w, work, bits, row, t):
 
 
 @njit(cache=True, nogil=True)
+def _in_turn(first, last, i, count):
+    """Return the i-th of some rows if they are read from `count` places in turn."""
+    far = (last - first) // count
+    if i >= far * count:
+        return first + i
+    return first + i % count * far + i // count
+
+
+@njit(cache=True, nogil=True)
 def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
     first, last = share(count, threads, piece)
     if element_bytes(w.head) == 1 and element_bytes(w.head_scales) == 2:
         _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last)
         return
     bits = _bits(s, w)
-    for k in range(first, last):
+    for i in range(last - first):
+        k = _in_turn(first, last, i, places(isa))
         row = subset[k] if subset.shape[0] else k
         for t in range(first_token, tokens):
             work.logits[(t - first_token) * count + k] = _logit(isa, s, w, work, bits, row, t)
@@ -115,7 +125,8 @@ def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, thre
 def _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last):
     """Do rows of 4 or 6 bits, four tokens at once as long as there are so many."""
     n, about, bits = s.head_width, s.about, _bits(s, w)
-    for k in range(first, last):
+    for i in range(last - first):
+        k = _in_turn(first, last, i, places(isa))
         row = subset[k] if subset.shape[0] else k
         t, at = first_token, k
         while t + 4 <= tokens:

@@ -27,6 +27,7 @@ import os
 from pathlib import Path
 import zlib
 
+from llvmlite import ir
 import llvmlite.binding as llvm
 import numba
 from numba import types
@@ -50,8 +51,11 @@ class Isa:
     many_registers : bool
         32 vector registers rather than 16.
     prefetch : bool
-        Ask for memory a page ahead even where little else is done, as with one token: twice as
-        fast on Intel, a quarter slower on AMD Zen.
+        Ask for memory ahead even where little else is done, as with one token, and read it from
+        several places in turn: twice as fast on Intel, a quarter slower on AMD Zen.
+    tables : bool
+        Look sums of '5bit' matrices up for several tokens too rather than multiply: vpermw is one
+        operation on AMD Zen, two on Intel.
 
     """
 
@@ -60,6 +64,7 @@ class Isa:
     needs: tuple[str, ...]
     many_registers: bool
     prefetch: bool = True
+    tables: bool = False
 
 
 ISAS = {isa.name: isa for isa in (  # best first
@@ -81,8 +86,9 @@ def features() -> set[str]:
 def available() -> list[Isa]:
     """Return the instruction sets this CPU has, best first."""
     here = features()
-    helps = not (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith('znver')
-    return [replace(isa, prefetch=helps) for isa in ISAS.values() if set(isa.needs) <= here]
+    zen = (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith('znver')
+    return [replace(isa, prefetch=not zen, tables=zen) for isa in ISAS.values()
+            if set(isa.needs) <= here]
 
 
 def best_isa(packing: str = 'auto') -> Isa:
@@ -186,3 +192,11 @@ def two_bits(typing, isa):
     def generate(context, builder, signature, args):
         return context.get_dummy_value()
     return IsaType(replace(isa.isa, packing='2bit'))(isa), generate
+
+
+@intrinsic
+def places(typing, isa):
+    """Return from how many places rows are best read in turn, a constant."""
+    def generate(context, builder, signature, args):
+        return ir.Constant(ir.IntType(64), 4 if signature.args[0].isa.prefetch else 1)
+    return types.int64(isa), generate

@@ -14,6 +14,15 @@
 
 """Products of packed ternary weights and int8 activations: exact, for one token or many."""
 
+from edge_vla.kernels.ternary_dots import (
+    dot_tile,
+    RUN,
+    spread,
+    unpack_unit,
+    UNPACKED,
+    WIDE,
+    wide_tile,
+)
 from edge_vla.kernels.ternary_tables import (
     CHUNK,
     CHUNK_TABLES,
@@ -37,6 +46,7 @@ import numpy as np
 FEW = 4  # tokens multiplied at once; of more, 2bit rows are worth unpacking
 PAIR = 2  # ... while codes come from memory: tables of more do not stay in the nearest cache then
 TOGETHER = 8  # tokens that codes are brought near for
+MANY = 8 * WIDE  # tokens that codes are unpacked for
 SCRATCH_ROWS = 6
 SHORT = 10  # units that one thread reads as fast as two
 PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
@@ -102,10 +112,13 @@ def _product(isa, packed, base, blocks, units, first, last, count, x, width, tot
     """Stand for `product`."""
 
 
-def _choose(stand, by_tables, by_dots):
-    """Let numba compile, for a stand-in, what the instruction set's packing wants."""
-    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(
-        lambda isa, *_: by_tables if isa.isa.packing == '5bit' else by_dots)
+def _choose(stand, by_tables, by_both, by_dots):
+    """Let numba compile, for a stand-in, what the instruction set wants."""
+    def choice(isa, *_):
+        if isa.isa.packing == '2bit':
+            return by_dots
+        return by_tables if isa.isa.tables else by_both
+    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
 
 
 def _table_items(isa, units, tokens, threads):
@@ -150,21 +163,17 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
     for chunk in range((words + CHUNK - 1) // CHUNK):
         begin = chunk * CHUNK
         wide = min(CHUNK, words - begin)
-        count = wide // UNIT * UNIT_TABLES + wide % UNIT * WORD_TABLES
         for t in range(a, b):
-            fill_tables(x, t * width + 3 * chunk * CHUNK_TABLES, count, tables,
-                        (t - a) * CHUNK_TABLES * LINE)
+            _fill_chunk(x, t * width, chunk, wide, tables, (t - a) * CHUNK_TABLES * LINE)
         u = first
         while u < last:  # panel by panel
-            start, end = panel_of(units, u)
-            v = min(last, end)
-            at = start * words + (end - start) * begin + (u - start) * wide
+            v = min(last, panel_of(units, u)[1])
             t, few = a, PAIR
             while t < b:
-                n = min(few, b - t)
-                _table_chunk(isa, packed, base + at * LINES * LINE, wide, u, v,
-                             tables[(t - a) * CHUNK_TABLES * LINE:], n, out, t * stride, stride,
-                             chunk == 0)
+                n, here = min(few, b - t), tables[(t - a) * CHUNK_TABLES * LINE:]
+                for unit in range(u, v):
+                    _table_unit(isa, packed, base + _place(units, words, unit, begin, wide), wide,
+                                here, n, out, t * stride + unit * GROUP, stride, chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
@@ -173,21 +182,149 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
 
 
 @njit(cache=True, nogil=True)
-def _table_chunk(isa, packed, base, words, first, last, tables, tokens, out, start, stride, fresh):
-    """Add what a chunk gives for some units, at `base`, and up to FEW tokens."""
+def _fill_chunk(x, start, chunk, wide, tables, at):
+    """Write the tables of a chunk of some words, for a token whose activations start there."""
+    fill_tables(x, start + 3 * chunk * CHUNK_TABLES,
+                wide // UNIT * UNIT_TABLES + wide % UNIT * WORD_TABLES, tables, at)
+
+
+@njit(cache=True, nogil=True)
+def _place(units, words, unit, begin, wide):
+    """Return the first byte of a unit in the chunk that begins with a word."""
+    start, end = panel_of(units, unit)
+    return (start * words + (end - start) * begin + (unit - start) * wide) * LINES * LINE
+
+
+@njit(cache=True, nogil=True)
+def _table_unit(isa, packed, at, words, tables, tokens, out, a, stride, fresh):
+    """Add what a chunk gives for a unit and up to FEW tokens."""
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
-    for unit in range(first, last):
-        at, to = base + (unit - first) * words * LINES * LINE, start + unit * GROUP
-        if tokens == 1:
-            table_tile(isa, packed, at, words, tables, (0,), out, (to,), fresh)
-        elif tokens == 2:
-            table_tile(isa, packed, at, words, tables, (0, q), out, (to, to + stride), fresh)
-        elif tokens == 3:
-            table_tile(isa, packed, at, words, tables, (0, q, r), out,
-                       (to, to + stride, to + 2 * stride), fresh)
-        else:
-            table_tile(isa, packed, at, words, tables, (0, q, r, s), out,
-                       (to, to + stride, to + 2 * stride, to + 3 * stride), fresh)
+    b, c, d = a + stride, a + 2 * stride, a + 3 * stride
+    if tokens == 1:
+        table_tile(isa, packed, (at,), words, tables, (0,), out, (a,), fresh)
+    elif tokens == 2:
+        table_tile(isa, packed, (at,), words, tables, (0, q), out, (a, b), fresh)
+    elif tokens == 3:
+        table_tile(isa, packed, (at,), words, tables, (0, q, r), out, (a, b, c), fresh)
+    else:
+        table_tile(isa, packed, (at,), words, tables, (0, q, r, s), out, (a, b, c, d), fresh)
+
+
+def _both_items(isa, units, tokens, threads):
+    """Return parts of the units for few tokens, or for each of the tiles of up to MANY."""
+    if tokens <= TOGETHER:
+        return max(panels(units), min(units // SHORT, threads))
+    return (tokens + MANY - 1) // MANY * ((units + PART - 1) // PART)
+
+
+def _both_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                  scales, weight_scale, tokens, out, stride, scratch):
+    if tokens <= TOGETHER:
+        u, end = first * units // count, last * units // count
+        while u < end:  # panel by panel
+            v = min(end, panel_of(units, u)[1])
+            if tokens == 1:
+                _apart_part(isa, packed, base, blocks, units, u, v, x,
+                            weight_scale / scales[0], out, scratch)
+            else:
+                _few_part(packed, base, blocks, units, u, v, x, width, totals, scales,
+                          weight_scale, tokens, out, stride, scratch)
+            u = v
+        return
+    tiles, groups = (tokens + MANY - 1) // MANY, (tokens + WIDE - 1) // WIDE
+    parts = count // tiles
+    for m in range(first, last):
+        tile, part = m // parts, m % parts
+        _many_part(packed, base, blocks, units, part * units // parts,
+                   (part + 1) * units // parts, x, width, totals, scales, weight_scale,
+                   tile * groups // tiles * WIDE,
+                   min(tokens, (tile + 1) * groups // tiles * WIDE), out, stride, scratch)
+
+
+@njit(cache=True, nogil=True)
+def _apart_part(isa, packed, base, words, units, first, last, x, factor, out, tables):
+    """Multiply units of a panel with one token, reading up to four chunks in turn."""
+    q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
+    chunk, whole = 0, words // CHUNK
+    groups = (whole + 3) // 4
+    while chunk * CHUNK < words:
+        apart = 1
+        if chunk < whole:
+            apart, groups = (whole - chunk + groups - 1) // groups, groups - 1
+        wide, step = min(CHUNK, words - chunk * CHUNK), 0
+        for k in range(apart):
+            _fill_chunk(x, 0, chunk + k, wide, tables, k * CHUNK_TABLES * LINE)
+        for unit in range(first, last):
+            a = base + _place(units, words, unit, chunk * CHUNK, wide)
+            if apart > 1:  # all chunks of the panel but the last one are as large
+                step = base + _place(units, words, unit, (chunk + 1) * CHUNK, wide) - a
+            b, c, d = a + step, a + 2 * step, a + 3 * step
+            to, fresh = (unit * GROUP,), chunk == 0
+            if apart == 4:
+                table_tile(isa, packed, (a, b, c, d), wide, tables, (0, q, r, s), out, to, fresh)
+            elif apart == 3:
+                table_tile(isa, packed, (a, b, c), wide, tables, (0, q, r), out, to, fresh)
+            elif apart == 2:
+                table_tile(isa, packed, (a, b), wide, tables, (0, q), out, to, fresh)
+            else:
+                table_tile(isa, packed, (a,), wide, tables, (0,), out, to, fresh)
+        chunk += apart
+    scale_sums(out, first * GROUP, (last - first) * GROUP, factor)
+
+
+@njit(cache=True, nogil=True)
+def _few_part(packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
+              tokens, out, stride, runs):
+    """Multiply units of a panel with up to TOGETHER tokens, FEW at once while codes are near."""
+    step = TOGETHER * RUN
+    for chunk in range((words + CHUNK - 1) // CHUNK):
+        begin, fresh = chunk * CHUNK, chunk == 0
+        wide = min(CHUNK, words - begin)
+        for t in range(tokens):
+            spread(x, t * width + 3 * chunk * CHUNK_TABLES, (wide + UNIT - 1) // UNIT, runs,
+                   t * RUN, step)
+        for unit in range(first, last):
+            at = base + _place(units, words, unit, begin, wide)
+            for t in range(0, tokens, FEW):
+                few, here = min(FEW, tokens - t), runs[t * RUN:]
+                a = t * stride + unit * GROUP
+                b, c, d = a + stride, a + 2 * stride, a + 3 * stride
+                if few == 1:
+                    dot_tile(packed, at, wide, here, step, (totals[t],), out, (a,), fresh)
+                elif few == 2:
+                    dot_tile(packed, at, wide, here, step, (totals[t], totals[t + 1]), out, (a, b),
+                             fresh)
+                elif few == 3:
+                    dot_tile(packed, at, wide, here, step,
+                             (totals[t], totals[t + 1], totals[t + 2]), out, (a, b, c), fresh)
+                else:
+                    dot_tile(packed, at, wide, here, step,
+                             (totals[t], totals[t + 1], totals[t + 2], totals[t + 3]), out,
+                             (a, b, c, d), fresh)
+    for t in range(tokens):
+        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
+                   weight_scale / scales[t])
+
+
+@njit(cache=True, nogil=True)
+def _many_part(packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
+               a, b, out, stride, scratch):
+    """Unpack unit after unit and multiply it with tokens `a` to `b`, at most MANY."""
+    runs, step = scratch[UNPACKED:], MANY * RUN
+    for chunk in range((words + CHUNK - 1) // CHUNK):
+        begin = chunk * CHUNK
+        wide = min(CHUNK, words - begin)
+        for t in range(a, b):
+            spread(x, t * width + 3 * chunk * CHUNK_TABLES, (wide + UNIT - 1) // UNIT, runs,
+                   (t - a) * RUN, step)
+        for unit in range(first, last):
+            unpack_unit(packed, base + _place(units, words, unit, begin, wide), wide, scratch)
+            for t in range(a, b, WIDE):
+                wide_tile(scratch, wide, runs, (t - a) * RUN, step, b - t, totals, t, out,
+                          t * stride + unit * GROUP, stride, chunk == 0)
+    for t in range(a, b):
+        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
+                   weight_scale / scales[t])
 
 
 def _dot_items(isa, units, tokens, threads):
@@ -258,5 +395,5 @@ def _dot_product(isa, packed, base, blocks, units, first, last, count, x, width,
                                   out, o)
 
 
-_choose(_items, _table_items, _dot_items)
-_choose(_product, _table_product, _dot_product)
+_choose(_items, _table_items, _both_items, _dot_items)
+_choose(_product, _table_product, _both_product, _dot_product)

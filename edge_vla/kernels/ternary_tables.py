@@ -25,7 +25,7 @@ wide as a register, the codes' places and the sums in 16 bits were found by meas
 doc/benchmarks.md.
 """
 
-from edge_vla.kernels.ternary_tiles import PREFETCH, vpdpbusd
+from edge_vla.kernels.ternary_tiles import vpdpbusd
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
@@ -130,6 +130,8 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
     """
     Add what a chunk of columns gives for a group of rows and up to four tokens.
 
+    Or what up to four chunks give for one token, each with tables of its own.
+
     Parameters
     ----------
     typing : object
@@ -138,12 +140,14 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
         Instruction set.
     packed : uint8 [N]
         All weights.
-    at, words : int
-        First byte of the group in the chunk, words of a row in it: at most CHUNK.
+    at : tuple of int
+        First byte of the group in each chunk.
+    words : int
+        Words of a row in a chunk: at most CHUNK.
     tables : uint8 [M]
         See `fill_tables`.
     places : tuple of int
-        Where each token's first table of the chunk is.
+        Where the first table of each chunk, or for each token, is.
     out : int32 or float32 [L], changed
         Exact int32 sums, whatever the type: `scale_sums` makes floats of them.
     starts : tuple of int
@@ -155,60 +159,71 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
     def generate(context, builder, signature, args):
         _, packed, at, words, tables, places, out, starts, fresh = args
         isa, kind = signature.args[0].isa, signature.args
-        weights = data_pointer(context, builder, kind[1], packed, at)
-        tokens = [data_pointer(context, builder, kind[4], tables, p)
-                  for p in cgutils.unpack_tuple(builder, places)]
-        sums = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in tokens]
+        chunks = [data_pointer(context, builder, kind[1], packed, a)
+                  for a in cgutils.unpack_tuple(builder, at)]
+        first = [data_pointer(context, builder, kind[4], tables, p)
+                 for p in cgutils.unpack_tuple(builder, places)]
+        starts = cgutils.unpack_tuple(builder, starts)
+        sums = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in first]
+        # which tables each chunk is looked up in
+        users = [range(len(first))] if len(chunks) == 1 else [[c] for c in range(len(chunks))]
+        next_unit = builder.mul(words, LONG(LINES * LINE))
 
-        def look_up(codes: list[ir.Value], here: list[ir.Value], table: int) -> None:
-            for token, cells in zip(here, sums, strict=True):
-                entries = load(builder, advance(builder, token, table * LINE), SHORTS)
-                for code, cell in zip(codes, cells, strict=True):
-                    found = call(builder, 'llvm.x86.avx512.permvar.hi.512', SHORTS, entries, code)
-                    builder.store(builder.add(load(builder, cell, SHORTS), found), cell)
+        def look_up(codes: list[ir.Value], here: list[ir.Value], table: int, user: int) -> None:
+            entries = load(builder, advance(builder, here[user], table * LINE), SHORTS)
+            for code, cell in zip(codes, sums[user], strict=True):
+                found = call(builder, 'llvm.x86.avx512.permvar.hi.512', SHORTS, entries, code)
+                builder.store(builder.add(load(builder, cell, SHORTS), found), cell)
 
-        def take(here: list[ir.Value], word: ir.Value, k: int) -> list[ir.Value]:
-            """Look up the three codes of a word, of every line; return the words."""
+        def take(here: list[ir.Value], chunk: int, word: ir.Value, k: int) -> list[ir.Value]:
+            """Look up the three codes of the k-th word from one, of every line; return them."""
             raw = []
             for line in range(LINES):
-                address = advance(builder, word, (LINES * k + line) * LINE)
+                address = advance(builder, advance(builder, chunks[chunk], word),
+                                  (LINES * k + line) * LINE)
                 if isa.prefetch:
-                    prefetch(builder, advance(builder, address, PREFETCH))
+                    prefetch(builder, advance(builder, address, next_unit))
                 raw.append(load(builder, address, SHORTS))
             for d in range(WORD_TABLES):
                 codes = [builder.lshr(r, every(SHORTS, 5 * d)) if d else r for r in raw]
-                look_up(codes, here, WORD_TABLES * k + d)
+                for user in users[chunk]:
+                    look_up(codes, here, WORD_TABLES * k + d, user)
             return raw
 
         units = builder.udiv(words, LONG(UNIT))
         with cgutils.for_range(builder, units) as loop:
-            word = advance(builder, weights, builder.mul(loop.index, LONG(UNIT * LINES * LINE)))
-            here = [advance(builder, token, builder.mul(loop.index, LONG(UNIT_TABLES * LINE)))
-                    for token in tokens]
-            extra = [every(SHORTS, 0)] * LINES
-            for k in range(UNIT):
-                raw = take(here, word, k)
-                extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
-                         for e, r in zip(extra, raw, strict=True)]
-            look_up(extra, here, UNIT_TABLES - 1)
+            word = builder.mul(loop.index, LONG(UNIT * LINES * LINE))
+            here = [advance(builder, f, builder.mul(loop.index, LONG(UNIT_TABLES * LINE)))
+                    for f in first]
+            for chunk in range(len(chunks)):
+                extra = [every(SHORTS, 0)] * LINES
+                for k in range(UNIT):
+                    raw = take(here, chunk, word, k)
+                    extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
+                             for e, r in zip(extra, raw, strict=True)]
+                for user in users[chunk]:
+                    look_up(extra, here, UNIT_TABLES - 1, user)
         with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
             word = builder.add(builder.mul(units, LONG(UNIT)), loop.index)
             table = builder.add(builder.mul(units, LONG(UNIT_TABLES)),
                                 builder.mul(loop.index, LONG(WORD_TABLES)))
-            take([advance(builder, token, builder.mul(table, LONG(LINE))) for token in tokens],
-                 advance(builder, weights, builder.mul(word, LONG(LINES * LINE))), 0)
+            here = [advance(builder, f, builder.mul(table, LONG(LINE))) for f in first]
+            for chunk in range(len(chunks)):
+                take(here, chunk, builder.mul(word, LONG(LINES * LINE)), 0)
 
         anew = splat(builder, fresh)
-        for start, cells in zip(cgutils.unpack_tuple(builder, starts), sums, strict=True):
+        for t, start in enumerate(starts):
             target = data_pointer(context, builder, kind[6], out, start)
             for k in range(2 * LINES):
-                values = load(builder, cells[k // 2], SHORTS)
-                values = builder.sext(pick_lanes(builder, values, k % 2 * LANES, LANES), INTS)
                 address = advance(builder, target, k * LANES * 4)
-                before = builder.select(anew, every(INTS, 0), load(builder, address, INTS))
-                store(builder, builder.add(values, before), address)
+                total = builder.select(anew, every(INTS, 0), load(builder, address, INTS))
+                for cells in sums if len(starts) == 1 else [sums[t]]:
+                    values = load(builder, cells[k // 2], SHORTS)
+                    values = pick_lanes(builder, values, k % 2 * LANES, LANES)
+                    total = builder.add(total, builder.sext(values, INTS))
+                store(builder, total, address)
         return context.get_dummy_value()
-    return types.void(isa, packed, types.int64, types.int64, tables, places, out, starts,
+    return types.void(isa, packed, at, types.int64, tables, places, out, starts,
                       types.boolean), generate
 
 

@@ -1,0 +1,346 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The innermost loops of products of several tokens with '5bit' matrices, by multiplication.
+
+Where a permutation of words costs two operations (Intel) and several tokens share the work, codes
+are unpacked rather than looked up: vpmultishiftqb cuts a word of four rows into codes, vpermb
+makes bytes of trits + 1 of them, and vpdpbusd multiplies a *quad* of four such bytes of 16 rows
+with four activations. ``sum(code * x) - sum(x) = sum(trit * x)``, exact in int32.
+
+A quad takes the d-th columns of the three codes of a word, and of the code in the topmost bits
+for the last word of a run. So a run of 48 columns has 15 quads; `spread` puts activations in
+their order.
+"""
+
+from collections.abc import Callable
+
+from edge_vla.kernels.ternary_tables import (
+    CHUNK,
+    GROUP,
+    LINE,
+    LINES,
+    UNIT,
+    UNIT_COLUMNS,
+)
+from edge_vla.kernels.ternary_tiles import PREFETCH, vpdpbusd
+from edge_vla.kernels.vectors import (
+    accumulator,
+    advance,
+    BYTE,
+    BYTES,
+    call,
+    data_pointer,
+    every,
+    INT,
+    INTS,
+    LANES,
+    load,
+    LONG,
+    prefetch,
+    SHORTS,
+    splat,
+    store,
+)
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+DIGITS = 3  # columns of a code
+HALVES = 2  # vectors of 16 rows that a word of 32 rows is unpacked to
+RUN = 64  # bytes of a run of activations: 15 quads, and 4 that nobody reads
+QUADS = CHUNK * DIGITS  # of a chunk
+WIDE = 6  # tokens multiplied at once with unpacked codes
+UNPACKED = QUADS * LINES * HALVES * LINE  # bytes of the codes of a unit in a chunk
+_LONGS = ir.VectorType(LONG, 8)
+
+
+def _run_columns() -> list[int]:
+    """Return which column of a run each byte of it is, 48 for none."""
+    columns = []
+    for k in range(UNIT):
+        for d in range(DIGITS):
+            last = 45 + d if k == UNIT - 1 else UNIT_COLUMNS
+            columns += [9 * k + d, 9 * k + 3 + d, 9 * k + 6 + d, last]
+    return columns + [UNIT_COLUMNS] * (RUN - len(columns))
+
+
+@intrinsic
+def spread(typing, x, start, count, out, at, stride):
+    """
+    Write runs of 48 activations in the order of quads.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    x : int8 [N]
+        Activations.
+    start, count : int
+        The first one, and how many runs.
+    out : uint8 [M], written
+        RUN bytes a run.
+    at, stride : int
+        Where the first run goes, and how far it is from run to run.
+
+    """
+    def generate(context, builder, signature, args):
+        x, start, count, out, at, stride = args
+        source = data_pointer(context, builder, signature.args[0], x, start)
+        target = data_pointer(context, builder, signature.args[3], out, at)
+        kind = ir.VectorType(BYTE, UNIT_COLUMNS)
+        order = ir.Constant(ir.VectorType(INT, RUN), _run_columns())
+        with cgutils.for_range(builder, count) as loop:
+            here = advance(builder, source, builder.mul(loop.index, LONG(UNIT_COLUMNS)))
+            run = builder.shuffle_vector(load(builder, here, kind), every(kind, 0), order)
+            store(builder, run, advance(builder, target, builder.mul(loop.index, stride)))
+        return context.get_dummy_value()
+    return types.void(x, types.int64, types.int64, out, types.int64, types.int64), generate
+
+
+def _windows(builder: ir.IRBuilder, offsets: list[int], vector: ir.Value) -> ir.Value:
+    """Cut bytes from the bits of every 64: which bit each of the eight begins with."""
+    control = ir.Constant(BYTES, offsets * 8)
+    found = call(builder, 'llvm.x86.avx512.pmultishift.qb.512', BYTES, control,
+                 builder.bitcast(vector, BYTES))
+    return builder.bitcast(found, BYTES)
+
+
+def _word_codes(builder: ir.IRBuilder, word: ir.Value, extra: ir.Value | None) -> list[ir.Value]:
+    """
+    Return the codes of a word of 32 rows, four bytes a row, as two vectors.
+
+    The first has rows 4 i and 4 i + 1, the second the two after. A fourth byte is the code of
+    `extra`, or nothing of use; the topmost three bits of any are not either.
+    """
+    if extra is None:
+        return [_windows(builder, [0, 5, 10, 0, 16, 21, 26, 16], word),
+                _windows(builder, [32, 37, 42, 32, 48, 53, 58, 48], word)]
+    word, extra = builder.bitcast(word, _LONGS), builder.bitcast(extra, _LONGS)
+    half, low = every(_LONGS, 32), every(_LONGS, 2 ** 32 - 1)
+    pairs = [builder.or_(builder.and_(word, low), builder.shl(extra, half)),
+             builder.or_(builder.lshr(word, half), builder.and_(extra, builder.not_(low)))]
+    return [_windows(builder, [0, 5, 10, 32, 16, 21, 26, 48], pair) for pair in pairs]
+
+
+def _trits(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value:
+    """Return trit + 1 of one of the three columns of each code."""
+    table = ir.Constant(BYTES, [i % 32 // 3 ** digit % 3 for i in range(64)])
+    return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, codes)
+
+
+def _walk(builder: ir.IRBuilder, weights: ir.Value, words: ir.Value, ahead: bool,
+          take: Callable[[ir.Value, ir.Value, int, list[ir.Value]], None]) -> None:
+    """
+    Go through the words of a unit in a chunk, asking for those a page ahead if told to.
+
+    Calls ``take(run, skipped, k, codes)``: the word is the k-th after those skipped of a run, its
+    codes are two vectors for each line.
+    """
+    def read(first: ir.Value, k: int) -> list[ir.Value]:
+        out = []
+        for line in range(LINES):
+            here = advance(builder, advance(builder, weights, first), (LINES * k + line) * LINE)
+            if ahead:
+                prefetch(builder, advance(builder, here, PREFETCH))
+            out.append(load(builder, here, SHORTS))
+        return out
+
+    runs = builder.udiv(words, LONG(UNIT))
+    with cgutils.for_range(builder, runs) as loop:
+        extra = [every(SHORTS, 0)] * LINES
+        for k in range(UNIT):
+            raw = read(builder.mul(loop.index, LONG(UNIT * LINES * LINE)), k)
+            extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
+                     for e, r in zip(extra, raw, strict=True)]
+            take(loop.index, LONG(0), k, [
+                codes for r, e in zip(raw, extra, strict=True)
+                for codes in _word_codes(builder, r, e if k == UNIT - 1 else None)])
+    with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
+        word = builder.add(builder.mul(runs, LONG(UNIT)), loop.index)
+        take(runs, loop.index, 0, [codes for r in read(builder.mul(word, LONG(LINES * LINE)), 0)
+                                   for codes in _word_codes(builder, r, None)])
+
+
+def _four(builder: ir.IRBuilder, run: ir.Value, by: int) -> ir.Value:
+    """Load four activations into every lane."""
+    return builder.bitcast(splat(builder, load(builder, advance(builder, run, by), INT)), BYTES)
+
+
+def _add_rows(builder: ir.IRBuilder, target: ir.Value, cells: list[ir.Value],
+              before: Callable[[ir.Value], ir.Value]) -> None:
+    """Write 64 rows: what was there `before`, and sums whose rows `_word_codes` mixed."""
+    for line in range(LINES):
+        pair = [load(builder, cell, INTS) for cell in cells[HALVES * line:HALVES * (line + 1)]]
+        for part in range(HALVES):
+            order = [8 * part + 2 * (i // 4) + i % 2 + LANES * (i // 2 % 2) for i in range(LANES)]
+            address = advance(builder, target, (HALVES * line + part) * LANES * 4)
+            sums = builder.shuffle_vector(*pair, ir.Constant(INTS, order))
+            store(builder, builder.add(sums, before(address)), address)
+
+
+def _start(builder: ir.IRBuilder, fresh: ir.Value, total: ir.Value) -> Callable:
+    """Return how to begin a sum: with -total if nothing was there before."""
+    anew, first = splat(builder, fresh), splat(builder, builder.neg(total))
+    return lambda address: builder.select(anew, first, load(builder, address, INTS))
+
+
+@intrinsic
+def dot_tile(typing, packed, at, words, x, stride, totals, out, starts, fresh):
+    """
+    Add what a chunk of columns gives for a group of rows and up to four tokens.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    packed : uint8 [N]
+        All weights.
+    at, words : int
+        First byte of the group in the chunk, words of a row in it: at most CHUNK.
+    x : uint8 [M]
+        Activations, see `spread`: token after token, run after run.
+    stride : int
+        From run to run.
+    totals : tuple of int32
+        Sum of each token's activations.
+    out : int32 or float32 [L], changed
+        Exact int32 sums, whatever the type.
+    starts : tuple of int
+        Where each token's first row of the group is.
+    fresh : bool
+        Overwrite rather than add.
+
+    """
+    def generate(context, builder, signature, args):
+        packed, at, words, x, stride, totals, out, starts, fresh = args
+        kind = signature.args
+        weights = data_pointer(context, builder, kind[0], packed, at)
+        acts = data_pointer(context, builder, kind[3], x, LONG(0))
+        starts = cgutils.unpack_tuple(builder, starts)
+        sums = [[accumulator(builder, INTS) for _ in range(LINES * HALVES)] for _ in starts]
+
+        def take(run: ir.Value, skipped: ir.Value, k: int, codes: list[ir.Value]) -> None:
+            here = advance(builder, acts, builder.add(
+                builder.mul(run, stride), builder.mul(skipped, LONG(4 * DIGITS))))
+            for d in range(DIGITS):
+                trits = [_trits(builder, c, d) for c in codes]
+                for t, cells in enumerate(sums):
+                    four = _four(builder, here, RUN * t + 4 * (DIGITS * k + d))
+                    for cell, trit in zip(cells, trits, strict=True):
+                        builder.store(vpdpbusd(builder, 512, load(builder, cell, INTS), trit,
+                                               four), cell)
+        _walk(builder, weights, words, True, take)
+        for start, cells, total in zip(starts, sums, cgutils.unpack_tuple(builder, totals),
+                                       strict=True):
+            _add_rows(builder, data_pointer(context, builder, kind[6], out, start), cells,
+                      _start(builder, fresh, total))
+        return context.get_dummy_value()
+    return types.void(packed, types.int64, types.int64, x, types.int64, totals, out, starts,
+                      types.boolean), generate
+
+
+@intrinsic
+def unpack_unit(typing, packed, at, words, codes):
+    """Write the quads of a group of rows in a chunk: 256 bytes each, trits + 1."""
+    def generate(context, builder, signature, args):
+        packed, at, words, codes = args
+        kind = signature.args
+        weights = data_pointer(context, builder, kind[0], packed, at)
+        target = data_pointer(context, builder, kind[3], codes, LONG(0))
+        size = LINES * HALVES * LINE
+
+        def take(run: ir.Value, skipped: ir.Value, k: int, found: list[ir.Value]) -> None:
+            quad = builder.add(builder.mul(run, LONG(UNIT * DIGITS)),
+                               builder.mul(skipped, LONG(DIGITS)))
+            here = advance(builder, target, builder.mul(quad, LONG(size)))
+            for d in range(DIGITS):
+                for part, c in enumerate(found):
+                    store(builder, _trits(builder, c, d),
+                          advance(builder, here, (DIGITS * k + d) * size + part * LINE))
+        _walk(builder, weights, words, False, take)
+        return context.get_dummy_value()
+    return types.void(packed, types.int64, types.int64, codes), generate
+
+
+@intrinsic
+def wide_tile(typing, codes, words, x, at, stride, count, totals, first, out, start, step, fresh):
+    """
+    Add what a chunk of columns gives for an unpacked group of rows and up to WIDE tokens.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    codes : uint8 [UNPACKED]
+        See `unpack_unit`.
+    words : int
+        Words of a row in the chunk.
+    x : uint8 [M]
+        Activations, see `spread`: token after token, run after run.
+    at, stride : int
+        Where the first token's first run is, and from run to run.
+    count : int
+        How many tokens; what is read of others counts nothing.
+    totals : int32 [K]
+        Sum of each token's activations.
+    first : int
+        The first token in `totals`.
+    out : int32 or float32 [L], changed
+        Exact int32 sums, whatever the type.
+    start, step : int
+        Where the first token's first row of the group is, and from token to token.
+    fresh : bool
+        Overwrite rather than add.
+
+    """
+    def generate(context, builder, signature, args):
+        codes, words, x, at, stride, count, totals, first, out, start, step, fresh = args
+        kind = signature.args
+        quads = data_pointer(context, builder, kind[0], codes, LONG(0))
+        acts = data_pointer(context, builder, kind[2], x, at)
+        sums = [[accumulator(builder, INTS) for _ in range(LINES * HALVES)] for _ in range(WIDE)]
+
+        def take(run: ir.Value, quad: ir.Value) -> None:
+            """Multiply the three quads of a word, the first of which is that in a run."""
+            here = advance(builder, acts, builder.add(builder.mul(run, stride),
+                                                      builder.mul(quad, LONG(4))))
+            number = builder.add(builder.mul(run, LONG(UNIT * DIGITS)), quad)
+            source = advance(builder, quads, builder.mul(number, LONG(LINES * HALVES * LINE)))
+            for d in range(DIGITS):
+                trits = [load(builder, advance(builder, source, (LINES * HALVES * d + p) * LINE),
+                              BYTES) for p in range(LINES * HALVES)]
+                for t, cells in enumerate(sums):
+                    four = _four(builder, here, RUN * t + 4 * d)
+                    for cell, trit in zip(cells, trits, strict=True):
+                        builder.store(vpdpbusd(builder, 512, load(builder, cell, INTS), trit,
+                                               four), cell)
+        runs, rest = builder.udiv(words, LONG(UNIT)), builder.urem(words, LONG(UNIT))
+        with cgutils.for_range(builder, runs) as loop:
+            for k in range(UNIT):
+                take(loop.index, LONG(DIGITS * k))
+        with cgutils.for_range(builder, rest) as loop:
+            take(runs, builder.mul(loop.index, LONG(DIGITS)))
+        for t, cells in enumerate(sums):
+            with builder.if_then(builder.icmp_signed('<', LONG(t), count)):
+                total = load(builder, data_pointer(
+                    context, builder, kind[6], totals, builder.add(first, LONG(t))), INT)
+                place = builder.add(start, builder.mul(step, LONG(t)))
+                _add_rows(builder, data_pointer(context, builder, kind[8], out, place), cells,
+                          _start(builder, fresh, total))
+        return context.get_dummy_value()
+    return types.void(codes, types.int64, x, types.int64, types.int64, types.int64, totals,
+                      types.int64, out, types.int64, types.int64, types.boolean), generate
