@@ -101,10 +101,10 @@ def product(isa, packed, base, blocks, units, first, last, count, x, width, tota
              scales, np.float32(weight_scale), tokens, out, stride, scratch)
 
 
-# What they do for each packing --------------------------------------------------------------
+# What they do for each kind of instruction set -----------------------------------------------
 
 def _items(isa, units, tokens, threads):
-    """Stand for `items`: numba chooses below by packing."""
+    """Stand for `items`: numba chooses below."""
 
 
 def _product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
@@ -114,7 +114,7 @@ def _product(isa, packed, base, blocks, units, first, last, count, x, width, tot
 
 def _choose(stand, by_tables, by_both, by_dots):
     """Let numba compile, for a stand-in, what the instruction set wants."""
-    def choice(isa, *_):
+    def choice(isa, *_: object):
         if isa.isa.packing == '2bit':
             return by_dots
         return by_tables if isa.isa.tables else by_both

@@ -29,7 +29,6 @@ from collections.abc import Callable
 
 from edge_vla.kernels.ternary_tables import (
     CHUNK,
-    GROUP,
     LINE,
     LINES,
     UNIT,
