@@ -121,16 +121,21 @@ def _choose(stand, by_tables, by_both, by_dots):
     overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
 
 
-def _table_items(isa, units, tokens, threads):
+@njit(cache=True, nogil=True)
+def _parts(units, tokens, threads, tile):
     """
-    Return parts of the units, panels where they suffice, for tiles of up to TOGETHER tokens each.
+    Return parts of the units, panels where they suffice, for tiles of up to `tile` tokens each.
 
     A panel is read in one run; what begins anew all the time reads half as fast, so threads do
     not share one that is short.
     """
     if tokens <= TOGETHER:
         return max(panels(units), min(units // SHORT, threads))
-    return (tokens + TOGETHER - 1) // TOGETHER * ((units + PART - 1) // PART)
+    return (tokens + tile - 1) // tile * ((units + PART - 1) // PART)
+
+
+def _table_items(isa, units, tokens, threads):
+    return _parts(units, tokens, threads, TOGETHER)
 
 
 def _table_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
@@ -168,12 +173,13 @@ def _table_part(isa, packed, base, words, units, first, last, x, width, scales, 
         u = first
         while u < last:  # panel by panel
             v = min(last, panel_of(units, u)[1])
+            at = base + _place(units, words, u, begin, wide)
             t, few = a, PAIR
             while t < b:
                 n, here = min(few, b - t), tables[(t - a) * CHUNK_TABLES * LINE:]
                 for unit in range(u, v):
-                    _table_unit(isa, packed, base + _place(units, words, unit, begin, wide), wide,
-                                here, n, out, t * stride + unit * GROUP, stride, chunk == 0)
+                    _table_unit(isa, packed, at + (unit - u) * wide * LINES * LINE, wide, here, n,
+                                out, t * stride + unit * GROUP, stride, chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
@@ -211,10 +217,7 @@ def _table_unit(isa, packed, at, words, tables, tokens, out, a, stride, fresh):
 
 
 def _both_items(isa, units, tokens, threads):
-    """Return parts of the units for few tokens, or for each of the tiles of up to MANY."""
-    if tokens <= TOGETHER:
-        return max(panels(units), min(units // SHORT, threads))
-    return (tokens + MANY - 1) // MANY * ((units + PART - 1) // PART)
+    return _parts(units, tokens, threads, MANY)
 
 
 def _both_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
@@ -254,10 +257,11 @@ def _apart_part(isa, packed, base, words, units, first, last, x, factor, out, ta
         wide, step = min(CHUNK, words - chunk * CHUNK), 0
         for k in range(apart):
             _fill_chunk(x, 0, chunk + k, wide, tables, k * CHUNK_TABLES * LINE)
+        at = base + _place(units, words, first, chunk * CHUNK, wide)
+        if apart > 1:  # all chunks of the panel but the last one are as large
+            step = base + _place(units, words, first, (chunk + 1) * CHUNK, wide) - at
         for unit in range(first, last):
-            a = base + _place(units, words, unit, chunk * CHUNK, wide)
-            if apart > 1:  # all chunks of the panel but the last one are as large
-                step = base + _place(units, words, unit, (chunk + 1) * CHUNK, wide) - a
+            a = at + (unit - first) * wide * LINES * LINE
             b, c, d = a + step, a + 2 * step, a + 3 * step
             to, fresh = (unit * GROUP,), chunk == 0
             if apart == 4:
@@ -283,8 +287,9 @@ def _few_part(packed, base, words, units, first, last, x, width, totals, scales,
         for t in range(tokens):
             spread(x, t * width + 3 * chunk * CHUNK_TABLES, (wide + UNIT - 1) // UNIT, runs,
                    t * RUN, step)
+        begins = base + _place(units, words, first, begin, wide)
         for unit in range(first, last):
-            at = base + _place(units, words, unit, begin, wide)
+            at = begins + (unit - first) * wide * LINES * LINE
             for t in range(0, tokens, FEW):
                 few, here = min(FEW, tokens - t), runs[t * RUN:]
                 a = t * stride + unit * GROUP
