@@ -42,8 +42,12 @@ def runnable_isas() -> list[Isa]:
     found = {isa.name: isa for isa in available()}
     if 'avx512vnni' in found:
         found['avxvnni'] = ISAS['avxvnni']
-    others = [replace(isa, prefetch=not isa.prefetch, tables=not isa.tables)
-              for isa in found.values() if isa.packing == '5bit']
+    others = []
+    for isa in found.values():
+        if isa.packing == '5bit':
+            plain = replace(isa, amx=False)
+            others += [plain] if isa.amx else []
+            others.append(replace(plain, prefetch=not isa.prefetch, tables=not isa.tables))
     return [*found.values(), *others]
 
 

@@ -26,7 +26,8 @@ from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP,
 from edge_vla.kernels.isa import places, two_bits
 from edge_vla.kernels.phases import add_product, pieces, share
 from edge_vla.kernels.rows import norm_row, quantise_groups_row, quantise_row_16bit
-from edge_vla.kernels.ternary import FEW, items, product
+from edge_vla.kernels.ternary import items, product
+from edge_vla.kernels.ternary_2bit import FEW
 from edge_vla.kernels.vectors import fetch
 from numba import njit
 import numpy as np

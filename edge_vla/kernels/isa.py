@@ -25,6 +25,7 @@ from functools import cache
 import mmap
 import os
 from pathlib import Path
+import sys
 import zlib
 
 from llvmlite import ir
@@ -56,6 +57,8 @@ class Isa:
     tables : bool
         Look sums of '5bit' matrices up for several tokens too rather than multiply: vpermw is one
         operation on AMD Zen, two on Intel.
+    amx : bool
+        Multiply '5bit' matrices on the matrix unit if there are several tokens.
 
     """
 
@@ -65,6 +68,7 @@ class Isa:
     many_registers: bool
     prefetch: bool = True
     tables: bool = False
+    amx: bool = False
 
 
 ISAS = {isa.name: isa for isa in (  # best first
@@ -87,8 +91,18 @@ def available() -> list[Isa]:
     """Return the instruction sets this CPU has, best first."""
     here = features()
     zen = (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith('znver')
-    return [replace(isa, prefetch=not zen, tables=zen) for isa in ISAS.values()
-            if set(isa.needs) <= here]
+    amx = 'amx-int8' in here and _may_use_amx()
+    return [replace(isa, prefetch=not zen, tables=zen, amx=amx and isa.packing == '5bit')
+            for isa in ISAS.values() if set(isa.needs) <= here]
+
+
+@cache
+def _may_use_amx() -> bool:
+    """Ask Linux for the registers of the matrix unit, which it gives to none that did not ask."""
+    arch_prctl, request, tiles = 158, 0x1023, 18  # ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    if not sys.platform.startswith('linux'):
+        return False
+    return ctypes.CDLL(None).syscall(arch_prctl, request, tiles) == 0
 
 
 def best_isa(packing: str = 'auto') -> Isa:

@@ -25,7 +25,8 @@ for the last word of a run. So a run of 48 columns has 15 quads; `spread` puts a
 their order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from edge_vla.kernels.ternary_tables import (
     CHUNK,
@@ -34,7 +35,7 @@ from edge_vla.kernels.ternary_tables import (
     UNIT,
     UNIT_COLUMNS,
 )
-from edge_vla.kernels.ternary_tiles import PREFETCH, vpdpbusd
+from edge_vla.kernels.ternary_tiles import join, PREFETCH, vpdpbusd
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
@@ -68,13 +69,25 @@ _LONGS = ir.VectorType(LONG, 8)
 
 
 def _run_columns() -> list[int]:
-    """Return which column of a run each byte of it is, 48 for none."""
+    """Return which column of a run each byte of it is, RUN for none."""
     columns = []
     for k in range(UNIT):
         for d in range(DIGITS):
-            last = 45 + d if k == UNIT - 1 else UNIT_COLUMNS
+            last = 45 + d if k == UNIT - 1 else RUN
             columns += [9 * k + d, 9 * k + 3 + d, 9 * k + 6 + d, last]
-    return columns + [UNIT_COLUMNS] * (RUN - len(columns))
+    return columns + [RUN] * (RUN - len(columns))
+
+
+def _spread_run(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+    """Load 48 activations, and nothing after them, in the order of quads."""
+    parts = [load(builder, advance(builder, pointer, LANES * k), ir.VectorType(BYTE, LANES))
+             for k in range(UNIT_COLUMNS // LANES)]
+    columns = _run_columns()
+    order = ir.Constant(BYTES, [c % RUN for c in columns])
+    used = ir.Constant(BYTES, [-1 if c < RUN else 0 for c in columns])
+    found = call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES,
+                 join(builder, [*parts, parts[-1]]), order)
+    return builder.and_(found, used)
 
 
 @intrinsic
@@ -100,12 +113,10 @@ def spread(typing, x, start, count, out, at, stride):
         x, start, count, out, at, stride = args
         source = data_pointer(context, builder, signature.args[0], x, start)
         target = data_pointer(context, builder, signature.args[3], out, at)
-        kind = ir.VectorType(BYTE, UNIT_COLUMNS)
-        order = ir.Constant(ir.VectorType(INT, RUN), _run_columns())
         with cgutils.for_range(builder, count) as loop:
             here = advance(builder, source, builder.mul(loop.index, LONG(UNIT_COLUMNS)))
-            run = builder.shuffle_vector(load(builder, here, kind), every(kind, 0), order)
-            store(builder, run, advance(builder, target, builder.mul(loop.index, stride)))
+            store(builder, _spread_run(builder, here),
+                  advance(builder, target, builder.mul(loop.index, stride)))
         return context.get_dummy_value()
     return types.void(x, types.int64, types.int64, out, types.int64, types.int64), generate
 
@@ -135,10 +146,22 @@ def _word_codes(builder: ir.IRBuilder, word: ir.Value, extra: ir.Value | None) -
     return [_windows(builder, [0, 5, 10, 32, 16, 21, 26, 48], pair) for pair in pairs]
 
 
-def _trits(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value:
+def unpack_digit(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value:
     """Return trit + 1 of one of the three columns of each code."""
     table = ir.Constant(BYTES, [i % 32 // 3 ** digit % 3 for i in range(64)])
     return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, codes)
+
+
+def run_codes(builder: ir.IRBuilder, read: Callable[[int], list[ir.Value]],
+              ) -> Iterator[tuple[int, list[ir.Value]]]:
+    """Read the words of a run, and yield which one it is and its codes, two vectors a line."""
+    extra = [every(SHORTS, 0)] * LINES
+    for k in range(UNIT):
+        raw = read(k)
+        extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
+                 for e, r in zip(extra, raw, strict=True)]
+        yield k, [codes for r, e in zip(raw, extra, strict=True)
+                  for codes in _word_codes(builder, r, e if k == UNIT - 1 else None)]
 
 
 def _walk(builder: ir.IRBuilder, weights: ir.Value, words: ir.Value, ahead: bool,
@@ -160,14 +183,9 @@ def _walk(builder: ir.IRBuilder, weights: ir.Value, words: ir.Value, ahead: bool
 
     runs = builder.udiv(words, LONG(UNIT))
     with cgutils.for_range(builder, runs) as loop:
-        extra = [every(SHORTS, 0)] * LINES
-        for k in range(UNIT):
-            raw = read(builder.mul(loop.index, LONG(UNIT * LINES * LINE)), k)
-            extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
-                     for e, r in zip(extra, raw, strict=True)]
-            take(loop.index, LONG(0), k, [
-                codes for r, e in zip(raw, extra, strict=True)
-                for codes in _word_codes(builder, r, e if k == UNIT - 1 else None)])
+        first = builder.mul(loop.index, LONG(UNIT * LINES * LINE))
+        for k, codes in run_codes(builder, partial(read, first)):
+            take(loop.index, LONG(0), k, codes)
     with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
         word = builder.add(builder.mul(runs, LONG(UNIT)), loop.index)
         take(runs, loop.index, 0, [codes for r in read(builder.mul(word, LONG(LINES * LINE)), 0)
@@ -179,15 +197,20 @@ def _four(builder: ir.IRBuilder, run: ir.Value, by: int) -> ir.Value:
     return builder.bitcast(splat(builder, load(builder, advance(builder, run, by), INT)), BYTES)
 
 
+def in_order(builder: ir.IRBuilder, pair: list[ir.Value], part: int) -> ir.Value:
+    """Return the first or last 16 of 32 rows, which unpacking mixed in two vectors."""
+    order = [8 * part + 2 * (i // 4) + i % 2 + LANES * (i // 2 % 2) for i in range(LANES)]
+    return builder.shuffle_vector(*pair, ir.Constant(INTS, order))
+
+
 def _add_rows(builder: ir.IRBuilder, target: ir.Value, cells: list[ir.Value],
               before: Callable[[ir.Value], ir.Value]) -> None:
-    """Write 64 rows: what was there `before`, and sums whose rows `_word_codes` mixed."""
+    """Write 64 rows: what was there `before`, and sums."""
     for line in range(LINES):
         pair = [load(builder, cell, INTS) for cell in cells[HALVES * line:HALVES * (line + 1)]]
         for part in range(HALVES):
-            order = [8 * part + 2 * (i // 4) + i % 2 + LANES * (i // 2 % 2) for i in range(LANES)]
             address = advance(builder, target, (HALVES * line + part) * LANES * 4)
-            sums = builder.shuffle_vector(*pair, ir.Constant(INTS, order))
+            sums = in_order(builder, pair, part)
             store(builder, builder.add(sums, before(address)), address)
 
 
@@ -236,7 +259,7 @@ def dot_tile(typing, packed, at, words, x, stride, totals, out, starts, fresh):
             here = advance(builder, acts, builder.add(
                 builder.mul(run, stride), builder.mul(skipped, LONG(4 * DIGITS))))
             for d in range(DIGITS):
-                trits = [_trits(builder, c, d) for c in codes]
+                trits = [unpack_digit(builder, c, d) for c in codes]
                 for t, cells in enumerate(sums):
                     four = _four(builder, here, RUN * t + 4 * (DIGITS * k + d))
                     for cell, trit in zip(cells, trits, strict=True):
@@ -268,7 +291,7 @@ def unpack_unit(typing, packed, at, words, codes):
             here = advance(builder, target, builder.mul(quad, LONG(size)))
             for d in range(DIGITS):
                 for part, c in enumerate(found):
-                    store(builder, _trits(builder, c, d),
+                    store(builder, unpack_digit(builder, c, d),
                           advance(builder, here, (DIGITS * k + d) * size + part * LINE))
         _walk(builder, weights, words, False, take)
         return context.get_dummy_value()

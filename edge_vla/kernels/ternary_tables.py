@@ -59,6 +59,7 @@ CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 *
 CHUNK_TABLES = 5 * UNIT_TABLES
 PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
+TOGETHER = 8  # tokens that codes are brought near for
 
 
 @njit(cache=True, nogil=True)
@@ -73,6 +74,13 @@ def panel_of(units, unit):
     count = panels(units)
     panel = ((unit + 1) * count - 1) // units
     return panel * units // count, (panel + 1) * units // count
+
+
+@njit(cache=True, nogil=True)
+def place(units, words, unit, begin, wide):
+    """Return the first byte of a unit in the chunk of some words that begins with one."""
+    start, end = panel_of(units, unit)
+    return (start * words + (end - start) * begin + (unit - start) * wide) * LINES * LINE
 
 
 @intrinsic

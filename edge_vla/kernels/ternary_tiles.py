@@ -62,7 +62,8 @@ def _half(builder: ir.IRBuilder, vector: ir.Value, part: int, parts: int) -> ir.
     return pick_lanes(builder, vector, part * width, width)
 
 
-def _join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+def join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    """Put vectors, a power of two of them, one after the other."""
     while len(parts) > 1:
         n = 2 * parts[0].type.count
         index = ir.Constant(ir.VectorType(INT, n), list(range(n)))
@@ -104,7 +105,7 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
                     _half(builder, x, part, 2)))
             out.append(call(builder, 'llvm.x86.avx2.pmadd.wd', v8, words,
                             every(v16, 1)))
-        return builder.add(total, _join(builder, out))
+        return builder.add(total, join(builder, out))
     if isa.name in ('avxvnni', 'neon'):
         parts = 2 if isa.name == 'avxvnni' else 4
         sums = [_half(builder, total, part, parts) for part in range(parts)]
@@ -114,7 +115,7 @@ def emit_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value,
                 sums[part] = vpdpbusd(builder, 256, sums[part], c, y) if parts == 2 else call(
                     builder, 'llvm.aarch64.neon.sdot.v4i32.v16i8', sums[part].type,
                     sums[part], c, y)
-        return _join(builder, sums)
+        return join(builder, sums)
     for codes, x in pairs:
         for k in range(4):
             index = ir.Constant(INTS, [4 * i + k for i in range(LANES)])

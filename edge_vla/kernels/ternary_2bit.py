@@ -1,0 +1,92 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Products with '2bit' matrices: rows multiplied as they are, or unpacked for many tokens."""
+
+from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, many_registers, row_tile, unpack_row
+from numba import njit
+
+FEW = 4  # tokens multiplied at once; for more, rows are worth unpacking
+SCRATCH_ROWS = 6
+
+
+@njit(cache=True, nogil=True)
+def row_items(isa, units, tokens, threads):
+    """Return runs of rows: four streams for a token, two for few; unpacked rows for many."""
+    if tokens > FEW:
+        return (units + SCRATCH_ROWS - 1) // SCRATCH_ROWS
+    streams = 4 if tokens == 1 else 2
+    return (units + streams - 1) // streams
+
+
+@njit(cache=True, nogil=True)
+def row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                scales, weight_scale, tokens, out, stride, scratch):
+    """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
+    ws, end = weight_scale, units - 1
+    if tokens == 1:
+        far = (units + 3) // 4
+        for m in range(first, last):
+            row_tile(isa, packed, base, blocks,
+                     (m, min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)), x,
+                     (0,), (totals[0],), (ws / scales[0],), out, (0,))
+    elif tokens <= FEW:
+        far = (units + 1) // 2
+        for m in range(first, last):
+            n = min(m + far, end)
+            if tokens == 2:
+                row_tile(isa, packed, base, blocks, (m, n), x, (0, width),
+                         (totals[0], totals[1]), (ws / scales[0], ws / scales[1]), out,
+                         (0, stride))
+            elif tokens == 3:
+                for u in (m, n):
+                    row_tile(isa, packed, base, blocks, (u,), x, (0, width, 2 * width),
+                             (totals[0], totals[1], totals[2]),
+                             (ws / scales[0], ws / scales[1], ws / scales[2]), out,
+                             (0, stride, 2 * stride))
+            else:
+                for u in (m, n):
+                    row_tile(isa, packed, base, blocks, (u,), x,
+                             (0, width, 2 * width, 3 * width),
+                             (totals[0], totals[1], totals[2], totals[3]),
+                             (ws / scales[0], ws / scales[1], ws / scales[2], ws / scales[3]),
+                             out, (0, stride, 2 * stride, 3 * stride))
+    else:
+        line = blocks * BLOCK
+        for m in range(first, last):
+            r0 = m * SCRATCH_ROWS
+            for k in range(SCRATCH_ROWS):
+                unpack_row(isa, packed, base, blocks, min(r0 + k, end), scratch, k * line)
+            # the last piece repeats the last row: written again, the same value
+            r = (r0, min(r0 + 1, end), min(r0 + 2, end), min(r0 + 3, end), min(r0 + 4, end),
+                 min(r0 + 5, end))
+            for a in range(0, tokens, 4):
+                b, c, d = min(a + 1, tokens - 1), min(a + 2, tokens - 1), min(a + 3, tokens - 1)
+                places = (a * width, b * width, c * width, d * width)
+                sums = (totals[a], totals[b], totals[c], totals[d])
+                factors = (ws / scales[a], ws / scales[b], ws / scales[c], ws / scales[d])
+                starts = (a * stride, b * stride, c * stride, d * stride)
+                if many_registers(isa):
+                    code_tile(isa, scratch, line, blocks, (0, 1, 2, 3, 4, 5), x, places, sums,
+                              factors, r, out, starts)
+                else:
+                    for h in (0, 2):
+                        p, s = (places[h], places[h + 1]), (sums[h], sums[h + 1])
+                        f, o = (factors[h], factors[h + 1]), (starts[h], starts[h + 1])
+                        code_tile(isa, scratch, line, blocks, (0, 1), x, p, s, f, (r[0], r[1]),
+                                  out, o)
+                        code_tile(isa, scratch, line, blocks, (2, 3), x, p, s, f, (r[2], r[3]),
+                                  out, o)
+                        code_tile(isa, scratch, line, blocks, (4, 5), x, p, s, f, (r[4], r[5]),
+                                  out, o)

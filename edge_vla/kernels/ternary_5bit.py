@@ -1,0 +1,110 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+How products with '5bit' matrices are cut into parts, whichever way those are computed.
+
+A part is some units and some tokens, all columns. Of few tokens it is a panel, which is read in
+one run; many share what it costs to read and unpack.
+"""
+
+from edge_vla.kernels import (
+    ternary_by_amx as by_amx,
+    ternary_by_dots as by_dots,
+    ternary_by_tables as by_tables,
+)
+from edge_vla.kernels.ternary_amx import TOKENS
+from edge_vla.kernels.ternary_dots import WIDE
+from edge_vla.kernels.ternary_tables import panel_of, panels, TOGETHER
+from numba import njit
+from numba.extending import overload
+
+SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
+SHORT = 10  # units that one thread reads as fast as two
+PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
+
+
+@njit(cache=True, nogil=True)
+def packed_items(isa, units, tokens, threads):
+    """
+    Return parts of the units, panels where they suffice, for every tile of many tokens.
+
+    What begins anew all the time reads half as fast, so threads do not share a panel that is
+    short.
+    """
+    few, many, _ = _sizes(isa)
+    if tokens <= few:
+        return max(panels(units), min(units // SHORT, threads))
+    return (tokens + many - 1) // many * ((units + PART - 1) // PART)
+
+
+@njit(cache=True, nogil=True)
+def packed_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                   scales, weight_scale, tokens, out, stride, scratch):
+    """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
+    few, many, wide = _sizes(isa)
+    if tokens <= few:
+        u, end = first * units // count, last * units // count
+        while u < end:
+            v = min(end, panel_of(units, u)[1])
+            if tokens == 1:
+                _one(isa, packed, base, blocks, units, u, v, x, weight_scale / scales[0], out,
+                     scratch)
+            else:
+                _few(isa, packed, base, blocks, units, u, v, x, width, totals, scales,
+                     weight_scale, 0, tokens, out, stride, scratch)
+            u = v
+        return
+    tiles, groups = (tokens + many - 1) // many, (tokens + wide - 1) // wide
+    parts = count // tiles
+    for m in range(first, last):
+        tile, part = m // parts, m % parts
+        _many(isa, packed, base, blocks, units, part * units // parts, (part + 1) * units // parts,
+              x, width, totals, scales, weight_scale, tile * groups // tiles * wide,
+              min(tokens, (tile + 1) * groups // tiles * wide), out, stride, scratch)
+
+
+# What they do on each kind of CPU -------------------------------------------------------------
+
+def _sizes(isa):
+    """Return how many tokens are few, how many share a tile of many, and what divides those."""
+
+
+def _one(isa, packed, base, words, units, first, last, x, factor, out, scratch):
+    """Multiply units `first` to `last` of a panel with a token."""
+
+
+def _few(isa, packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
+         a, b, out, stride, scratch):
+    """Multiply units `first` to `last` of a panel with tokens `a` to `b`."""
+
+
+def _many(isa, packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
+          a, b, out, stride, scratch):
+    """Multiply units `first` to `last` with tokens `a` to `b`."""
+
+
+def _choose(stand, tables, amx, dots):
+    """Let numba compile, for a stand-in, what suits the CPU."""
+    def choice(isa, *_: object):
+        chosen = tables if isa.isa.tables else amx if isa.isa.amx else dots
+        return getattr(chosen, 'py_func', chosen)
+    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
+
+
+_choose(_sizes, lambda isa: (TOGETHER, TOGETHER, 1), lambda isa: (TOKENS, by_amx.MANY, TOKENS),
+        lambda isa: (TOGETHER, by_dots.MANY, WIDE))
+_choose(_one, by_tables.one, by_tables.one_apart, by_tables.one_apart)
+_choose(_few, by_tables.part, by_amx.few, by_dots.few)
+_choose(_many, by_tables.part, by_amx.many, by_dots.many)

@@ -1,0 +1,135 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Parts of products with '5bit' matrices by tables, see `ternary_tables`."""
+
+from edge_vla.kernels.ternary_tables import (
+    CHUNK,
+    CHUNK_TABLES,
+    fill_tables,
+    GROUP,
+    LINE,
+    LINES,
+    panel_of,
+    place,
+    scale_sums,
+    table_tile,
+    TOGETHER,
+    UNIT,
+    UNIT_TABLES,
+    WORD_TABLES,
+)
+from numba import njit
+
+FEW = 4  # tokens multiplied at once
+PAIR = 2  # ... while codes come from memory: tables of more do not stay in the nearest cache then
+SCRATCH = TOGETHER * CHUNK_TABLES * LINE
+
+
+@njit(cache=True, nogil=True)
+def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
+         weight_scale, a, b, out, stride, scratch):
+    """
+    Multiply units `first` to `last` with tokens `a` to `b`, a chunk of columns after another.
+
+    Tables are filled in the nearest cache of the core that reads them.
+    """
+    for chunk in range((words + CHUNK - 1) // CHUNK):
+        begin = chunk * CHUNK
+        wide = min(CHUNK, words - begin)
+        for t in range(a, b):
+            _fill_chunk(x, t * width, chunk, wide, scratch, (t - a) * CHUNK_TABLES * LINE)
+        u = first
+        while u < last:  # panel by panel
+            v = min(last, panel_of(units, u)[1])
+            at = base + place(units, words, u, begin, wide)
+            t, few = a, PAIR
+            while t < b:
+                n, here = min(few, b - t), scratch[(t - a) * CHUNK_TABLES * LINE:]
+                for unit in range(u, v):
+                    _table_unit(isa, packed, at + (unit - u) * wide * LINES * LINE, wide, here, n,
+                                out, t * stride + unit * GROUP, stride, chunk == 0)
+                t, few = t + n, FEW
+            u = v
+    for t in range(a, b):
+        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
+                   weight_scale / scales[t])
+
+
+@njit(cache=True, nogil=True)
+def _fill_chunk(x, start, chunk, wide, tables, at):
+    """Write the tables of a chunk of some words, for a token whose activations start there."""
+    fill_tables(x, start + 3 * chunk * CHUNK_TABLES,
+                wide // UNIT * UNIT_TABLES + wide % UNIT * WORD_TABLES, tables, at)
+
+
+@njit(cache=True, nogil=True)
+def _table_unit(isa, packed, at, words, tables, tokens, out, a, stride, fresh):
+    """Add what a chunk gives for a unit and up to FEW tokens."""
+    q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
+    b, c, d = a + stride, a + 2 * stride, a + 3 * stride
+    if tokens == 1:
+        table_tile(isa, packed, (at,), words, tables, (0,), out, (a,), fresh)
+    elif tokens == 2:
+        table_tile(isa, packed, (at,), words, tables, (0, q), out, (a, b), fresh)
+    elif tokens == 3:
+        table_tile(isa, packed, (at,), words, tables, (0, q, r), out, (a, b, c), fresh)
+    else:
+        table_tile(isa, packed, (at,), words, tables, (0, q, r, s), out, (a, b, c, d), fresh)
+
+
+@njit(cache=True, nogil=True)
+def one(isa, packed, base, words, units, first, last, x, factor, out, scratch):
+    """Multiply units with one token, reading them as they lie."""
+    for chunk in range((words + CHUNK - 1) // CHUNK):
+        begin = chunk * CHUNK
+        wide = min(CHUNK, words - begin)
+        _fill_chunk(x, 0, chunk, wide, scratch, 0)
+        at = base + place(units, words, first, begin, wide)
+        for unit in range(first, last):
+            _table_unit(isa, packed, at + (unit - first) * wide * LINES * LINE, wide, scratch, 1,
+                        out, unit * GROUP, 0, chunk == 0)
+    scale_sums(out, first * GROUP, (last - first) * GROUP, factor)
+
+
+@njit(cache=True, nogil=True)
+def one_apart(isa, packed, base, words, units, first, last, x, factor, out, scratch):
+    """Multiply units of a panel with one token, reading up to four chunks in turn."""
+    q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
+    chunk, whole = 0, words // CHUNK
+    groups = (whole + 3) // 4
+    while chunk * CHUNK < words:
+        apart = 1
+        if chunk < whole:
+            apart, groups = (whole - chunk + groups - 1) // groups, groups - 1
+        wide, step = min(CHUNK, words - chunk * CHUNK), 0
+        for k in range(apart):
+            _fill_chunk(x, 0, chunk + k, wide, scratch, k * CHUNK_TABLES * LINE)
+        at = base + place(units, words, first, chunk * CHUNK, wide)
+        if apart > 1:  # all chunks of the panel but the last one are as large
+            step = base + place(units, words, first, (chunk + 1) * CHUNK, wide) - at
+        for unit in range(first, last):
+            a = at + (unit - first) * wide * LINES * LINE
+            b, c, d = a + step, a + 2 * step, a + 3 * step
+            to, fresh = (unit * GROUP,), chunk == 0
+            if apart == 4:
+                table_tile(isa, packed, (a, b, c, d), wide, scratch, (0, q, r, s), out, to, fresh)
+            elif apart == 3:
+                table_tile(isa, packed, (a, b, c), wide, scratch, (0, q, r), out, to, fresh)
+            elif apart == 2:
+                table_tile(isa, packed, (a, b), wide, scratch, (0, q), out, to, fresh)
+            else:
+                table_tile(isa, packed, (a,), wide, scratch, (0,), out, to, fresh)
+        chunk += apart
+    scale_sums(out, first * GROUP, (last - first) * GROUP, factor)
