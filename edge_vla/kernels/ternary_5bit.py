@@ -68,8 +68,8 @@ def packed_product(isa, packed, base, blocks, units, first, last, count, x, widt
         return
     tiles, groups = (tokens + many - 1) // many, (tokens + wide - 1) // wide
     parts = count // tiles
-    for m in range(first, last):
-        tile, part = m // parts, m % parts
+    for m in range(first, last):  # tile after tile, while a part's weights are near
+        part, tile = m // tiles, m % tiles
         _many(isa, packed, base, blocks, units, part * units // parts, (part + 1) * units // parts,
               x, width, totals, scales, weight_scale, tile * groups // tiles * wide,
               min(tokens, (tile + 1) * groups // tiles * wide), out, stride, scratch)
@@ -103,8 +103,9 @@ def _choose(stand, tables, amx, dots):
     overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
 
 
-_choose(_sizes, lambda isa: (TOGETHER, TOGETHER, 1), lambda isa: (TOKENS, by_amx.MANY, TOKENS),
+_choose(_sizes, lambda isa: (TOGETHER, TOGETHER, 1),
+        lambda isa: (by_amx.MOST, by_amx.MOST, TOKENS),
         lambda isa: (TOGETHER, by_dots.MANY, WIDE))
 _choose(_one, by_tables.one, by_tables.one_apart, by_tables.one_apart)
-_choose(_few, by_tables.part, by_amx.few, by_dots.few)
-_choose(_many, by_tables.part, by_amx.many, by_dots.many)
+_choose(_few, by_tables.part, by_amx.part, by_dots.few)
+_choose(_many, by_tables.part, by_amx.part, by_dots.many)

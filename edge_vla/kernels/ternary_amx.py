@@ -15,16 +15,17 @@
 """
 The innermost loops of products of several tokens with '5bit' matrices on Intel's matrix unit.
 
-AMX multiplies a *tile* of 16 activations' rows with a tile of weights: 16 tokens with 16 rows and
-60 columns in as many cycles as one token. Codes are unpacked as for `ternary_dots`; a run has 15
-quads of 64 rows, 4 tiles. A tile is loaded from memory only, and waits for what is still on its
-way there: while a run is unpacked, the one before it is multiplied.
+AMX multiplies a *tile* of 16 tokens' activations with a tile of 16 rows' weights, 60 columns in 16
+cycles. Codes are unpacked as for `ternary_dots`: a run of 32 rows is two tiles of 15 quads. Tiles
+are loaded from memory only, and wait for what is still on its way there: while a run is unpacked,
+the one before it is multiplied. Four tiles hold sums: of 64 rows and up to 16 tokens, where
+unpacking takes longest, or of 32 rows and up to 32 tokens, where multiplying does.
 
-Source: Intel Architecture Instruction Set Extensions, chapter 3 (AMX), and by measurement that
-the two halves take hardly longer than unpacking alone, see doc/benchmarks.md.
+Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter 20 (AMX); the order
+of loops was found by measurement, see doc/benchmarks.md.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 from edge_vla.kernels.ternary_dots import (
     DIGITS,
@@ -34,7 +35,7 @@ from edge_vla.kernels.ternary_dots import (
     run_codes,
     unpack_digit,
 )
-from edge_vla.kernels.ternary_tables import LINE, LINES, UNIT
+from edge_vla.kernels.ternary_tables import CHUNK, LINE, LINES, UNIT
 from edge_vla.kernels.vectors import (
     advance,
     BYTE,
@@ -54,12 +55,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TOKENS = 16  # rows of a tile
-PARTS = LINES * HALVES  # tiles of weights of a run, each for 16 rows
-QUAD = PARTS * LINE  # bytes
-SLOT = UNIT * DIGITS * QUAD  # bytes of an unpacked run
-AHEAD = 2 * UNIT * LINES * LINE  # bytes: two runs, as long as the next cache takes
-CELLS, ACTIVATIONS, WEIGHTS = 0, PARTS, PARTS + 1  # which tiles are for what, up to the eighth
+TOKENS = 16  # rows of a tile of activations
+QUADS = UNIT * DIGITS  # of a run: rows of a tile of weights
+WORD = LINES * LINE  # bytes of a word of a unit
+SLOT = QUADS * WORD * HALVES  # bytes of an unpacked run
+AHEAD = 2 * UNIT * WORD  # bytes: two runs
+NEAR = 2  # which cache holds what the next unit needs
+SUMS = 4  # tiles; those of activations, one or two, and of weights come after them
 
 
 def _emit(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
@@ -72,18 +74,23 @@ def _emit(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
 
 @intrinsic
 def open_tiles(typing, tokens):
-    """Give this thread tiles for some tokens, at most TOKENS, until `close_tiles`."""
+    """Give this thread tiles for some tokens, at most 2 * TOKENS, until `close_tiles`."""
     def generate(context, builder, signature, args):
         kind = ir.ArrayType(BYTE, 64)
         config = cgutils.alloca_once(builder, kind)
         builder.store(ir.Constant(kind, [1] + [0] * 63), config)  # palette 1
         config = builder.bitcast(config, BYTE.as_pointer())
-        rows, quads = builder.trunc(args[0], BYTE), UNIT * DIGITS
-        for tile in range(8):
-            wide = 4 * quads if tile == ACTIVATIONS else LINE
-            store(builder, SHORT(wide), advance(builder, config, 16 + 2 * tile))
-            store(builder, BYTE(quads) if tile >= WEIGHTS else rows,
-                  advance(builder, config, 48 + tile))
+        tokens, full = builder.trunc(args[0], BYTE), BYTE(TOKENS)
+        two = builder.icmp_signed('>', tokens, full)
+        first = builder.select(two, full, tokens)
+        second = builder.select(two, builder.sub(tokens, full), tokens)
+        columns = builder.select(two, SHORT(4 * QUADS), SHORT(LINE))
+        for tile, (rows, wide) in enumerate(
+                [(first, SHORT(LINE))] * 2 + [(second, SHORT(LINE))] * 2
+                + [(first, SHORT(4 * QUADS)), (builder.select(two, second, BYTE(QUADS)), columns)]
+                + [(BYTE(QUADS), SHORT(LINE))] * 2):
+            store(builder, wide, advance(builder, config, 16 + 2 * tile))
+            store(builder, rows, advance(builder, config, 48 + tile))
         _emit(builder, 'ldtilecfg', config)
         return context.get_dummy_value()
     return types.void(types.int64), generate
@@ -98,48 +105,158 @@ def close_tiles(typing):
     return types.void(), generate
 
 
-class _Cells:
-    """The four tiles of sums of 64 rows, and where they are kept between chunks."""
+class _Tiles:
+    """Emits what is done with tiles, for one or two groups of tokens."""
 
-    def __init__(self, builder: ir.IRBuilder, stride: ir.Value, fresh: ir.Value) -> None:
-        self.builder, self.fresh = builder, fresh
+    def __init__(self, builder: ir.IRBuilder, groups: int, stride: ir.Value,
+                 fresh: ir.Value) -> None:
+        self.builder, self.groups, self.fresh = builder, groups, fresh
+        self.parts = SUMS // groups  # tiles of 16 rows
         self.stride = builder.mul(stride, LONG(4))
+        self.apart = builder.mul(self.stride, LONG(TOKENS))  # bytes from group to group
 
-    def open(self, here: ir.Value) -> None:
-        """Begin with zero, or with what an earlier chunk gave."""
-        with self.builder.if_else(self.fresh) as (fresh, going_on):
-            with fresh:
-                for c in range(PARTS):
-                    _emit(self.builder, 'tilezero', CELLS + c)
-            with going_on:
-                for c in range(PARTS):
-                    _emit(self.builder, 'tileloadd64', CELLS + c,
-                          advance(self.builder, here, c * LINE), self.stride)
+    def _sums(self, here: ir.Value) -> list[tuple[int, ir.Value]]:
+        """Return the tiles of sums, and where they are kept between chunks."""
+        return [(group * self.parts + part, advance(self.builder, advance(
+            self.builder, here, part * LINE), self.builder.mul(self.apart, LONG(group))))
+            for group in range(self.groups) for part in range(self.parts)]
 
-    def close(self, here: ir.Value) -> None:
+    def begin(self, here: ir.Value) -> None:
+        """Begin with zero, or with what earlier chunks gave."""
+        with self.builder.if_else(self.fresh) as (zero, earlier):
+            with zero:
+                for tile, _ in self._sums(here):
+                    _emit(self.builder, 'tilezero', tile)
+            with earlier:
+                for tile, at in self._sums(here):
+                    _emit(self.builder, 'tileloadd64', tile, at, self.stride)
+
+    def end(self, here: ir.Value) -> None:
         """Write the sums."""
-        for c in range(PARTS):
-            _emit(self.builder, 'tilestored64', CELLS + c,
-                  advance(self.builder, here, c * LINE), self.stride)
+        for tile, at in self._sums(here):
+            _emit(self.builder, 'tilestored64', tile, at, self.stride)
+
+    def load_activations(self, here: ir.Value) -> None:
+        """Load a run of all tokens."""
+        for group in range(self.groups):
+            at = advance(self.builder, here, group * TOKENS * RUN)
+            _emit(self.builder, 'tileloadd64', SUMS + group, at, LONG(RUN))
+
+    def multiply(self, codes: ir.Value, part: int) -> None:
+        """Add the product of the activations and a part of an unpacked run."""
+        first = SUMS + self.groups
+        weights = first + part % (8 - first)
+        _emit(self.builder, 'tileloadd64', weights, advance(self.builder, codes, part * LINE),
+              LONG(self.parts * LINE))
+        for group in range(self.groups):
+            _emit(self.builder, 'tdpbsud', group * self.parts + part, SUMS + group, weights)
 
 
-def _multiply(builder: ir.IRBuilder, codes: ir.Value, part: int) -> None:
-    """Add the product of the activations and a part of an unpacked run."""
-    weights = WEIGHTS + part % 3
-    _emit(builder, 'tileloadd64', weights, advance(builder, codes, part * LINE), LONG(QUAD))
-    _emit(builder, 'tdpbsud', CELLS + part, ACTIVATIONS, weights)
+def _multiplier(groups: int) -> Any:
+    """Return `multiply_units` for up to so many groups of TOKENS, one or two."""
+    lines = LINES // groups  # that share a pass
+    size_of_slot = SLOT // groups
 
+    def multiply(typing, packed, at, size, first, count, words, chunk, chunks, x, step, codes,
+                 out, start, stride):
+        def generate(context, builder, signature, args):
+            packed, at, size, first, count, words, chunk, chunks, x, step, *others = args
+            codes, out, start, stride = others
+            kind = signature.args
+            weights = data_pointer(context, builder, kind[0], packed, at)
+            activations = data_pointer(context, builder, kind[8], x, LONG(0))
+            scratch = data_pointer(context, builder, kind[10], codes, LONG(0))
+            target = data_pointer(context, builder, kind[11], out, start)
+            tiles = _Tiles(builder, groups, stride, builder.icmp_signed('==', chunk, LONG(0)))
+            # which run was unpacked last and which before; the unit of sums; steps so far
+            late = [cgutils.alloca_once_value(builder, LONG(-1)) for _ in range(groups)]
+            current = cgutils.alloca_once_value(builder, LONG(-1))
+            steps = cgutils.alloca_once_value(builder, LONG(0))
 
-def _load_activations(builder: ir.IRBuilder, runs: ir.Value, index: ir.Value) -> None:
-    """Load a run of activations of all tokens."""
-    here = advance(builder, runs, builder.mul(index, LONG(TOKENS * RUN)))
-    _emit(builder, 'tileloadd64', ACTIVATIONS, here, LONG(RUN))
+            def scaled(pointer: ir.Value, index: ir.Value, by: ir.Value | int) -> ir.Value:
+                by = LONG(by) if isinstance(by, int) else by
+                return advance(builder, pointer, builder.mul(index, by))
 
+            def slot(back: int) -> ir.Value:
+                number = builder.sub(builder.load(steps), LONG(back))
+                return scaled(scratch, builder.and_(number, LONG(2 * groups - 1)), size_of_slot)
 
-@intrinsic
-def panel_tiles(typing, packed, at, words, units, x, codes, out, start, stride, fresh):
-    """
-    Add what one or two chunks give for some units of a panel and the tokens of `open_tiles`.
+            def sums(number: ir.Value) -> ir.Value:
+                return scaled(target, number, tiles.parts * LINE)
+
+            def prepare() -> None:
+                """Load what the run that is multiplied now needs."""
+                index = builder.load(late[-1])
+                with builder.if_then(builder.icmp_signed('==', index, LONG(0))):
+                    number = builder.load(current)
+                    with builder.if_then(builder.icmp_signed('>=', number, LONG(0))):
+                        tiles.end(sums(number))
+                    number = builder.add(number, LONG(1))
+                    builder.store(number, current)
+                    tiles.begin(sums(number))
+                valid = builder.icmp_signed('>', index, LONG(0))
+                tiles.load_activations(scaled(
+                    activations, builder.select(valid, index, LONG(0)), step))
+
+            def proceed(index: ir.Value) -> None:
+                for earlier, later in zip(late[::-1], late[-2::-1], strict=False):
+                    builder.store(builder.load(later), earlier)
+                builder.store(index, late[0])
+                builder.store(builder.add(builder.load(steps), LONG(1)), steps)
+
+            def run(here: ir.Value, left: ir.Value, further: ir.Value) -> None:
+                """Unpack a run and multiply an earlier one."""
+                def read(k: int) -> list[ir.Value]:
+                    inside = builder.icmp_signed('<', LONG(k), left)  # else any: it is times 0
+                    word = advance(builder, here, builder.select(
+                        inside, LONG(k * WORD), LONG(0)))
+                    out = []
+                    for line in range(lines):
+                        address = advance(builder, word, line * LINE)
+                        prefetch(builder, advance(builder, address, further), NEAR)
+                        prefetch(builder, advance(builder, address, AHEAD))
+                        out.append(load(builder, address, SHORTS))
+                    return out
+
+                prepare()
+                for k, found in run_codes(builder, read, lines):
+                    for d in range(DIGITS):
+                        for part, code in enumerate(found):
+                            store(builder, unpack_digit(builder, code, d), advance(
+                                builder, slot(0), ((DIGITS * k + d) * tiles.parts + part) * LINE))
+                    if k and k % groups == groups - 1:
+                        tiles.multiply(slot(groups), (k - 1) // groups)
+
+            with cgutils.for_range(builder, builder.mul(count, LONG(LINES // lines))) as loop:
+                number = loop.index  # of the unit, or half of it
+                unit = builder.add(first, builder.udiv(number, LONG(groups)))
+                line = builder.urem(number, LONG(groups))
+                with cgutils.for_range(builder, chunks) as loop:
+                    begin = builder.mul(builder.add(chunk, loop.index), LONG(CHUNK))
+                    left = builder.sub(words, begin)
+                    wide = builder.select(builder.icmp_signed('<', left, LONG(CHUNK)), left,
+                                          LONG(CHUNK))
+                    place = builder.add(builder.mul(size, begin), builder.mul(unit, wide))
+                    here = scaled(scaled(weights, place, WORD), line, LINE)
+                    inside = builder.udiv(builder.add(wide, LONG(UNIT - 1)), LONG(UNIT))
+                    with cgutils.for_range(builder, inside) as inner:
+                        done = builder.mul(inner.index, LONG(UNIT))
+                        run(scaled(here, done, WORD), builder.sub(wide, done),
+                            builder.mul(wide, LONG(WORD)))
+                        proceed(builder.add(builder.mul(loop.index, LONG(CHUNK // UNIT)),
+                                            inner.index))
+            for _ in range(groups):
+                prepare()
+                for part in range(tiles.parts):
+                    tiles.multiply(slot(groups), part)
+                proceed(LONG(-1))
+            tiles.end(sums(builder.load(current)))
+            return context.get_dummy_value()
+        n = types.int64
+        return types.void(packed, n, n, n, n, n, n, n, x, n, codes, out, n, n), generate
+    multiply.__name__ = f'multiply_units_{groups}'
+    multiply.__doc__ = """
+    Multiply some units of a panel with the tokens of `open_tiles`.
 
     Parameters
     ----------
@@ -147,142 +264,31 @@ def panel_tiles(typing, packed, at, words, units, x, codes, out, start, stride, 
         Numba's, of no concern to the caller.
     packed : uint8 [N]
         All weights.
-    at : tuple of int
-        First byte of the first unit in each chunk; they are read in turn.
-    words, units : int
-        Words of a row in each chunk, and how many units.
+    at, size : int
+        First byte of the panel, and how many units it has.
+    first, count : int
+        The first unit, counted in the panel, and how many.
+    words : int
+        Words of a row.
+    chunk, chunks : int
+        Which chunk of columns, and how many from there; sums begin with the first one.
     x : uint8 [M]
-        Activations, see `ternary_dots.spread`: a run of TOKENS tokens, run after run, that of each
-        chunk in turn.
-    codes : uint8 [2 * SLOT for each chunk]
+        Their activations, see `ternary_dots.spread`: token after token, run after run.
+    step : int
+        From run to run.
+    codes : uint8 [2 * SLOT]
         Scratch.
     out : int32 or float32 [L], changed
         Exact sums, in the order of tiles: see `settle_rows`.
     start, stride : int
         Where the first token's first row is, and from token to token.
-    fresh : bool
-        Overwrite rather than add.
 
     """
-    def generate(context, builder, signature, args):
-        packed, at, words, units, x, codes, out, start, stride, fresh = args
-        kind = signature.args
-        chunks = [data_pointer(context, builder, kind[0], packed, a)
-                  for a in cgutils.unpack_tuple(builder, at)]
-        runs = data_pointer(context, builder, kind[4], x, LONG(0))
-        scratch = data_pointer(context, builder, kind[5], codes, LONG(0))
-        target = data_pointer(context, builder, kind[6], out, start)
-        cells = _Cells(builder, stride, fresh)
-        count = builder.udiv(builder.add(words, LONG(UNIT - 1)), LONG(UNIT))
-        last = builder.sub(count, LONG(1))
-
-        def slot(number: ir.Value, chunk: int) -> ir.Value:
-            odd = builder.and_(number, LONG(1))
-            offset = builder.add(builder.mul(odd, LONG(SLOT * len(chunks))), LONG(SLOT * chunk))
-            return advance(builder, scratch, offset)
-
-        def load_activations(run: ir.Value, chunk: int) -> None:
-            index = builder.add(builder.mul(run, LONG(len(chunks))), LONG(chunk))
-            _load_activations(builder, runs, index)
-
-        def reader(first: ir.Value, left: ir.Value) -> Callable[[int], list[ir.Value]]:
-            def read(k: int) -> list[ir.Value]:
-                inside = builder.icmp_signed('<', LONG(k), left)  # else any: it is multiplied by 0
-                word = advance(builder, first, builder.select(
-                    inside, LONG(k * LINES * LINE), LONG(0)))
-                for line in range(LINES):
-                    prefetch(builder, advance(builder, word, AHEAD + line * LINE))
-                return [load(builder, advance(builder, word, line * LINE), SHORTS)
-                        for line in range(LINES)]
-            return read
-
-        def rows(unit: ir.Value) -> ir.Value:
-            return advance(builder, target, builder.mul(unit, LONG(PARTS * LINE)))
-
-        with cgutils.for_range(builder, units) as outer, \
-                cgutils.for_range(builder, count) as inner:
-            unit, run = outer.index, inner.index
-            begins = builder.icmp_signed('==', run, LONG(0))
-            before = builder.select(begins, last, builder.sub(run, LONG(1)))
-            number = builder.add(builder.mul(unit, count), run)
-            done = builder.mul(run, LONG(UNIT))
-            begin = builder.mul(builder.add(builder.mul(unit, words), done), LONG(LINES * LINE))
-            for chunk, weights in enumerate(chunks):
-                here, there = slot(number, chunk), slot(builder.add(number, LONG(1)), chunk)
-                load_activations(before, chunk)
-                read = reader(advance(builder, weights, begin), builder.sub(words, done))
-                for k, found in run_codes(builder, read):
-                    for d in range(DIGITS):
-                        for part, code in enumerate(found):
-                            store(builder, unpack_digit(builder, code, d), advance(
-                                builder, here, (DIGITS * k + d) * QUAD + part * LINE))
-                    if k:
-                        _multiply(builder, there, k - 1)
-            with builder.if_then(begins):
-                with builder.if_then(builder.icmp_signed('>', unit, LONG(0))):
-                    cells.close(rows(builder.sub(unit, LONG(1))))
-                cells.open(rows(unit))
-        final = builder.sub(builder.mul(units, count), LONG(1))
-        for chunk in range(len(chunks)):
-            load_activations(last, chunk)
-            for part in range(PARTS):
-                _multiply(builder, slot(final, chunk), part)
-        cells.close(rows(builder.sub(units, LONG(1))))
-        return context.get_dummy_value()
-    return types.void(packed, at, types.int64, types.int64, x, codes, out, types.int64,
-                      types.int64, types.boolean), generate
+    return intrinsic(multiply)
 
 
-@intrinsic
-def unit_tiles(typing, codes, words, x, at, step, groups, out, start, stride, fresh):
-    """
-    Add what a chunk gives for an unpacked unit and some groups of tokens.
-
-    Parameters
-    ----------
-    typing : object
-        Numba's, of no concern to the caller.
-    codes : uint8 [UNPACKED]
-        See `ternary_dots.unpack_unit`.
-    words : int
-        Words of a row in the chunk.
-    x : uint8 [M]
-        Activations, see `ternary_dots.spread`: token after token, run after run.
-    at, step : int
-        Where the first token's first run is, and from run to run.
-    groups : int
-        How many groups of as many tokens as `open_tiles` was told.
-    out : int32 or float32 [L], changed
-        Exact sums, in the order of tiles: see `settle_rows`.
-    start, stride : int
-        Where the first token's first row is, and from token to token.
-    fresh : bool
-        Overwrite rather than add.
-
-    """
-    def generate(context, builder, signature, args):
-        codes, words, x, at, step, groups, out, start, stride, fresh = args
-        kind = signature.args
-        quads = data_pointer(context, builder, kind[0], codes, LONG(0))
-        runs = data_pointer(context, builder, kind[2], x, at)
-        target = data_pointer(context, builder, kind[6], out, start)
-        cells = _Cells(builder, stride, fresh)
-        count = builder.udiv(builder.add(words, LONG(UNIT - 1)), LONG(UNIT))
-        with cgutils.for_range(builder, groups) as loop:
-            tokens = builder.mul(loop.index, LONG(TOKENS))
-            rows = advance(builder, target, builder.mul(tokens, cells.stride))
-            first = advance(builder, runs, builder.mul(tokens, LONG(RUN)))
-            cells.open(rows)
-            with cgutils.for_range(builder, count) as inner:
-                here = advance(builder, first, builder.mul(inner.index, step))
-                _emit(builder, 'tileloadd64', ACTIVATIONS, here, LONG(RUN))
-                run = advance(builder, quads, builder.mul(inner.index, LONG(SLOT)))
-                for part in range(PARTS):
-                    _multiply(builder, run, part)
-            cells.close(rows)
-        return context.get_dummy_value()
-    return types.void(codes, types.int64, x, types.int64, types.int64, types.int64, out,
-                      types.int64, types.int64, types.boolean), generate
+multiply_units = _multiplier(1)  # up to TOKENS
+multiply_units_wide = _multiplier(2)  # more, up to twice as many
 
 
 @intrinsic

@@ -16,79 +16,48 @@
 
 from edge_vla.kernels.ternary_amx import (
     close_tiles,
+    multiply_units,
+    multiply_units_wide,
     open_tiles,
-    panel_tiles,
     settle_rows,
     SLOT,
     TOKENS,
-    unit_tiles,
 )
-from edge_vla.kernels.ternary_dots import RUN, spread, unpack_unit, UNPACKED
-from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, place, UNIT
+from edge_vla.kernels.ternary_dots import RUN, spread
+from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, panel_of, place, UNIT
 from numba import njit
 
-MANY = 8 * TOKENS  # tokens that codes are unpacked for
-_CHUNK_RUNS = CHUNK // UNIT
-_FEW_CODES = 2 * 2 * SLOT  # of two runs of two chunks
-SCRATCH = max(_FEW_CODES + 2 * _CHUNK_RUNS * TOKENS * RUN, UNPACKED + _CHUNK_RUNS * MANY * RUN)
+CODES = 2 * SLOT
+CHUNKS = 4  # whose activations stay in the nearest cache beside what else is needed
+MOST = 2 * TOKENS
+SCRATCH = CODES + CHUNKS * CHUNK // UNIT * MOST * RUN
 
 
 @njit(cache=True, nogil=True)
-def few(isa, packed, base, words, units, first, last, x, width, totals, scales,
-        weight_scale, a, b, out, stride, scratch):
-    """Multiply units of a panel with up to TOKENS tokens, reading two chunks in turn."""
-    runs, step, chunk, whole = scratch[_FEW_CODES:], TOKENS * RUN, 0, words // CHUNK
-    to = a * stride + first * GROUP
-    open_tiles(b - a)
-    while chunk * CHUNK < words:
-        both = min(2, max(1, whole - chunk))
-        wide = min(CHUNK, words - chunk * CHUNK)
-        for k in range(both):
-            for t in range(a, b):
-                spread(x, t * width + 3 * (chunk + k) * CHUNK_TABLES, (wide + UNIT - 1) // UNIT,
-                       runs, k * step + (t - a) * RUN, both * step)
-        at = base + place(units, words, first, chunk * CHUNK, wide)
-        if both == 2:
-            far = base + place(units, words, first, (chunk + 1) * CHUNK, wide)
-            panel_tiles(packed, (at, far), wide, last - first, runs, scratch, out, to, stride,
-                        chunk == 0)
-        else:
-            panel_tiles(packed, (at,), wide, last - first, runs, scratch, out, to, stride,
-                        chunk == 0)
-        chunk += both
-    close_tiles()
-    _settle(units, first, last, totals, scales, weight_scale, a, b, out, stride)
-
-
-@njit(cache=True, nogil=True)
-def many(isa, packed, base, words, units, first, last, x, width, totals, scales,
+def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
          weight_scale, a, b, out, stride, scratch):
-    """Unpack unit after unit and multiply it with tokens `a` to `b`, at most MANY."""
-    runs, step = scratch[UNPACKED:], MANY * RUN
-    groups, rest = (b - a) // TOKENS, (b - a) % TOKENS
-    open_tiles(TOKENS)
-    for chunk in range((words + CHUNK - 1) // CHUNK):
-        begin, fresh = chunk * CHUNK, chunk == 0
-        wide = min(CHUNK, words - begin)
+    """Multiply units `first` to `last` with tokens `a` to `b`, at most MOST."""
+    runs, step, chunks = scratch[CODES:], (b - a) * RUN, (words + CHUNK - 1) // CHUNK
+    groups = (chunks + CHUNKS - 1) // CHUNKS
+    open_tiles(b - a)
+    for g in range(groups):
+        chunk, after = g * chunks // groups, (g + 1) * chunks // groups
+        count = (min(words, after * CHUNK) - chunk * CHUNK + UNIT - 1) // UNIT
         for t in range(a, b):
-            spread(x, t * width + 3 * chunk * CHUNK_TABLES, (wide + UNIT - 1) // UNIT, runs,
-                   (t - a) * RUN, step)
-        for unit in range(first, last):
-            unpack_unit(packed, base + place(units, words, unit, begin, wide), wide, scratch)
-            to = a * stride + unit * GROUP
-            unit_tiles(scratch, wide, runs, 0, step, groups, out, to, stride, fresh)
-            if rest:
-                open_tiles(rest)
-                unit_tiles(scratch, wide, runs, groups * TOKENS * RUN, step, 1, out,
-                           to + groups * TOKENS * stride, stride, fresh)
-                open_tiles(TOKENS)
+            spread(x, t * width + 3 * chunk * CHUNK_TABLES, count, runs, (t - a) * RUN, step)
+        u = first
+        while u < last:  # panel by panel
+            start, end = panel_of(units, u)
+            v = min(last, end)
+            at, to = base + place(units, words, start, 0, words), a * stride + u * GROUP
+            if b - a <= TOKENS:
+                multiply_units(packed, at, end - start, u - start, v - u, words, chunk,
+                               after - chunk, runs, step, scratch, out, to, stride)
+            else:
+                multiply_units_wide(packed, at, end - start, u - start, v - u, words, chunk,
+                                    after - chunk, runs, step, scratch, out, to, stride)
+            u = v
     close_tiles()
-    _settle(units, first, last, totals, scales, weight_scale, a, b, out, stride)
-
-
-@njit(cache=True, nogil=True)
-def _settle(units, first, last, totals, scales, weight_scale, a, b, out, stride):
-    """Make products of the sums that tiles left."""
     for t in range(a, b):
         settle_rows(out, t * stride + first * GROUP, last - first, totals[t],
                     weight_scale / scales[t])

@@ -152,10 +152,10 @@ def unpack_digit(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value
     return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, codes)
 
 
-def run_codes(builder: ir.IRBuilder, read: Callable[[int], list[ir.Value]],
+def run_codes(builder: ir.IRBuilder, read: Callable[[int], list[ir.Value]], lines: int = LINES,
               ) -> Iterator[tuple[int, list[ir.Value]]]:
     """Read the words of a run, and yield which one it is and its codes, two vectors a line."""
-    extra = [every(SHORTS, 0)] * LINES
+    extra = [every(SHORTS, 0)] * lines
     for k in range(UNIT):
         raw = read(k)
         extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))

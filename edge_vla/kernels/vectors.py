@@ -161,12 +161,12 @@ def to_floats(builder: ir.IRBuilder, pointer: ir.Value, dtype: types.Type) -> ir
     return builder.sitofp(load(builder, pointer, ir.VectorType(BYTE, LANES)), F32X16)
 
 
-def prefetch(builder: ir.IRBuilder, pointer: ir.Value) -> None:
-    """Ask for a cache line into every level."""
+def prefetch(builder: ir.IRBuilder, pointer: ir.Value, locality: int = 3) -> None:
+    """Ask for a cache line into every level (3), or not into the nearest one (2)."""
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, INT, INT, INT])
     name = 'llvm.prefetch.p0' if getattr(pointer.type, 'is_opaque', True) else 'llvm.prefetch.p0i8'
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name),
-                 [pointer, INT(0), INT(3), INT(1)])
+                 [pointer, INT(0), INT(locality), INT(1)])
 
 
 # Float vectors in numba code ---------------------------------------------------------------
