@@ -103,8 +103,7 @@ def _choose(stand, tables, amx, dots):
     overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
 
 
-_choose(_sizes, lambda isa: (TOGETHER, TOGETHER, 1),
-        lambda isa: (by_amx.MOST, by_amx.MOST, TOKENS),
+_choose(_sizes, lambda isa: (TOGETHER, TOGETHER, 1), lambda isa: (TOKENS, TOKENS, TOKENS),
         lambda isa: (TOGETHER, by_dots.MANY, WIDE))
 _choose(_one, by_tables.one, by_tables.one_apart, by_tables.one_apart)
 _choose(_few, by_tables.part, by_amx.part, by_dots.few)

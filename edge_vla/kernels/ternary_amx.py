@@ -15,17 +15,20 @@
 """
 The innermost loops of products of several tokens with '5bit' matrices on Intel's matrix unit.
 
-AMX multiplies a *tile* of 16 tokens' activations with a tile of 16 rows' weights, 60 columns in 16
-cycles. Codes are unpacked as for `ternary_dots`: a run of 32 rows is two tiles of 15 quads. Tiles
-are loaded from memory only, and wait for what is still on its way there: while a run is unpacked,
-the one before it is multiplied. Four tiles hold sums: of 64 rows and up to 16 tokens, where
-unpacking takes longest, or of 32 rows and up to 32 tokens, where multiplying does.
+AMX multiplies a *tile* of up to 16 tokens' activations with a tile of 16 rows' weights, 60
+columns, in 16 cycles, however many tokens there are. Codes are unpacked as for `ternary_dots`: a run of 32
+rows is two tiles of 15 quads. Tiles are loaded from memory only, and wait for what is still on its
+way there: while a run is unpacked, the one two before it is multiplied.
 
-Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter 20 (AMX); the order
-of loops was found by measurement, see doc/benchmarks.md.
+Four of the eight tiles are used: two of sums, one of activations, one of weights. The CPU renames
+tiles, out of a store that it seems to share between the threads of a core: with all eight, as the
+manual has it, a product takes three times as long while a neighbour is busy, with four half as
+long again, and alone as long (measured; doc/benchmarks.md).
+
+Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter on AMX.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from edge_vla.kernels.ternary_dots import (
     DIGITS,
@@ -58,10 +61,12 @@ from numba.extending import intrinsic
 TOKENS = 16  # rows of a tile of activations
 QUADS = UNIT * DIGITS  # of a run: rows of a tile of weights
 WORD = LINES * LINE  # bytes of a word of a unit
-SLOT = QUADS * WORD * HALVES  # bytes of an unpacked run
-AHEAD = 2 * UNIT * WORD  # bytes: two runs
+LAG = 2  # runs between unpacking and multiplying
+SLOTS = 2 * LAG  # a power of two above LAG
+SLOT = QUADS * HALVES * LINE  # bytes of an unpacked run of 32 rows
+SUMS, ACTIVATIONS, WEIGHTS = range(HALVES), HALVES, HALVES + 1  # tiles
+AHEAD = 2 * UNIT * WORD  # bytes: two runs of a unit
 NEAR = 2  # which cache holds what the next unit needs
-SUMS = 4  # tiles; those of activations, one or two, and of weights come after them
 
 
 def _emit(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
@@ -74,22 +79,16 @@ def _emit(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
 
 @intrinsic
 def open_tiles(typing, tokens):
-    """Give this thread tiles for some tokens, at most 2 * TOKENS, until `close_tiles`."""
+    """Give this thread tiles for some tokens, at most TOKENS, until `close_tiles`."""
     def generate(context, builder, signature, args):
         kind = ir.ArrayType(BYTE, 64)
         config = cgutils.alloca_once(builder, kind)
         builder.store(ir.Constant(kind, [1] + [0] * 63), config)  # palette 1
         config = builder.bitcast(config, BYTE.as_pointer())
-        tokens, full = builder.trunc(args[0], BYTE), BYTE(TOKENS)
-        two = builder.icmp_signed('>', tokens, full)
-        first = builder.select(two, full, tokens)
-        second = builder.select(two, builder.sub(tokens, full), tokens)
-        columns = builder.select(two, SHORT(4 * QUADS), SHORT(LINE))
-        for tile, (rows, wide) in enumerate(
-                [(first, SHORT(LINE))] * 2 + [(second, SHORT(LINE))] * 2
-                + [(first, SHORT(4 * QUADS)), (builder.select(two, second, BYTE(QUADS)), columns)]
-                + [(BYTE(QUADS), SHORT(LINE))] * 2):
-            store(builder, wide, advance(builder, config, 16 + 2 * tile))
+        tokens = builder.trunc(args[0], BYTE)
+        for tile, (rows, columns) in enumerate(
+                [(tokens, LINE)] * HALVES + [(tokens, 4 * QUADS), (BYTE(QUADS), LINE)]):
+            store(builder, SHORT(columns), advance(builder, config, 16 + 2 * tile))
             store(builder, rows, advance(builder, config, 48 + tile))
         _emit(builder, 'ldtilecfg', config)
         return context.get_dummy_value()
@@ -105,157 +104,125 @@ def close_tiles(typing):
     return types.void(), generate
 
 
-class _Tiles:
-    """Emits what is done with tiles, for one or two groups of tokens."""
+class _Pass:
+    """
+    Emits what is done run by run: the sums of 32 rows are kept in tiles until another 32 begin.
 
-    def __init__(self, builder: ir.IRBuilder, groups: int, stride: ir.Value,
-                 fresh: ir.Value) -> None:
-        self.builder, self.groups, self.fresh = builder, groups, fresh
-        self.parts = SUMS // groups  # tiles of 16 rows
-        self.stride = builder.mul(stride, LONG(4))
-        self.apart = builder.mul(self.stride, LONG(TOKENS))  # bytes from group to group
+    Parameters
+    ----------
+    builder : IRBuilder
+        Where to emit.
+    activations, step
+        Bytes of a run, see `ternary_dots.spread`, and from run to run.
+    scratch
+        For unpacked runs.
+    target, stride
+        Sums of the first token, and bytes from token to token.
+    fresh
+        Whether they are to begin with zero.
 
-    def _sums(self, here: ir.Value) -> list[tuple[int, ir.Value]]:
-        """Return the tiles of sums, and where they are kept between chunks."""
-        return [(group * self.parts + part, advance(self.builder, advance(
-            self.builder, here, part * LINE), self.builder.mul(self.apart, LONG(group))))
-            for group in range(self.groups) for part in range(self.parts)]
+    """
 
-    def begin(self, here: ir.Value) -> None:
-        """Begin with zero, or with what earlier chunks gave."""
+    def __init__(self, builder: ir.IRBuilder, activations: ir.Value, step: ir.Value,
+                 scratch: ir.Value, target: ir.Value, stride: ir.Value, fresh: ir.Value) -> None:
+        self.builder, self.activations, self.step, self.scratch = (
+            builder, activations, step, scratch)
+        self.target, self.stride, self.fresh = target, stride, fresh
+        self.steps, self.rows, *self.late = (  # `late`: the runs unpacked last, latest first
+            cgutils.alloca_once_value(builder, LONG(v)) for v in [0, -1, *[-1] * LAG])
+
+    def at(self, pointer: ir.Value, index: ir.Value, by: ir.Value | int) -> ir.Value:
+        """Return an address some steps further."""
+        by = LONG(by) if isinstance(by, int) else by
+        return advance(self.builder, pointer, self.builder.mul(index, by))
+
+    def slot(self, back: int = 0) -> ir.Value:
+        """Return where the run of some steps back is unpacked to."""
+        number = self.builder.sub(self.builder.load(self.steps), LONG(back))
+        return self.at(self.scratch, self.builder.and_(number, LONG(SLOTS - 1)), SLOT)
+
+    def _sums(self, rows: ir.Value) -> list[tuple[int, ir.Value]]:
+        """Return the tiles of sums and their places."""
+        here = self.at(self.target, rows, HALVES * LINE)
+        return [(tile, advance(self.builder, here, tile * LINE)) for tile in SUMS]
+
+    def _begin(self, rows: ir.Value) -> None:
         with self.builder.if_else(self.fresh) as (zero, earlier):
             with zero:
-                for tile, _ in self._sums(here):
+                for tile in SUMS:
                     _emit(self.builder, 'tilezero', tile)
             with earlier:
-                for tile, at in self._sums(here):
-                    _emit(self.builder, 'tileloadd64', tile, at, self.stride)
+                for tile, place in self._sums(rows):
+                    _emit(self.builder, 'tileloadd64', tile, place, self.stride)
 
-    def end(self, here: ir.Value) -> None:
-        """Write the sums."""
-        for tile, at in self._sums(here):
-            _emit(self.builder, 'tilestored64', tile, at, self.stride)
+    def end(self) -> None:
+        """Write the sums of these rows."""
+        for tile, place in self._sums(self.builder.load(self.rows)):
+            _emit(self.builder, 'tilestored64', tile, place, self.stride)
 
-    def load_activations(self, here: ir.Value) -> None:
-        """Load a run of all tokens."""
-        for group in range(self.groups):
-            at = advance(self.builder, here, group * TOKENS * RUN)
-            _emit(self.builder, 'tileloadd64', SUMS + group, at, LONG(RUN))
+    def prepare(self) -> None:
+        """Load what the run that is multiplied now needs."""
+        b, run = self.builder, self.builder.load(self.late[-1])
+        with b.if_then(b.icmp_signed('==', run, LONG(0))):
+            rows = b.load(self.rows)
+            with b.if_then(b.icmp_signed('>=', rows, LONG(0))):
+                self.end()
+            rows = b.add(rows, LONG(1))
+            b.store(rows, self.rows)
+            self._begin(rows)
+        run = b.select(b.icmp_signed('>', run, LONG(0)), run, LONG(0))  # at first there is none
+        _emit(b, 'tileloadd64', ACTIVATIONS, self.at(self.activations, run, self.step), LONG(RUN))
 
-    def multiply(self, codes: ir.Value, part: int) -> None:
-        """Add the product of the activations and a part of an unpacked run."""
-        first = SUMS + self.groups
-        weights = first + part % (8 - first)
-        _emit(self.builder, 'tileloadd64', weights, advance(self.builder, codes, part * LINE),
-              LONG(self.parts * LINE))
-        for group in range(self.groups):
-            _emit(self.builder, 'tdpbsud', group * self.parts + part, SUMS + group, weights)
+    def multiply(self, half: int) -> None:
+        """Add the product of the activations and 16 rows."""
+        codes = advance(self.builder, self.slot(LAG), half * LINE)
+        _emit(self.builder, 'tileloadd64', WEIGHTS, codes, LONG(HALVES * LINE))
+        _emit(self.builder, 'tdpbsud', SUMS[half], ACTIVATIONS, WEIGHTS)
+
+    def proceed(self, run: ir.Value) -> None:
+        """Remember which run was unpacked."""
+        for earlier, later in zip(self.late[:0:-1], self.late[-2::-1], strict=True):
+            self.builder.store(self.builder.load(later), earlier)
+        self.builder.store(run, self.late[0])
+        self.builder.store(self.builder.add(self.builder.load(self.steps), LONG(1)), self.steps)
+
+    def unpack(self, read: Callable[[int], list[ir.Value]]) -> None:
+        """Unpack a run, and multiply an earlier one meanwhile."""
+        for k, found in run_codes(self.builder, read, 1):
+            for d in range(DIGITS):
+                for half, code in enumerate(found):
+                    place = ((DIGITS * k + d) * HALVES + half) * LINE
+                    store(self.builder, unpack_digit(self.builder, code, d),
+                          advance(self.builder, self.slot(), place))
+            if k % 2:
+                self.multiply(k // 2)
 
 
-def _multiplier(groups: int) -> Any:
-    """Return `multiply_units` for up to so many groups of TOKENS, one or two."""
-    lines = LINES // groups  # that share a pass
-    size_of_slot = SLOT // groups
+def _reader(builder: ir.IRBuilder, here: ir.Value, line: int, left: ir.Value, further: ir.Value,
+            ) -> Callable[[int], list[ir.Value]]:
+    """
+    Return how to load the words of a run of one line.
 
-    def multiply(typing, packed, at, size, first, count, words, chunk, chunks, x, step, codes,
-                 out, start, stride):
-        def generate(context, builder, signature, args):
-            packed, at, size, first, count, words, chunk, chunks, x, step, *others = args
-            codes, out, start, stride = others
-            kind = signature.args
-            weights = data_pointer(context, builder, kind[0], packed, at)
-            activations = data_pointer(context, builder, kind[8], x, LONG(0))
-            scratch = data_pointer(context, builder, kind[10], codes, LONG(0))
-            target = data_pointer(context, builder, kind[11], out, start)
-            tiles = _Tiles(builder, groups, stride, builder.icmp_signed('==', chunk, LONG(0)))
-            # which run was unpacked last and which before; the unit of sums; steps so far
-            late = [cgutils.alloca_once_value(builder, LONG(-1)) for _ in range(groups)]
-            current = cgutils.alloca_once_value(builder, LONG(-1))
-            steps = cgutils.alloca_once_value(builder, LONG(0))
+    The first one has both lines brought into the nearest cache, the second one has those of the
+    next unit brought near.
+    """
+    def read(k: int) -> list[ir.Value]:
+        inside = builder.icmp_signed('<', LONG(k), left)  # else any: it is multiplied by 0
+        word = advance(builder, here, builder.select(inside, LONG(k * WORD), LONG(0)))
+        for other in range(LINES):
+            ahead = advance(builder, word, other * LINE)
+            if line == 0:
+                prefetch(builder, advance(builder, ahead, AHEAD))
+            else:
+                prefetch(builder, advance(builder, ahead, further), NEAR)
+        return [load(builder, advance(builder, word, line * LINE), SHORTS)]
+    return read
 
-            def scaled(pointer: ir.Value, index: ir.Value, by: ir.Value | int) -> ir.Value:
-                by = LONG(by) if isinstance(by, int) else by
-                return advance(builder, pointer, builder.mul(index, by))
 
-            def slot(back: int) -> ir.Value:
-                number = builder.sub(builder.load(steps), LONG(back))
-                return scaled(scratch, builder.and_(number, LONG(2 * groups - 1)), size_of_slot)
-
-            def sums(number: ir.Value) -> ir.Value:
-                return scaled(target, number, tiles.parts * LINE)
-
-            def prepare() -> None:
-                """Load what the run that is multiplied now needs."""
-                index = builder.load(late[-1])
-                with builder.if_then(builder.icmp_signed('==', index, LONG(0))):
-                    number = builder.load(current)
-                    with builder.if_then(builder.icmp_signed('>=', number, LONG(0))):
-                        tiles.end(sums(number))
-                    number = builder.add(number, LONG(1))
-                    builder.store(number, current)
-                    tiles.begin(sums(number))
-                valid = builder.icmp_signed('>', index, LONG(0))
-                tiles.load_activations(scaled(
-                    activations, builder.select(valid, index, LONG(0)), step))
-
-            def proceed(index: ir.Value) -> None:
-                for earlier, later in zip(late[::-1], late[-2::-1], strict=False):
-                    builder.store(builder.load(later), earlier)
-                builder.store(index, late[0])
-                builder.store(builder.add(builder.load(steps), LONG(1)), steps)
-
-            def run(here: ir.Value, left: ir.Value, further: ir.Value) -> None:
-                """Unpack a run and multiply an earlier one."""
-                def read(k: int) -> list[ir.Value]:
-                    inside = builder.icmp_signed('<', LONG(k), left)  # else any: it is times 0
-                    word = advance(builder, here, builder.select(
-                        inside, LONG(k * WORD), LONG(0)))
-                    out = []
-                    for line in range(lines):
-                        address = advance(builder, word, line * LINE)
-                        prefetch(builder, advance(builder, address, further), NEAR)
-                        prefetch(builder, advance(builder, address, AHEAD))
-                        out.append(load(builder, address, SHORTS))
-                    return out
-
-                prepare()
-                for k, found in run_codes(builder, read, lines):
-                    for d in range(DIGITS):
-                        for part, code in enumerate(found):
-                            store(builder, unpack_digit(builder, code, d), advance(
-                                builder, slot(0), ((DIGITS * k + d) * tiles.parts + part) * LINE))
-                    if k and k % groups == groups - 1:
-                        tiles.multiply(slot(groups), (k - 1) // groups)
-
-            with cgutils.for_range(builder, builder.mul(count, LONG(LINES // lines))) as loop:
-                number = loop.index  # of the unit, or half of it
-                unit = builder.add(first, builder.udiv(number, LONG(groups)))
-                line = builder.urem(number, LONG(groups))
-                with cgutils.for_range(builder, chunks) as loop:
-                    begin = builder.mul(builder.add(chunk, loop.index), LONG(CHUNK))
-                    left = builder.sub(words, begin)
-                    wide = builder.select(builder.icmp_signed('<', left, LONG(CHUNK)), left,
-                                          LONG(CHUNK))
-                    place = builder.add(builder.mul(size, begin), builder.mul(unit, wide))
-                    here = scaled(scaled(weights, place, WORD), line, LINE)
-                    inside = builder.udiv(builder.add(wide, LONG(UNIT - 1)), LONG(UNIT))
-                    with cgutils.for_range(builder, inside) as inner:
-                        done = builder.mul(inner.index, LONG(UNIT))
-                        run(scaled(here, done, WORD), builder.sub(wide, done),
-                            builder.mul(wide, LONG(WORD)))
-                        proceed(builder.add(builder.mul(loop.index, LONG(CHUNK // UNIT)),
-                                            inner.index))
-            for _ in range(groups):
-                prepare()
-                for part in range(tiles.parts):
-                    tiles.multiply(slot(groups), part)
-                proceed(LONG(-1))
-            tiles.end(sums(builder.load(current)))
-            return context.get_dummy_value()
-        n = types.int64
-        return types.void(packed, n, n, n, n, n, n, n, x, n, codes, out, n, n), generate
-    multiply.__name__ = f'multiply_units_{groups}'
-    multiply.__doc__ = """
+@intrinsic
+def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks, x, step, codes,
+                   out, start, stride):
+    """
     Multiply some units of a panel with the tokens of `open_tiles`.
 
     Parameters
@@ -276,7 +243,7 @@ def _multiplier(groups: int) -> Any:
         Their activations, see `ternary_dots.spread`: token after token, run after run.
     step : int
         From run to run.
-    codes : uint8 [2 * SLOT]
+    codes : uint8 [SLOTS * SLOT]
         Scratch.
     out : int32 or float32 [L], changed
         Exact sums, in the order of tiles: see `settle_rows`.
@@ -284,11 +251,46 @@ def _multiplier(groups: int) -> Any:
         Where the first token's first row is, and from token to token.
 
     """
-    return intrinsic(multiply)
+    def generate(context, builder, signature, args):
+        packed, at, size, first, count, words, chunk, chunks, x, step, *others = args
+        codes, out, start, stride = others
+        kind = signature.args
+        weights = data_pointer(context, builder, kind[0], packed, at)
+        tiles = _Pass(builder, data_pointer(context, builder, kind[8], x, LONG(0)), step,
+                      data_pointer(context, builder, kind[10], codes, LONG(0)),
+                      data_pointer(context, builder, kind[11], out, start),
+                      builder.mul(stride, LONG(4)), builder.icmp_signed('==', chunk, LONG(0)))
 
+        def go_through(unit: ir.Value, line: int) -> None:
+            with cgutils.for_range(builder, chunks) as loop:
+                begin = builder.mul(builder.add(chunk, loop.index), LONG(CHUNK))
+                left = builder.sub(words, begin)
+                wide = builder.select(builder.icmp_signed('<', left, LONG(CHUNK)), left,
+                                      LONG(CHUNK))
+                place = builder.add(builder.mul(size, begin), builder.mul(unit, wide))
+                here = tiles.at(weights, place, WORD)
+                runs = builder.udiv(builder.add(wide, LONG(UNIT - 1)), LONG(UNIT))
+                earlier = builder.mul(loop.index, LONG(CHUNK // UNIT))
+                with cgutils.for_range(builder, runs) as inner:
+                    done = builder.mul(inner.index, LONG(UNIT))
+                    tiles.prepare()
+                    tiles.unpack(_reader(builder, tiles.at(here, done, WORD), line,
+                                         builder.sub(wide, done),
+                                         builder.mul(wide, LONG(WORD))))
+                    tiles.proceed(builder.add(earlier, inner.index))
 
-multiply_units = _multiplier(1)  # up to TOKENS
-multiply_units_wide = _multiplier(2)  # more, up to twice as many
+        with cgutils.for_range(builder, count) as loop:
+            for line in range(LINES):
+                go_through(builder.add(first, loop.index), line)
+        for _ in range(LAG):
+            tiles.prepare()
+            for half in SUMS:
+                tiles.multiply(half)
+            tiles.proceed(LONG(-1))
+        tiles.end()
+        return context.get_dummy_value()
+    n = types.int64
+    return types.void(packed, n, n, n, n, n, n, n, x, n, codes, out, n, n), generate
 
 
 @intrinsic

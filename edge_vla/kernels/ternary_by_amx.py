@@ -17,26 +17,25 @@
 from edge_vla.kernels.ternary_amx import (
     close_tiles,
     multiply_units,
-    multiply_units_wide,
     open_tiles,
     settle_rows,
     SLOT,
+    SLOTS,
     TOKENS,
 )
 from edge_vla.kernels.ternary_dots import RUN, spread
 from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, panel_of, place, UNIT
 from numba import njit
 
-CODES = 2 * SLOT
+CODES = SLOTS * SLOT
 CHUNKS = 4  # whose activations stay in the nearest cache beside what else is needed
-MOST = 2 * TOKENS
-SCRATCH = CODES + CHUNKS * CHUNK // UNIT * MOST * RUN
+SCRATCH = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN
 
 
 @njit(cache=True, nogil=True)
 def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
          weight_scale, a, b, out, stride, scratch):
-    """Multiply units `first` to `last` with tokens `a` to `b`, at most MOST."""
+    """Multiply units `first` to `last` with tokens `a` to `b`, at most TOKENS."""
     runs, step, chunks = scratch[CODES:], (b - a) * RUN, (words + CHUNK - 1) // CHUNK
     groups = (chunks + CHUNKS - 1) // CHUNKS
     open_tiles(b - a)
@@ -49,13 +48,9 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
         while u < last:  # panel by panel
             start, end = panel_of(units, u)
             v = min(last, end)
-            at, to = base + place(units, words, start, 0, words), a * stride + u * GROUP
-            if b - a <= TOKENS:
-                multiply_units(packed, at, end - start, u - start, v - u, words, chunk,
-                               after - chunk, runs, step, scratch, out, to, stride)
-            else:
-                multiply_units_wide(packed, at, end - start, u - start, v - u, words, chunk,
-                                    after - chunk, runs, step, scratch, out, to, stride)
+            multiply_units(packed, base + place(units, words, start, 0, words), end - start,
+                           u - start, v - u, words, chunk, after - chunk, runs, step, scratch,
+                           out, a * stride + u * GROUP, stride)
             u = v
     close_tiles()
     for t in range(a, b):
