@@ -42,13 +42,11 @@ def runnable_isas() -> list[Isa]:
     found = {isa.name: isa for isa in available()}
     if 'avx512vnni' in found:
         found['avxvnni'] = ISAS['avxvnni']
-    others = []
-    for isa in found.values():
-        if isa.packing == '5bit':
-            plain = replace(isa, amx=False)
-            others += [plain] if isa.amx else []
-            others.append(replace(plain, prefetch=not isa.prefetch, tables=not isa.tables))
-    return [*found.values(), *others]
+    best, *rest = found.values()
+    plain = [replace(isa, amx=False) for isa in (best, *rest)]
+    others = [replace(isa, prefetch=not isa.prefetch, tables=not isa.tables)
+              for isa in plain if isa.packing == '5bit']
+    return list(dict.fromkeys([best, *plain, *others]))
 
 
 def config_of(size: str, **more: object) -> BitNetConfig:

@@ -16,7 +16,7 @@
 
 from bitnet_models import runnable_isas
 from edge_vla.kernels import reference
-from edge_vla.kernels.isa import best_isa, Isa, ISAS
+from edge_vla.kernels.isa import available, best_isa, Isa, ISAS
 from edge_vla.kernels.ternary import items, product, scratch_bytes
 from edge_vla.kernels.ternary_layout import (
     COLUMNS,
@@ -31,7 +31,7 @@ import numpy as np
 import pytest
 
 SEEDS = st.integers(0, 2**32 - 1)
-RUNNABLE = runnable_isas()
+RUNNABLE = list(dict.fromkeys([*available(), *runnable_isas()]))  # both packings on AMX
 every_isa = pytest.mark.parametrize('isa', RUNNABLE, ids=lambda isa: isa.name)
 
 

@@ -27,7 +27,7 @@ from edge_vla.kernels.isa import places, two_bits
 from edge_vla.kernels.phases import add_product, pieces, share
 from edge_vla.kernels.rows import norm_row, quantise_groups_row, quantise_row_16bit
 from edge_vla.kernels.ternary import items, product
-from edge_vla.kernels.ternary_2bit import FEW
+from edge_vla.kernels.ternary_2bit import at_once
 from edge_vla.kernels.vectors import fetch
 from numba import njit
 import numpy as np
@@ -167,8 +167,8 @@ def _prepare_probe(s, w, work, t):
 def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
     """Write the sums of rows of the sketch to where logits will be."""
     isa, probe, width, v = two_bits(isa), work.probe, screen.padded_width(s.hidden), s.vocabulary
-    for t in range(first_token, tokens, FEW):  # more at once are done no faster
-        count = min(FEW, tokens - t)
+    for t in range(first_token, tokens, at_once(isa)):
+        count = min(at_once(isa), tokens - t)
         rows = items(isa, v, count, threads)
         first, last = share(rows, threads, piece)
         product(isa, w.sketch.codes, 0, width // screen.COLUMNS, v, first, last, rows,

@@ -58,7 +58,7 @@ class Isa:
         Look sums of '5bit' matrices up for several tokens too rather than multiply: vpermw is one
         operation on AMD Zen, two on Intel.
     amx : bool
-        Multiply '5bit' matrices on the matrix unit if there are several tokens.
+        Multiply on Intel's matrix unit if there are several tokens.
 
     """
 
@@ -92,7 +92,7 @@ def available() -> list[Isa]:
     here = features()
     zen = (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith('znver')
     amx = 'amx-int8' in here and _may_use_amx()
-    return [replace(isa, prefetch=not zen, tables=zen, amx=amx and isa.packing == '5bit')
+    return [replace(isa, prefetch=not zen, tables=zen, amx=amx and isa.name.startswith('avx512'))
             for isa in ISAS.values() if set(isa.needs) <= here]
 
 
@@ -214,3 +214,11 @@ def places(typing, isa):
     def generate(context, builder, signature, args):
         return ir.Constant(ir.IntType(64), 4 if signature.args[0].isa.prefetch else 1)
     return types.int64(isa), generate
+
+
+@intrinsic
+def has_amx(typing, isa):
+    """Tell whether the matrix unit is there, a constant."""
+    def generate(context, builder, signature, args):
+        return ir.Constant(ir.IntType(1), signature.args[0].isa.amx)
+    return types.boolean(isa), generate

@@ -14,7 +14,7 @@
 
 """Products of packed ternary weights and int8 activations: exact, for one token or many."""
 
-from edge_vla.kernels.ternary_2bit import row_items, row_product, SCRATCH_ROWS
+from edge_vla.kernels.ternary_2bit import row_items, row_product, row_scratch_bytes
 from edge_vla.kernels.ternary_5bit import packed_items, packed_product, SCRATCH
 from numba import njit
 from numba.extending import overload
@@ -23,7 +23,7 @@ import numpy as np
 
 def scratch_bytes(packing: str, width: int) -> int:
     """Return the bytes of scratch that a thread needs for rows of `width` activations."""
-    return SCRATCH if packing == '5bit' else SCRATCH_ROWS * width
+    return SCRATCH if packing == '5bit' else row_scratch_bytes(width)
 
 
 @njit(cache=True, nogil=True)

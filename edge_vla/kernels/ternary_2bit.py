@@ -12,8 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Products with '2bit' matrices: rows multiplied as they are, or unpacked for many tokens."""
+"""
+Products with '2bit' matrices.
 
+Rows are multiplied as they are, or unpacked for many tokens; on the matrix unit for several.
+"""
+
+from edge_vla.kernels.isa import has_amx
+from edge_vla.kernels.ternary_amx import TOKENS
+from edge_vla.kernels.ternary_amx_rows import multiply_rows, ROWS, scratch_bytes
 from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, many_registers, row_tile, unpack_row
 from numba import njit
 
@@ -21,9 +28,22 @@ FEW = 4  # tokens multiplied at once; for more, rows are worth unpacking
 SCRATCH_ROWS = 6
 
 
+def row_scratch_bytes(width: int) -> int:
+    """Return the bytes of scratch that a thread needs for rows of `width` activations."""
+    return max(SCRATCH_ROWS * width, scratch_bytes(width))
+
+
+@njit(cache=True, nogil=True)
+def at_once(isa):
+    """Return how many tokens are multiplied at once; more are done no faster."""
+    return TOKENS if has_amx(isa) else FEW
+
+
 @njit(cache=True, nogil=True)
 def row_items(isa, units, tokens, threads):
     """Return runs of rows: four streams for a token, two for few; unpacked rows for many."""
+    if has_amx(isa) and tokens > 1 and units >= ROWS:
+        return (units + ROWS - 1) // ROWS
     if tokens > FEW:
         return (units + SCRATCH_ROWS - 1) // SCRATCH_ROWS
     streams = 4 if tokens == 1 else 2
@@ -34,6 +54,10 @@ def row_items(isa, units, tokens, threads):
 def row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
                 scales, weight_scale, tokens, out, stride, scratch):
     """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
+    if has_amx(isa) and tokens > 1 and units >= ROWS:
+        multiply_rows(packed, base, blocks, units, first, last, x, width, totals, scales,
+                      weight_scale, tokens, out, stride, scratch)
+        return
     ws, end = weight_scale, units - 1
     if tokens == 1:
         far = (units + 3) // 4

@@ -16,9 +16,9 @@
 The innermost loops of products of several tokens with '5bit' matrices on Intel's matrix unit.
 
 AMX multiplies a *tile* of up to 16 tokens' activations with a tile of 16 rows' weights, 60
-columns, in 16 cycles, however many tokens there are. Codes are unpacked as for `ternary_dots`: a run of 32
-rows is two tiles of 15 quads. Tiles are loaded from memory only, and wait for what is still on its
-way there: while a run is unpacked, the one two before it is multiplied.
+columns, in 16 cycles, however many tokens there are. Codes are unpacked as for `ternary_dots`: a
+run of 32 rows is two tiles of 15 quads. Tiles are loaded from memory only, and wait for what is
+still on its way there: while a run is unpacked, the one two before it is multiplied.
 
 Four of the eight tiles are used: two of sums, one of activations, one of weights. The CPU renames
 tiles, out of a store that it seems to share between the threads of a core: with all eight, as the
@@ -69,7 +69,7 @@ AHEAD = 2 * UNIT * WORD  # bytes: two runs of a unit
 NEAR = 2  # which cache holds what the next unit needs
 
 
-def _emit(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
+def emit_tile(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
     """Call an instruction of the matrix unit; which tile is a constant byte."""
     args = [BYTE(a) if isinstance(a, int) else a for a in args]
     kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
@@ -77,20 +77,24 @@ def _emit(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
+def configure(builder: ir.IRBuilder, tiles: list[tuple[ir.Value, ir.Value]]) -> None:
+    """Give this thread tiles of so many rows and bytes a row, until `close_tiles`."""
+    kind = ir.ArrayType(BYTE, 64)
+    config = cgutils.alloca_once(builder, kind)
+    builder.store(ir.Constant(kind, [1] + [0] * 63), config)  # palette 1
+    config = builder.bitcast(config, BYTE.as_pointer())
+    for tile, (rows, wide) in enumerate(tiles):
+        store(builder, builder.trunc(wide, SHORT), advance(builder, config, 16 + 2 * tile))
+        store(builder, builder.trunc(rows, BYTE), advance(builder, config, 48 + tile))
+    emit_tile(builder, 'ldtilecfg', config)
+
+
 @intrinsic
 def open_tiles(typing, tokens):
-    """Give this thread tiles for some tokens, at most TOKENS, until `close_tiles`."""
+    """Give this thread tiles for some tokens, at most TOKENS."""
     def generate(context, builder, signature, args):
-        kind = ir.ArrayType(BYTE, 64)
-        config = cgutils.alloca_once(builder, kind)
-        builder.store(ir.Constant(kind, [1] + [0] * 63), config)  # palette 1
-        config = builder.bitcast(config, BYTE.as_pointer())
-        tokens = builder.trunc(args[0], BYTE)
-        for tile, (rows, columns) in enumerate(
-                [(tokens, LINE)] * HALVES + [(tokens, 4 * QUADS), (BYTE(QUADS), LINE)]):
-            store(builder, SHORT(columns), advance(builder, config, 16 + 2 * tile))
-            store(builder, rows, advance(builder, config, 48 + tile))
-        _emit(builder, 'ldtilecfg', config)
+        sums, activations = (args[0], LONG(LINE)), (args[0], LONG(4 * QUADS))
+        configure(builder, [sums] * HALVES + [activations, (LONG(QUADS), LONG(LINE))])
         return context.get_dummy_value()
     return types.void(types.int64), generate
 
@@ -99,7 +103,7 @@ def open_tiles(typing, tokens):
 def close_tiles(typing):
     """Give the tiles back; what a thread must keep of them costs the system time."""
     def generate(context, builder, signature, args):
-        _emit(builder, 'tilerelease')
+        emit_tile(builder, 'tilerelease')
         return context.get_dummy_value()
     return types.void(), generate
 
@@ -150,15 +154,15 @@ class _Pass:
         with self.builder.if_else(self.fresh) as (zero, earlier):
             with zero:
                 for tile in SUMS:
-                    _emit(self.builder, 'tilezero', tile)
+                    emit_tile(self.builder, 'tilezero', tile)
             with earlier:
                 for tile, place in self._sums(rows):
-                    _emit(self.builder, 'tileloadd64', tile, place, self.stride)
+                    emit_tile(self.builder, 'tileloadd64', tile, place, self.stride)
 
     def end(self) -> None:
         """Write the sums of these rows."""
         for tile, place in self._sums(self.builder.load(self.rows)):
-            _emit(self.builder, 'tilestored64', tile, place, self.stride)
+            emit_tile(self.builder, 'tilestored64', tile, place, self.stride)
 
     def prepare(self) -> None:
         """Load what the run that is multiplied now needs."""
@@ -171,13 +175,14 @@ class _Pass:
             b.store(rows, self.rows)
             self._begin(rows)
         run = b.select(b.icmp_signed('>', run, LONG(0)), run, LONG(0))  # at first there is none
-        _emit(b, 'tileloadd64', ACTIVATIONS, self.at(self.activations, run, self.step), LONG(RUN))
+        here = self.at(self.activations, run, self.step)
+        emit_tile(b, 'tileloadd64', ACTIVATIONS, here, LONG(RUN))
 
     def multiply(self, half: int) -> None:
         """Add the product of the activations and 16 rows."""
         codes = advance(self.builder, self.slot(LAG), half * LINE)
-        _emit(self.builder, 'tileloadd64', WEIGHTS, codes, LONG(HALVES * LINE))
-        _emit(self.builder, 'tdpbsud', SUMS[half], ACTIVATIONS, WEIGHTS)
+        emit_tile(self.builder, 'tileloadd64', WEIGHTS, codes, LONG(HALVES * LINE))
+        emit_tile(self.builder, 'tdpbsud', SUMS[half], ACTIVATIONS, WEIGHTS)
 
     def proceed(self, run: ir.Value) -> None:
         """Remember which run was unpacked."""
