@@ -15,7 +15,7 @@
 """Ternary products on every instruction set against NumPy, and the ways they are packed."""
 
 from bitnet_models import runnable_isas
-from edge_vla.kernels import reference
+from edge_vla.kernels import isa as isas, reference
 from edge_vla.kernels.isa import available, best_isa, Isa, ISAS
 from edge_vla.kernels.ternary import items, product, scratch_bytes
 from edge_vla.kernels.ternary_layout import (
@@ -164,3 +164,16 @@ def test_the_instruction_set_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv('EDGE_VLA_ISA', 'mmx')
     with pytest.raises(ValueError, match='mmx'):
         best_isa()
+
+
+def test_without_the_systems_leave_the_matrix_unit_is_not_used(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isas, 'features', lambda: {'amx-int8', *ISAS['avx512vbmi'].needs, 'avx2',
+                                                   *ISAS['avx512vnni'].needs})
+    for given in (True, False):
+        monkeypatch.setattr(isas, '_may_use_amx', lambda given=given: given)
+        assert {isa.name for isa in isas.available() if isa.amx} == (
+            {'avx512vbmi', 'avx512vnni'} if given else set())
+    monkeypatch.setattr(isas, 'features', lambda: set(ISAS['avx512vbmi'].needs))
+    monkeypatch.setattr(isas, '_may_use_amx', lambda: pytest.fail('asked without need'))
+    assert not isas.available()[0].amx
