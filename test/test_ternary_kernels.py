@@ -170,10 +170,10 @@ def test_without_the_systems_leave_the_matrix_unit_is_not_used(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isas, 'features', lambda: {'amx-int8', *ISAS['avx512vbmi'].needs, 'avx2',
                                                    *ISAS['avx512vnni'].needs})
-    for given in (True, False):
-        monkeypatch.setattr(isas, '_may_use_amx', lambda given=given: given)
+    for leave in (True, False):
+        monkeypatch.setattr(isas, '_may_use_amx', lambda leave=leave: leave)
         assert {isa.name for isa in isas.available() if isa.amx} == (
-            {'avx512vbmi', 'avx512vnni'} if given else set())
+            {'avx512vbmi', 'avx512vnni'} if leave else set())
     monkeypatch.setattr(isas, 'features', lambda: set(ISAS['avx512vbmi'].needs))
     monkeypatch.setattr(isas, '_may_use_amx', lambda: pytest.fail('asked without need'))
     assert not isas.available()[0].amx
