@@ -14,6 +14,11 @@
 
 """Ternary products on every instruction set against NumPy, and the ways they are packed."""
 
+import os
+from pathlib import Path
+import subprocess
+import sys
+
 from bitnet_models import runnable_isas
 from edge_vla.kernels import isa as isas, reference
 from edge_vla.kernels.isa import available, best_isa, Isa, ISAS
@@ -27,6 +32,7 @@ from edge_vla.kernels.ternary_layout import (
     unpack_matrix,
 )
 from hypothesis import given, settings, strategies as st
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
@@ -177,3 +183,30 @@ def test_without_the_systems_leave_the_matrix_unit_is_not_used(
     monkeypatch.setattr(isas, 'features', lambda: set(ISAS['avx512vbmi'].needs))
     monkeypatch.setattr(isas, '_may_use_amx', lambda: pytest.fail('asked without need'))
     assert not isas.available()[0].amx
+
+
+@pytest.mark.parametrize('packing', ['2bit', '5bit'])
+def test_a_cpu_without_the_matrix_unit_compiles_none_of_its_instructions(
+        packing: str, tmp_path: Path) -> None:
+    """Where LLVM cannot select an instruction it ends the process, so it has one of its own."""
+    program = f"""
+import numpy as np
+from edge_vla.kernels.isa import available
+from edge_vla.kernels.ternary import items, product, scratch_bytes
+isa = next((isa for isa in available() if isa.packing == '{packing}'), None)
+if isa is not None:
+    assert not isa.amx
+    one = np.zeros(20, np.float32)
+    count = items(isa, 20, 20, 1)
+    product(isa, np.zeros(65536, np.uint8), 0, 1, 20, 0, count, count,
+            np.zeros(20 * 256, np.int8), 256, np.zeros(20, np.int32), one + 1, np.float32(1), 20,
+            np.zeros(20 * 1280, np.float32), 1280, np.zeros(scratch_bytes('{packing}', 256),
+                                                            np.uint8))
+"""
+    features = ','.join(f'{"-" if name.startswith("amx") or not present else "+"}{name}'
+                        for name, present in llvm.get_host_cpu_features().items())
+    environment = os.environ | {'NUMBA_CPU_NAME': llvm.get_host_cpu_name(),
+                                'NUMBA_CPU_FEATURES': features, 'NUMBA_CACHE_DIR': str(tmp_path)}
+    done = subprocess.run([sys.executable, '-c', program], env=environment, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ A kernel that takes an `Isa` is compiled, and cached, once for each. All of them
 integers; they differ in the instructions and in how many accumulators fit into registers.
 """
 
+from collections.abc import Callable
 import ctypes
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,7 +34,15 @@ import llvmlite.binding as llvm
 import numba
 from numba import types
 from numba.core.dispatcher import Dispatcher
-from numba.extending import intrinsic, models, NativeValue, register_model, typeof_impl, unbox
+from numba.extending import (
+    intrinsic,
+    models,
+    NativeValue,
+    overload,
+    register_model,
+    typeof_impl,
+    unbox,
+)
 
 
 @dataclass(frozen=True)
@@ -222,3 +231,21 @@ def has_amx(typing, isa):
     def generate(context, builder, signature, args):
         return ir.Constant(ir.IntType(1), signature.args[0].isa.amx)
     return types.boolean(isa), generate
+
+
+def choose(stand: Callable, which: Callable[[Isa], Callable]) -> None:
+    """
+    Let numba compile, for a stand-in, what suits the instruction set.
+
+    Parameters
+    ----------
+    stand : callable
+        A function without a body; its first argument is an Isa.
+    which : callable
+        Called with it; returns a function of the same arguments, compiled or not.
+
+    """
+    def chosen(isa, *_: object):
+        function = which(isa.isa)
+        return getattr(function, 'py_func', function)
+    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(chosen)

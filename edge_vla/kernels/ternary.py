@@ -14,10 +14,16 @@
 
 """Products of packed ternary weights and int8 activations: exact, for one token or many."""
 
-from edge_vla.kernels.ternary_2bit import row_items, row_product, row_scratch_bytes
+from edge_vla.kernels.isa import choose
+from edge_vla.kernels.ternary_2bit import (
+    amx_row_items,
+    amx_row_product,
+    row_items,
+    row_product,
+    row_scratch_bytes,
+)
 from edge_vla.kernels.ternary_5bit import packed_items, packed_product, SCRATCH
 from numba import njit
-from numba.extending import overload
 import numpy as np
 
 
@@ -81,12 +87,7 @@ def _product(isa, packed, base, blocks, units, first, last, count, x, width, tot
     """Stand for `product`."""
 
 
-def _choose(stand, packed, rows):
-    """Let numba compile, for a stand-in, what the packing wants."""
-    def choice(isa, *_: object):
-        return (packed if isa.isa.packing == '5bit' else rows).py_func
-    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
-
-
-_choose(_items, packed_items, row_items)
-_choose(_product, packed_product, row_product)
+choose(_items, lambda isa: packed_items if isa.packing == '5bit' else (
+    amx_row_items if isa.amx else row_items))
+choose(_product, lambda isa: packed_product if isa.packing == '5bit' else (
+    amx_row_product if isa.amx else row_product))

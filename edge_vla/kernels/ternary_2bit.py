@@ -42,8 +42,6 @@ def at_once(isa):
 @njit(cache=True, nogil=True)
 def row_items(isa, units, tokens, threads):
     """Return runs of rows: four streams for a token, two for few; unpacked rows for many."""
-    if has_amx(isa) and tokens > 1 and units >= ROWS:
-        return (units + ROWS - 1) // ROWS
     if tokens > FEW:
         return (units + SCRATCH_ROWS - 1) // SCRATCH_ROWS
     streams = 4 if tokens == 1 else 2
@@ -54,10 +52,6 @@ def row_items(isa, units, tokens, threads):
 def row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
                 scales, weight_scale, tokens, out, stride, scratch):
     """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
-    if has_amx(isa) and tokens > 1 and units >= ROWS:
-        multiply_rows(packed, base, blocks, units, first, last, x, width, totals, scales,
-                      weight_scale, tokens, out, stride, scratch)
-        return
     ws, end = weight_scale, units - 1
     if tokens == 1:
         far = (units + 3) // 4
@@ -114,3 +108,25 @@ def row_product(isa, packed, base, blocks, units, first, last, count, x, width, 
                                   out, o)
                         code_tile(isa, scratch, line, blocks, (4, 5), x, p, s, f, (r[4], r[5]),
                                   out, o)
+
+
+# With a matrix unit; only there, for elsewhere its instructions cannot be compiled --------------
+
+@njit(cache=True, nogil=True)
+def amx_row_items(isa, units, tokens, threads):
+    """Return groups of rows of a tile if there are several tokens."""
+    if tokens == 1 or units < ROWS:
+        return row_items(isa, units, tokens, threads)
+    return (units + ROWS - 1) // ROWS
+
+
+@njit(cache=True, nogil=True)
+def amx_row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                    scales, weight_scale, tokens, out, stride, scratch):
+    """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
+    if tokens == 1 or units < ROWS:
+        row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                    scales, weight_scale, tokens, out, stride, scratch)
+    else:
+        multiply_rows(packed, base, blocks, units, first, last, x, width, totals, scales,
+                      weight_scale, tokens, out, stride, scratch)

@@ -24,11 +24,11 @@ from edge_vla.kernels import (
     ternary_by_dots as by_dots,
     ternary_by_tables as by_tables,
 )
+from edge_vla.kernels.isa import choose
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_dots import WIDE
 from edge_vla.kernels.ternary_tables import panel_of, panels, TOGETHER
 from numba import njit
-from numba.extending import overload
 
 SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
 SHORT = 10  # units that one thread reads as fast as two
@@ -59,8 +59,8 @@ def packed_product(isa, packed, base, blocks, units, first, last, count, x, widt
         while u < end:
             v = min(end, panel_of(units, u)[1])
             if tokens == 1:
-                _one(isa, packed, base, blocks, units, u, v, x, weight_scale / scales[0], out,
-                     scratch)
+                _one(isa, packed, base, blocks, units, u, v, x, width, totals, scales,
+                     weight_scale, 0, 1, out, stride, scratch)
             else:
                 _few(isa, packed, base, blocks, units, u, v, x, width, totals, scales,
                      weight_scale, 0, tokens, out, stride, scratch)
@@ -81,8 +81,9 @@ def _sizes(isa):
     """Return how many tokens are few, how many share a tile of many, and what divides those."""
 
 
-def _one(isa, packed, base, words, units, first, last, x, factor, out, scratch):
-    """Multiply units `first` to `last` of a panel with a token."""
+def _one(isa, packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
+         a, b, out, stride, scratch):
+    """Multiply units `first` to `last` of a panel with the only token."""
 
 
 def _few(isa, packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
@@ -97,14 +98,11 @@ def _many(isa, packed, base, words, units, first, last, x, width, totals, scales
 
 def _choose(stand, tables, amx, dots):
     """Let numba compile, for a stand-in, what suits the CPU."""
-    def choice(isa, *_: object):
-        chosen = tables if isa.isa.tables else amx if isa.isa.amx else dots
-        return getattr(chosen, 'py_func', chosen)
-    overload(stand, jit_options={'cache': True, 'nogil': True}, strict=False)(choice)
+    choose(stand, lambda isa: tables if isa.tables else amx if isa.amx else dots)
 
 
 _choose(_sizes, lambda isa: (TOGETHER, TOGETHER, 1), lambda isa: (TOKENS, TOKENS, TOKENS),
         lambda isa: (TOGETHER, by_dots.MANY, WIDE))
-_choose(_one, by_tables.one, by_tables.one_apart, by_tables.one_apart)
+_choose(_one, by_tables.part, by_tables.one_apart, by_tables.one_apart)
 _choose(_few, by_tables.part, by_amx.part, by_dots.few)
 _choose(_many, by_tables.part, by_amx.part, by_dots.many)

@@ -90,22 +90,9 @@ def _table_unit(isa, packed, at, words, tables, tokens, out, a, stride, fresh):
 
 
 @njit(cache=True, nogil=True)
-def one(isa, packed, base, words, units, first, last, x, factor, out, scratch):
-    """Multiply units with one token, reading them as they lie."""
-    for chunk in range((words + CHUNK - 1) // CHUNK):
-        begin = chunk * CHUNK
-        wide = min(CHUNK, words - begin)
-        _fill_chunk(x, 0, chunk, wide, scratch, 0)
-        at = base + place(units, words, first, begin, wide)
-        for unit in range(first, last):
-            _table_unit(isa, packed, at + (unit - first) * wide * LINES * LINE, wide, scratch, 1,
-                        out, unit * GROUP, 0, chunk == 0)
-    scale_sums(out, first * GROUP, (last - first) * GROUP, factor)
-
-
-@njit(cache=True, nogil=True)
-def one_apart(isa, packed, base, words, units, first, last, x, factor, out, scratch):
-    """Multiply units of a panel with one token, reading up to four chunks in turn."""
+def one_apart(isa, packed, base, words, units, first, last, x, width, totals, scales,
+              weight_scale, a, b, out, stride, scratch):
+    """Multiply units of a panel with the only token, reading up to four chunks in turn."""
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
     chunk, whole = 0, words // CHUNK
     groups = (whole + 3) // 4
@@ -120,16 +107,16 @@ def one_apart(isa, packed, base, words, units, first, last, x, factor, out, scra
         if apart > 1:  # all chunks of the panel but the last one are as large
             step = base + place(units, words, first, (chunk + 1) * CHUNK, wide) - at
         for unit in range(first, last):
-            a = at + (unit - first) * wide * LINES * LINE
-            b, c, d = a + step, a + 2 * step, a + 3 * step
+            e = at + (unit - first) * wide * LINES * LINE
+            f, g, h = e + step, e + 2 * step, e + 3 * step
             to, fresh = (unit * GROUP,), chunk == 0
             if apart == 4:
-                table_tile(isa, packed, (a, b, c, d), wide, scratch, (0, q, r, s), out, to, fresh)
+                table_tile(isa, packed, (e, f, g, h), wide, scratch, (0, q, r, s), out, to, fresh)
             elif apart == 3:
-                table_tile(isa, packed, (a, b, c), wide, scratch, (0, q, r), out, to, fresh)
+                table_tile(isa, packed, (e, f, g), wide, scratch, (0, q, r), out, to, fresh)
             elif apart == 2:
-                table_tile(isa, packed, (a, b), wide, scratch, (0, q), out, to, fresh)
+                table_tile(isa, packed, (e, f), wide, scratch, (0, q), out, to, fresh)
             else:
-                table_tile(isa, packed, (a,), wide, scratch, (0,), out, to, fresh)
+                table_tile(isa, packed, (e,), wide, scratch, (0,), out, to, fresh)
         chunk += apart
-    scale_sums(out, first * GROUP, (last - first) * GROUP, factor)
+    scale_sums(out, first * GROUP, (last - first) * GROUP, weight_scale / scales[0])
