@@ -20,6 +20,7 @@ Layout of one key-value head: keys [P / 16, H, 16], so that 16 positions are sco
 and value of a token has a scale, 1 unless the cache is int8.
 """
 
+from edge_vla.kernels.isa import features
 from edge_vla.kernels.vectors import (
     accumulator,
     BYTE,
@@ -53,6 +54,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 import numpy as np
 
+PAIRS = 'avx512f' in features()  # whether eight sums of 16 floats fit into the registers
+
 
 @intrinsic
 def _put(typing, array, index, value):
@@ -77,31 +80,54 @@ def _levels(typing, array):
 
 
 @intrinsic
-def _weigh(typing, vectors, start, count, weights, offsets, out, places):
+def _weigh(typing, vectors, starts, count, weights, offsets, out, places):
     """
-    Write weighted sums of `count` vectors of 16, for some rows of weights.
+    Write weighted sums of `count` vectors of 16, from some places, for some rows of weights.
 
     With keys as vectors and a query as weights: 16 scores. With values and scores: 16 features.
+    A sum waits for itself, so there should be as many as the registers hold; each adds what it
+    would add alone.
     """
     def generate(context, builder, signature, args):
-        vectors, start, count, weights, offsets, out, places = args
+        vectors, starts, count, weights, offsets, out, places = args
         kinds = signature.args
-        offsets = cgutils.unpack_tuple(builder, offsets)
-        sums = [accumulator(builder, F32X16) for _ in offsets]
+        starts, offsets = (cgutils.unpack_tuple(builder, t) for t in (starts, offsets))
+        sums = [[accumulator(builder, F32X16) for _ in offsets] for _ in starts]
         with cgutils.for_range(builder, count) as loop:
-            at = builder.add(start, builder.mul(loop.index, LONG(LANES)))
-            vector = to_floats(builder, data_pointer(context, builder, kinds[0], vectors, at),
-                               kinds[0].dtype)
-            for cell, offset in zip(sums, offsets, strict=True):
-                w = load(builder, data_pointer(context, builder, kinds[3], weights,
-                                               builder.add(offset, loop.index)), FLOAT)
-                builder.store(call(builder, 'llvm.fma.v16f32', F32X16, vector, splat(builder, w),
-                                   load(builder, cell, F32X16)), cell)
-        for cell, place in zip(sums, cgutils.unpack_tuple(builder, places), strict=True):
+            at = builder.mul(loop.index, LONG(LANES))
+            read = [to_floats(builder, data_pointer(context, builder, kinds[0], vectors,
+                                                    builder.add(start, at)), kinds[0].dtype)
+                    for start in starts]
+            for row, offset in enumerate(offsets):
+                w = splat(builder, load(builder, data_pointer(
+                    context, builder, kinds[3], weights, builder.add(offset, loop.index)), FLOAT))
+                for cells, vector in zip(sums, read, strict=True):
+                    builder.store(call(builder, 'llvm.fma.v16f32', F32X16, vector, w,
+                                       load(builder, cells[row], F32X16)), cells[row])
+        cells = [cell for of_start in sums for cell in of_start]
+        for cell, place in zip(cells, cgutils.unpack_tuple(builder, places), strict=True):
             store(builder, load(builder, cell, F32X16),
                   data_pointer(context, builder, kinds[5], out, place))
         return context.get_dummy_value()
-    return types.void(vectors, types.int64, types.int64, weights, offsets, out, places), generate
+    return types.void(vectors, starts, types.int64, weights, offsets, out, places), generate
+
+
+@njit(cache=True, nogil=True)
+def _weigh_blocks(vectors, start, step, blocks, count, weights, offsets, out, places):
+    """Do that for some blocks, `step` apart; their sums follow one another in `out`."""
+    a, b, c, d = places
+    block = 0
+    while PAIRS and block + 1 < blocks:
+        _weigh(vectors, (start, start + step), count, weights, offsets, out,
+               (a, b, c, d, a + LANES, b + LANES, c + LANES, d + LANES))
+        start += 2 * step
+        a, b, c, d = a + 2 * LANES, b + 2 * LANES, c + 2 * LANES, d + 2 * LANES
+        block += 2
+    while block < blocks:
+        _weigh(vectors, (start,), count, weights, offsets, out, (a, b, c, d))
+        start += step
+        a, b, c, d = a + LANES, b + LANES, c + LANES, d + LANES
+        block += 1
 
 
 @njit(cache=True, nogil=True)
@@ -183,10 +209,8 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
 
     """
     base = head * capacity * size
-    for block in range(0, length, LANES):
-        b0, b1, b2, b3 = (places[0] + block, places[1] + block, places[2] + block,
-                          places[3] + block)
-        _weigh(keys, base + block * size, size, queries, offsets, scores, (b0, b1, b2, b3))
+    _weigh_blocks(keys, base, LANES * size, (length + LANES - 1) // LANES, size, queries, offsets,
+                  scores, places)
     for k in range(len(places)):
         place = places[k]
         low = np.float32(-np.inf)
@@ -210,6 +234,5 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
         share = vsplat(np.float32(1) / vsum(total))
         for block in range(0, length, LANES):
             vstore(scores, place + block, vmul(vload(scores, place + block), share))
-    for i in range(0, size, LANES):
-        _weigh(values, base + i * capacity, length, scores, places, out,
-               (offsets[0] + i, offsets[1] + i, offsets[2] + i, offsets[3] + i))
+    _weigh_blocks(values, base, LANES * capacity, size // LANES, length, scores, places, out,
+                  offsets)
