@@ -136,6 +136,13 @@ def test_tokens_at_once_equal_tokens_one_by_one(size: str, kv: str) -> None:
 
 
 @every_isa
+def test_the_matrix_unit_takes_more_tokens_at_once(isa: Isa) -> None:
+    config = config_of('as shipped')
+    assert decoder_of(config, isa=replace(isa, amx=False)).at_once == 8
+    assert decoder_of(config, isa=replace(isa, amx=True)).at_once == 16
+
+
+@every_isa
 def test_instruction_sets_packings_and_threads_give_the_same_floats(isa: Isa) -> None:
     config = config_of('odd rows')
     weights, ids = masters(config), some_ids(config, 30)

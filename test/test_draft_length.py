@@ -15,8 +15,9 @@
 """How much a draft proposes follows from what that brings."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
-from edge_vla.language.speculative import DraftLength
+from edge_vla.language.speculative import DraftLength, length_for
 import numpy as np
 import pytest
 
@@ -148,3 +149,17 @@ def test_a_draft_that_is_slow_to_begin_is_tried_no_more_than_it_may_cost() -> No
             if text > 1:
                 time, tokens = time + seconds, tokens + n + 1
     assert tokens / time > .97
+
+
+@pytest.mark.parametrize('at_once', [8, 16])
+def test_a_look_takes_no_more_than_the_kernels_at_once(at_once: int) -> None:
+    length = length_for(SimpleNamespace(at_once=at_once))
+    longest = 0
+
+    def looking(n: int) -> float:
+        nonlocal longest
+        longest = max(longest, n)
+        return 1 + .05 * n
+    tokens, time = run_rounds(length, 1, .01, looking, 2000)
+    assert longest == at_once - 1
+    assert tokens / time > .9 * at_once / (looking(at_once - 1) + .01 * at_once)

@@ -112,6 +112,7 @@ class Recital:
         self._decoder, self.text, self.tokenizer = decoder, text, tokenizer
         self.config, self.cache = decoder.config, decoder.cache
         self.sketched = getattr(decoder, 'sketched', False)
+        self.at_once = getattr(decoder, 'at_once', 8)
 
     def forward(self, ids: Sequence[int], **how: Any) -> np.ndarray:
         """Append tokens and return the logits of the last one, float32 [vocab]."""

@@ -35,7 +35,7 @@ from edge_vla.language.drafts import (
 )
 from edge_vla.language.generation import generate
 from edge_vla.language.ngram import NGramDraft
-from edge_vla.language.speculative import Draft, DraftLength
+from edge_vla.language.speculative import Draft, DraftLength, length_for
 from edge_vla.language.text_tokenizer import TextTokenizer
 import numpy as np
 
@@ -142,7 +142,7 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
     """
     mine = tokenizers[0]
     bridge = Bridge(*tokenizers, *(tokenizer.size for tokenizer in tokenizers))
-    lengths = {case: DraftLength() for case in cases()}
+    lengths = {case: length_for(decoder) for case in cases()}
     remembering = NGramDraft()
     took: dict[Case, list[tuple[float, float, int, int]]] = {case: [] for case in cases()}
     for number in range(rounds + 1):

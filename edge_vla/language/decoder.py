@@ -32,6 +32,7 @@ from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import team
 from edge_vla.kernels.head_phases import MOST
 from edge_vla.kernels.isa import best_isa, Isa, release_compiler
+from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_layout import COLUMNS
 from edge_vla.language.cache import CACHES, KVCache, LayerCache, Lfm2Cache
 from edge_vla.language.chat import BITNET, CHATML, ChatTemplate, load_chat_template
@@ -151,6 +152,11 @@ class Decoder:
     def sketched(self) -> bool:
         """Tell whether the likeliest tokens can be found without reading the whole head."""
         return 'head_sketch' in self._model.tensors
+
+    @property
+    def at_once(self) -> int:
+        """Of tokens, how many the kernels take at once; more of them take several passes."""
+        return TOKENS if self.isa.amx and not isinstance(self.config, Lfm2Config) else 8
 
     def logits(self, ids: Sequence[int], tokens: Sequence[int] | None = None,
                best: int = 0) -> np.ndarray:

@@ -291,6 +291,11 @@ class DraftLength:
         self._since = {}
 
 
+def length_for(decoder: Any) -> DraftLength:
+    """Return what chooses lengths for a decoder: with the token before, no more than one pass."""
+    return DraftLength(getattr(decoder, 'at_once', 8) - 1)
+
+
 def _looking(known: dict[int, float], n: int) -> float:
     """Return the seconds of a look at n proposed tokens, not too many where not known."""
     below = max(k for k in known if k <= n)
@@ -327,7 +332,7 @@ class Speculation:
                  length: DraftLength | None = None,
                  clock: Callable[[], float] = perf_counter) -> None:
         self._decoder, self._draft, self._sampler = decoder, draft, sampler
-        self._length, self._clock = length or DraftLength(), clock
+        self._length, self._clock = length or length_for(decoder), clock
         self.proposed = self.kept = 0
         self._how = likeliest(decoder, sampler.config)
 
