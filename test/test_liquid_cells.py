@@ -262,8 +262,8 @@ def test_cfc_kernel(mode: str, activation: str, layers: int, dt: float, seed: in
 
     sizes = [inputs + units] + [width] * layers
     backbone = [normal(*s) for a, b in zip(sizes, sizes[1:], strict=False) for s in ((a, b), (b,))]
-    pure = mode == 'pure'
-    heads = [normal(sizes[-1], units if pure else 4 * units), normal(units if pure else 4 * units)]
+    pure, count = mode == 'pure', {'pure': 1, 'exact': 2}.get(mode, 4) * units
+    heads = [normal(sizes[-1], count), normal(count)]
     heads += [normal(units), 1 + normal(units)] if pure else []
     x, h = normal(inputs), np.tanh(normal(units))
     want, one, other = reference.cfc_step(x, h, dt, backbone, heads, mode, activation)
@@ -287,6 +287,32 @@ def test_pure_mode_has_two_limits() -> None:
         'rnn_cell.ff1.bias']
     np.testing.assert_allclose(cell(x, h, 0), a * (1 - ff1), atol=1e-6)
     np.testing.assert_allclose(cell(x, h, 1e6), a, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=9), st.integers(0, 99))
+def test_exact_mode_cares_for_time_and_not_for_steps(steps: list[float], seed: int) -> None:
+    """Where f and A stay, many small steps are one large step, and no time changes nothing."""
+    rng = np.random.default_rng(seed)
+    tensors = {f'{name}.{kind}': rng.normal(0, 1, shape).astype(np.float32) * (kind == 'bias')
+               for name in ('A', 'f')
+               for kind, shape in (('weight', (UNITS, INPUTS + UNITS)), ('bias', UNITS))}
+    cell = CfC.from_tensors(tensors, mode='exact')
+    x, h = x_sequence()[0], waves(1, UNITS)
+    np.testing.assert_array_equal(cell(x, h, 0), h)
+    got = h
+    for dt in steps:
+        got = cell(x, got, dt)
+    np.testing.assert_allclose(got, cell(x, h, sum(steps)), atol=2e-6)
+
+
+@pytest.mark.parametrize(('mode', 'other'), [('exact', 'default'), ('default', 'exact')])
+def test_exact_mode_is_told_by_its_tensors(mode: str, other: str) -> None:
+    names = ('A', 'f') if other == 'exact' else ('ff1', 'ff2', 'time_a', 'time_b')
+    tensors = {f'{n}.weight': waves(UNITS, INPUTS + UNITS) for n in names} | {
+        f'{n}.bias': waves(UNITS) for n in names}
+    with pytest.raises(CheckpointError, match="if and only if the mode is 'exact'"):
+        CfC.from_tensors(tensors, mode=mode)
 
 
 def test_default_mode_chooses_by_time() -> None:
@@ -449,7 +475,7 @@ def test_damaged_checkpoints_are_named() -> None:
 
 def test_unknown_settings_are_refused() -> None:
     tensors = tensors_of(CASES['default'])
-    with pytest.raises(ValueError, match="'fast' is none of default, no_gate, pure"):
+    with pytest.raises(ValueError, match="'fast' is none of default, no_gate, pure, exact"):
         CfC.from_tensors(tensors, mode='fast')
     with pytest.raises(ValueError, match="'selu' is none of lecun_tanh"):
         CfC.from_tensors(tensors, activation='selu')

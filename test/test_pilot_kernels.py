@@ -167,8 +167,8 @@ def test_any_size_fits(size: tuple[int, int]) -> None:
     assert (out == 77).all()
 
 
-@pytest.mark.parametrize('ternary', [True, False])
-def test_numba_pilot_equals_torch(ternary: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('ternary', 'kind'), [(True, 'cfc'), (False, 'cfc'), (True, 'exact')])
+def test_numba_pilot_equals_torch(ternary: bool, kind: str, tmp_path: Path) -> None:
     torch = pytest.importorskip('torch')
     from edge_vla.training.export import export_pilot
     from edge_vla.training.pilot_torch import PilotNet
@@ -176,7 +176,7 @@ def test_numba_pilot_equals_torch(ternary: bool, tmp_path: Path) -> None:
     from edge_vla.training.torch_pipeline import TorchPilot
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    net = PilotNet()
+    net = PilotNet(kind)
     net.encoder.quantise(ternary)
     tensors, _ = read_safetensors(export_pilot(net, Recipe(), tmp_path))
     loaded = TorchPilot(tensors)

@@ -23,7 +23,7 @@ from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.language.head import LanguageHead
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.pipeline import Pipeline, SHIPPED_MODEL
-from edge_vla.policy.liquid import INPUTS
+from edge_vla.policy.liquid import INPUTS, UNITS
 from edge_vla.sim import judge
 from edge_vla.sim.scene import sample_scene
 from edge_vla.sim.worlds import Worlds
@@ -36,7 +36,7 @@ torch = pytest.importorskip('torch', reason="torch is not installed: extra 'trai
 from edge_vla.checkpoints.safetensors import read_safetensors, take_weight  # noqa: E402, I100
 from edge_vla.training import grounding, imitation, optimise, pilot, policy  # noqa: E402
 from edge_vla.training.baselines import POLICIES  # noqa: E402
-from edge_vla.training.blackouts import Blackouts, DARK_S, LIT_S  # noqa: E402
+from edge_vla.training.blackouts import Blackouts, LIT_S, SHORTEST_S  # noqa: E402
 from edge_vla.training.export import export_pilot  # noqa: E402
 from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d  # noqa: E402
 from edge_vla.training.torch_pipeline import TorchPipeline  # noqa: E402
@@ -177,7 +177,7 @@ def test_every_policy_steps_as_it_was_trained(kind: str) -> None:
     torch.testing.assert_close(torch.cat(single), whole)
     torch.testing.assert_close(h, last)
     other, _ = net(x, dt * 2, reset)
-    assert torch.equal(other, whole) == (kind == 'cfc_no_dt')
+    assert torch.equal(other, whole) == (kind.endswith('_no_dt'))
 
 
 def test_a_baseline_learns_from_the_flights_of_another_run(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_who_sees_nothing_finds_nothing() -> None:
 
 def test_blackouts_come_and_go_and_a_flight_begins_with_a_picture() -> None:
     rng, steps, dt = np.random.default_rng(0), 4000, .02
-    cameras = Blackouts(40, .5, rng)
+    cameras = Blackouts(40, .5, 3., rng)
     assert not cameras.dark.any()
     cameras.begin(np.ones(40, bool))
     dark = np.zeros((steps, 40), bool)
@@ -250,7 +250,7 @@ def test_blackouts_come_and_go_and_a_flight_begins_with_a_picture() -> None:
     assert 10 <= dark.any(0).sum() <= 30  # every other flight
     for world in np.nonzero(dark.any(0))[0]:
         changes = np.nonzero(np.diff(dark[:, world]))[0]
-        for k, (low, high) in enumerate((DARK_S, LIT_S)):
+        for k, (low, high) in enumerate(((SHORTEST_S, 3.), LIT_S)):
             spans = np.diff(changes)[k::2] * dt
             assert low - .03 < spans.min() and spans.max() < high + .03
     images = np.full((40, 8, 8, 3), 99, np.uint8)
@@ -267,11 +267,20 @@ def test_what_was_never_seen_is_not_learned() -> None:
     reset, lit = torch.zeros(20, 2), torch.ones(20, 2)
     lit[:, 1] = 0  # a sequence that begins and stays in the dark
     y = torch.randn(20, 2, 4, generator=rng)
-    loss = imitation.imitation_loss(net, (x, dt, reset, lit, y))
-    assert loss == imitation.imitation_loss(
-        net, (x[:, :1], dt[:, :1], reset[:, :1], lit[:, :1], y[:, :1]))
-    reset[3, 1] = 1  # a flight that begins counts, dark or not
-    assert loss != imitation.imitation_loss(net, (x, dt, reset, lit, y))
+    where = torch.ones(20, 2, 5)
+    recall = torch.nn.Linear(UNITS, 4)
+    for read in (None, recall):
+        reset[3, 1] = 0
+        loss = imitation.imitation_loss(net, (x, dt, reset, lit, y, where), read, .5)
+        assert loss == imitation.imitation_loss(
+            net, tuple(t[:, :1] for t in (x, dt, reset, lit, y, where)), read, .5)
+        reset[3, 1] = 1  # a flight that begins counts, dark or not
+        assert loss != imitation.imitation_loss(net, (x, dt, reset, lit, y, where), read, .5)
+    with_it = imitation.imitation_loss(net, (x, dt, reset, lit, y, where), recall, .5)
+    assert with_it > imitation.imitation_loss(net, (x, dt, reset, lit, y, where))
+    where[..., 4] = 0  # nor where it is, if it was never seen
+    assert (imitation.imitation_loss(net, (x, dt, reset, lit, y, where), recall, .5)
+            == imitation.imitation_loss(net, (x, dt, reset, lit, y, where)))
 
 
 def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None:  # noqa: ANN001

@@ -22,6 +22,10 @@ the backbone's output come ff1, ff2, time_a and time_b; with s = sigmoid(time_a 
 * default: h' = tanh(ff1) (1 - s) + s tanh(ff2)
 * no_gate: h' = tanh(ff1) + s tanh(ff2)
 * pure: h' = A - A exp(-t (|w_tau| + |ff1|)) ff1, w_tau and A learned, without the other heads
+* exact: h' = A + (h - A) exp(-f t), with the heads A (tanh of it) and f (softplus of it)
+
+The last one is ours: dh/dt = f (A - h), the ODE of a liquid time constant, solved for the f and A
+of the step's begin. It alone keeps h where f is small, so it can add up what it measures.
 
 The innermost loop runs over outputs, so it vectorises without reordering any sum: a sample gives
 the same numbers alone and in a batch, on every CPU. All functions are in this file because numba's
@@ -33,8 +37,8 @@ import math
 from numba import njit
 import numpy as np
 
-DEFAULT, NO_GATE, PURE = range(3)
-MODES = {'default': DEFAULT, 'no_gate': NO_GATE, 'pure': PURE}
+DEFAULT, NO_GATE, PURE, EXACT = range(4)
+MODES = {'default': DEFAULT, 'no_gate': NO_GATE, 'pure': PURE, 'exact': EXACT}
 LECUN_TANH, RELU, TANH, SILU, GELU = range(5)
 ACTIVATIONS = {'lecun_tanh': LECUN_TANH, 'relu': RELU, 'tanh': TANH, 'silu': SILU, 'gelu': GELU}
 
@@ -119,9 +123,9 @@ def cfc_step(joined, dt, backbone_w, backbone_b, heads_w, heads_b, z, heads, h, 
         The L layers of the backbone, one below the other.
     backbone_b : float32 [L B]
         Their biases; empty without a backbone, then C below is I + U, else B.
-    heads_w : float32 [C, 4 U], or [C, U] in pure mode
-        ff1, ff2, time_a, time_b side by side.
-    heads_b : float32 [4 U], or [3 U] in pure mode
+    heads_w : float32 [C, 4 U], or [C, U] in pure and [C, 2 U] in exact mode
+        ff1, ff2, time_a, time_b side by side, or ff1, or A and f.
+    heads_b : float32 [4 U], or [3 U] in pure and [2 U] in exact mode
         Their biases; in pure mode that of ff1, then abs(w_tau) and A.
     z, heads : float32, shapes of `backbone_b` and `heads_b`, written
         Scratch.
@@ -149,6 +153,12 @@ def cfc_step(joined, dt, backbone_w, backbone_b, heads_w, heads_b, z, heads, h, 
         for j in range(units):
             ff1, tau, a = heads[j], heads[units + j], heads[2 * units + j]
             h[j] = a - a * np.float32(math.exp(-t * (tau + abs(ff1)))) * ff1
+        return
+    if mode == EXACT:
+        for j in range(units):
+            a, f = np.float32(math.tanh(heads[j])), heads[units + j]
+            rate = max(f, np.float32(0)) + np.float32(math.log1p(math.exp(-abs(f))))
+            h[j] -= (a - h[j]) * np.float32(math.expm1(-t * rate))
         return
     for j in range(units):
         a = np.float32(math.tanh(heads[j]))
@@ -179,7 +189,7 @@ def cfc_rows(x, x_start, dt, backbone_w, backbone_b, heads_w, heads_b, mode, act
         Column at which the U units of this cell begin.
 
     """
-    units = heads_b.shape[0] // (3 if mode == PURE else 4)
+    units = heads_b.shape[0] // (3 if mode == PURE else 2 if mode == EXACT else 4)
     inputs = joined.shape[0] - units
     for i in range(x.shape[0]):
         for k in range(inputs):

@@ -136,7 +136,7 @@ def cfc_step(x: np.ndarray, h: np.ndarray, dt: float, backbone: tuple[np.ndarray
     Advance a CfC state; return it and the two values it lies between or tends to.
 
     `backbone` is weight, bias, weight, bias...; `heads` is weight and bias of ff1, ff2, time_a and
-    time_b side by side, in pure mode of ff1, followed by w_tau and A.
+    time_b side by side, in pure mode of ff1, followed by w_tau and A, in exact mode of A and f.
     """
     z = np.concatenate([x, h]).astype(np.float64)
     for weight, bias in zip(backbone[::2], backbone[1::2], strict=True):
@@ -145,6 +145,9 @@ def cfc_step(x: np.ndarray, h: np.ndarray, dt: float, backbone: tuple[np.ndarray
     if mode == 'pure':
         tau, a = heads[2:]
         return a - a * np.exp(-dt * (np.abs(tau) + np.abs(pre))) * pre, a * (1 - pre), a
+    if mode == 'exact':
+        a, f = np.split(pre, 2)
+        return np.tanh(a) + (h - np.tanh(a)) * np.exp(-dt * np.logaddexp(0, f)), h, np.tanh(a)
     ff1, ff2, time_a, time_b = np.split(pre, 4)
     gate = _sigmoid(time_a * dt + time_b)
     ff1, ff2 = np.tanh(ff1), np.tanh(ff2)

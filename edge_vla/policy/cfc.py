@@ -86,6 +86,8 @@ class CfC(Cell):
         """
         Load weights named as in ``ncps.torch.CfC`` (wired or not), ``CfCCell`` or the pilot.
 
+        In exact mode the heads are ``A`` and ``f``.
+
         Parameters
         ----------
         tensors : mapping of str to numpy.ndarray
@@ -110,7 +112,7 @@ class CfC(Cell):
         masks = [None] * len(names) if wiring is None else wiring.masks()
         if len(masks) != len(names):
             raise CheckpointError(f'{cell}: {len(names)} layers, but the wiring has {len(masks)}')
-        layers = [_layer(tensors, name, mode == 'pure', mask)
+        layers = [_layer(tensors, name, mode, mask)
                   for name, mask in zip(names, masks, strict=True)]
         for name, below, layer in zip(names[1:], layers, layers[1:], strict=False):
             if layer.inputs != below.units:
@@ -129,11 +131,14 @@ class CfC(Cell):
         return state[..., self._first:self.units]
 
 
-def _layer(tensors: Mapping[str, np.ndarray], prefix: str, pure: bool,
+def _layer(tensors: Mapping[str, np.ndarray], prefix: str, mode: str,
            mask: np.ndarray | None) -> Layer:
-    if (f'{prefix}w_tau' in tensors) != pure:
-        raise CheckpointError(f"{prefix}w_tau exists if and only if the mode is 'pure'")
-    units, below = matrix_shape(tensors, f'{prefix}ff1.weight')
+    pure = mode == 'pure'
+    for name, of in (('w_tau', 'pure'), ('f.weight', 'exact')):
+        if (f'{prefix}{name}' in tensors) != (mode == of):
+            raise CheckpointError(f"{prefix}{name} exists if and only if the mode is '{of}'")
+    heads = {'pure': ('ff1',), 'exact': ('A', 'f')}.get(mode, ('ff1', 'ff2', 'time_a', 'time_b'))
+    units, below = matrix_shape(tensors, f'{prefix}{heads[0]}.weight')
     backbone = _backbone(tensors, prefix)
     joined = matrix_shape(tensors, f'{backbone[0]}.weight')[1] if backbone else below
     if joined <= units:
@@ -146,9 +151,9 @@ def _layer(tensors: Mapping[str, np.ndarray], prefix: str, pure: bool,
         width = below
     mask = _mask(tensors, f'{prefix}sparsity_mask', (units, below), mask)
     heads_w, heads_b = [], []
-    for name in ('ff1',) if pure else ('ff1', 'ff2', 'time_a', 'time_b'):
+    for name in heads:
         weight, bias = take_linear(tensors, prefix + name, below, units)
-        heads_w.append(weight * mask if name.startswith('ff') else weight)
+        heads_w.append(weight * mask if name in ('ff1', 'ff2', 'A') else weight)
         heads_b.append(bias)
     if pure:
         heads_b += [abs(take(tensors, f'{prefix}w_tau', (1, units))[0]),

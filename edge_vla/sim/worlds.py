@@ -20,8 +20,8 @@ import math
 import cv2
 from edge_vla.language.plan import Plan, VERBS
 from edge_vla.sim import dynamics, judge
-from edge_vla.sim.expert import expert_batch, heading
-from edge_vla.sim.raycast import LIGHT_COLUMNS, OBJECT_COLUMNS, render_batch
+from edge_vla.sim.expert import bearing_and_range, expert_batch, heading
+from edge_vla.sim.raycast import A, LIGHT_COLUMNS, OBJECT_COLUMNS, render_batch, Z
 from edge_vla.sim.scene import MAX_OBJECTS, ORBIT_CLEARANCE_M, sample_scene, Scene
 from edge_vla.sim.simulator import Wind
 from edge_vla.sim.tasks import TASKS
@@ -144,11 +144,12 @@ class Worlds:
         tasks = TASKS if room > ORBIT_CLEARANCE_M else ('go', 'search')
         self._instruct(i, k, str(self.rng.choice(tasks)))
 
-    def images(self) -> np.ndarray:
-        """Render every world, uint8 [B, 72, 96, 3]; half of them through a finer camera."""
+    def images(self, needed: np.ndarray | None = None) -> np.ndarray:
+        """Render every world, or a mask of them, uint8 [B, 72, 96, 3]; some by a finer one."""
         out = np.empty((self.count, layout.HEIGHT, layout.WIDTH, 3), np.uint8)
         for zoom in (1, 2):
-            which = np.nonzero((self.zoom == zoom) & self.live)[0]
+            shown = self.live if needed is None else self.live & needed
+            which = np.nonzero((self.zoom == zoom) & shown)[0]
             if not len(which):
                 continue
             n = len(which)
@@ -174,6 +175,16 @@ class Worlds:
                 / np.maximum(np.cos(pitch), .1))
         return np.stack([c * s[:, 3] + n * s[:, 4], -n * s[:, 3] + c * s[:, 4], s[:, 5], rate,
                          roll, pitch, np.ones(self.count)], 1).astype(np.float32)
+
+    def where(self) -> np.ndarray:
+        """Return where targets are, float32 [B, 5]: sine, cosine, gap and height / 4 m, seen."""
+        out = np.empty((self.count, 5), np.float32)
+        for i in range(self.count):
+            bearing, distance = bearing_and_range(self.states[i], self.objects[i, 0])
+            out[i] = (math.sin(bearing), math.cos(bearing),
+                      (distance - self.objects[i, 0, A]) / 4,
+                      (self.objects[i, 0, Z] - self.states[i, 2]) / 4, self.seen[i])
+        return out
 
     def expert(self, dark: np.ndarray | None = None) -> np.ndarray:
         """Return the expert's commands, float64 [B, 4]; `dark` cameras, bool [B], see nothing."""

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import partial
 
 from edge_vla.policy.liquid import INPUTS, TIME_UNIT, UNITS
-from edge_vla.training.pilot_torch import LiquidPolicy
+from edge_vla.training.pilot_torch import ExactCell, LiquidPolicy, Recurrent
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F  # noqa: N812
@@ -33,7 +33,7 @@ FIELD = 1 + (KERNEL - 1) * sum(DILATIONS)  # frames the TCN looks back
 TCN_CHANNELS = 48
 
 
-class GatedPolicy(nn.Module):
+class GatedPolicy(Recurrent):
     """LSTM or GRU with elapsed time as an input; interface of `LiquidPolicy`."""
 
     def __init__(self, cell: type[nn.LSTMCell] | type[nn.GRUCell]) -> None:
@@ -45,9 +45,9 @@ class GatedPolicy(nn.Module):
         """Return the state of `count` flights that begin."""
         return torch.zeros(count, self.states * UNITS)
 
-    def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
-                h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """X [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last state."""
+    def unroll(self, x: Tensor, dt: Tensor, reset: Tensor,
+               h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `Recurrent` says."""
         h = self.initial(x.shape[1]) if h is None else h
         x = torch.cat([x, dt[..., None] / TIME_UNIT], -1)
         keep, out = (1 - reset)[..., None], []
@@ -58,10 +58,10 @@ class GatedPolicy(nn.Module):
             else:
                 h = self.cell(x[k], h)
             out.append(h[:, :UNITS])
-        return self.head(torch.stack(out)), h
+        return torch.stack(out), h
 
 
-class TcnPolicy(nn.Module):
+class TcnPolicy(Recurrent):
     """
     Causal dilated convolutions over the last `FIELD` frames (Bai et al. 2018).
 
@@ -79,16 +79,16 @@ class TcnPolicy(nn.Module):
         """Return the state of `count` flights that begin."""
         return torch.zeros(count, (FIELD - 1) * TCN_CHANNELS)
 
-    def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
-                h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """X [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last state."""
+    def unroll(self, x: Tensor, dt: Tensor, reset: Tensor,
+               h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `Recurrent` says."""
         steps, count = dt.shape
         h = self.initial(count) if h is None else h
         seen = self.inlet(torch.cat([x, dt[..., None] / TIME_UNIT], -1))
         past = h.view(count, FIELD - 1, TCN_CHANNELS)
         # a flight must not look back beyond its beginning: those frames count as zero
         flight = torch.cumsum(reset, 0)
-        out = torch.zeros(steps, count, 4)
+        out = torch.zeros(steps, count, TCN_CHANNELS)
         for n in range(int(flight.max()) + 1):
             now = flight == n
             y = torch.cat([past * float(n == 0), (seen * now[..., None]).transpose(0, 1)], 1)
@@ -96,7 +96,7 @@ class TcnPolicy(nn.Module):
             for layer in self.layers:
                 look_back = layer.dilation[0] * (KERNEL - 1)
                 z = z[:, :, look_back:] + F.relu(layer(z))
-            out = torch.where(now[..., None], self.head(z.permute(2, 0, 1)), out)
+            out = torch.where(now[..., None], z.permute(2, 0, 1), out)
         last = torch.cat([past * (flight[-1] == 0)[:, None, None],
                           (seen * (flight == flight[-1])[..., None]).transpose(0, 1)], 1)
         return out, last[:, -(FIELD - 1):].reshape(count, -1)
@@ -104,5 +104,7 @@ class TcnPolicy(nn.Module):
 
 POLICIES: dict[str, Callable[[], nn.Module]] = {
     'cfc': LiquidPolicy, 'cfc_no_dt': partial(LiquidPolicy, timed=False),
+    'exact': partial(LiquidPolicy, cell=ExactCell),
+    'exact_no_dt': partial(LiquidPolicy, timed=False, cell=ExactCell),
     'lstm': partial(GatedPolicy, nn.LSTMCell), 'gru': partial(GatedPolicy, nn.GRUCell),
     'tcn': TcnPolicy}

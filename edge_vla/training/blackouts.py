@@ -16,7 +16,7 @@
 
 import numpy as np
 
-LIT_S, DARK_S = (.3, 2.0), (.2, 3.0)  # s, how long a picture is there and is not, log-uniform
+LIT_S, SHORTEST_S = (.3, 2.0), .2  # how long a picture is there, and is not at least
 LEVELS = (0, 255)  # of an empty picture, most often; else any grey
 NOISE = 24  # of an empty picture, at most
 
@@ -33,6 +33,8 @@ class Blackouts:
         B.
     share : float
         Share of the flights that have blackouts.
+    longest : float
+        How long a picture is not there at most, s; times are log-uniform.
     rng : numpy.random.Generator
         Source of times and levels.
 
@@ -43,9 +45,10 @@ class Blackouts:
 
     """
 
-    def __init__(self, count: int, share: float, rng: np.random.Generator) -> None:
+    def __init__(self, count: int, share: float, longest: float,
+                 rng: np.random.Generator) -> None:
         self.dark = np.zeros(count, bool)
-        self._share, self._rng = share, rng
+        self._share, self._rng, self._dark_s = share, rng, (SHORTEST_S, longest)
         self._left = np.full(count, np.inf)  # s until the next change
         self._levels, self._noise = np.zeros(count, int), np.ones(count, int)
 
@@ -65,7 +68,7 @@ class Blackouts:
         self._left -= dt
         for i in np.nonzero(self._left <= 0)[0]:
             self.dark[i] = not self.dark[i]
-            self._left[i] = self._draw(DARK_S if self.dark[i] else LIT_S, 1)[0]
+            self._left[i] = self._draw(self._dark_s if self.dark[i] else LIT_S, 1)[0]
 
     def darken(self, images: np.ndarray) -> None:
         """Empty the pictures of cameras that show nothing, uint8 [B, H, W, 3], in place."""

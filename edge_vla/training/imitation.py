@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from edge_vla.training.policy import Recipe
 
 SCALE = ACTION_SCALE
-BURN_IN, FRAMES = 8, 4096  # frames before which no state has settled; of a batch
-KEYS = ('x', 'dt', 'reset', 'lit', 'y')
+BURN_IN = 8  # frames before which no state has settled
+KEYS = ('x', 'dt', 'reset', 'lit', 'y', 'where')
 SIGHTS = 4  # pictures that tell enough to remember
 BLIND = .15  # share of flights without odometry
 
@@ -66,15 +66,18 @@ class Fleet:
         Of everything that is drawn here.
     blackout : float
         Share of flights whose camera now and then shows nothing.
+    longest : float
+        For how long at most, s.
 
     """
 
-    def __init__(self, worlds: Worlds, seed: int, blackout: float = 0.) -> None:
+    def __init__(self, worlds: Worlds, seed: int, blackout: float = 0.,
+                 longest: float = 3.) -> None:
         self.worlds = worlds
         self.rng = np.random.default_rng(seed)
         self.augmenting = np.random.default_rng(seed + 1)
         b = worlds.count
-        self.blackouts = Blackouts(b, blackout, np.random.default_rng(seed + 2))
+        self.blackouts = Blackouts(b, blackout, longest, np.random.default_rng(seed + 2))
         self.lit = np.ones(b, bool)  # whether the picture that the pilot has now shows anything
         self._late_lit = np.ones((LONGEST_LAG + 1, b), bool)
         self.h: Tensor | None = None
@@ -97,7 +100,7 @@ class Fleet:
                 self._plans[i], new[i] = plan, True
                 self.context[i] = soften(self.rng, plan.vector())
         self.blackouts.begin(new)
-        images = torch.as_tensor(self.worlds.images())
+        images = torch.as_tensor(self.worlds.images(~self.blackouts.dark))
         if varied and self.vary.any():
             which = torch.as_tensor(self.vary)
             generator = torch.Generator().manual_seed(int(self.augmenting.integers(2**40)))
@@ -145,7 +148,7 @@ class Fleet:
             self.burst = np.maximum(self.burst - 1, 0)
             for key, value in (('x', x.astype(np.float16)), ('dt', self.dt),
                                ('reset', self.reset), ('lit', self.lit),
-                               ('y', wanted / SCALE)):
+                               ('y', wanted / SCALE), ('where', w.where())):
                 rows[key].append(value.astype(np.float32) if key == 'y' else value)
             self.dt, self.reset = w.step(np.clip(command, -SCALE, SCALE))
             self.blackouts.advance(self.dt)
@@ -167,10 +170,10 @@ def evaluate(net: PilotNet, seed: int, count: int = 96) -> dict[str, float]:
 
 
 def _sample(blocks: list[dict[str, np.ndarray]], rng: np.random.Generator,
-            window: int) -> tuple[Tensor, ...]:
-    """Draw sequences of `window` frames: x, dt, reset, lit and y, each [window, N, ...]."""
+            window: int, frames: int) -> tuple[Tensor, ...]:
+    """Draw sequences of `window` frames, `frames` in all: the KEYS, each [window, N, ...]."""
     parts: dict[str, list] = {k: [] for k in KEYS}
-    for _ in range(FRAMES // window):
+    for _ in range(frames // window):
         block = blocks[int(rng.integers(len(blocks)))]
         start = int(rng.integers(len(block['dt']) - window + 1))
         world = int(rng.integers(block['dt'].shape[1]))
@@ -179,15 +182,36 @@ def _sample(blocks: list[dict[str, np.ndarray]], rng: np.random.Generator,
     return tuple(torch.as_tensor(np.stack(parts[k], 1)).float() for k in KEYS)
 
 
-def imitation_loss(net: PilotNet, batch: tuple[Tensor, ...]) -> Tensor:
-    """Smooth L1 to the expert; steps before the state has settled do not count."""
-    x, dt, reset, lit, y = batch
-    actions, _ = net.policy(x, dt, reset)
+def imitation_loss(net: PilotNet, batch: tuple[Tensor, ...], recall: torch.nn.Linear | None = None,
+                   weight: float = 0.) -> Tensor:
+    """
+    Smooth L1 to the expert; steps before the state has settled do not count.
+
+    Parameters
+    ----------
+    net : PilotNet
+        What learns.
+    batch : tuple of Tensor
+        The KEYS.
+    recall : torch.nn.Linear, optional
+        Reads where the target is off what the policy remembers: more to learn from than actions,
+        which far from the target are all alike.
+    weight : float
+        Of that.
+
+    """
+    x, dt, reset, lit, y, where = batch
+    hidden, _ = net.policy.unroll(x, dt, reset)
     begun = torch.cumsum(reset, 0) > 0  # what was seen before the sequence nobody can know
     settled = ((begun | (torch.arange(len(x))[:, None] >= BURN_IN))
                & (begun | (torch.cumsum(lit, 0) >= SIGHTS)))
-    loss = F.smooth_l1_loss(actions, y, beta=.1, reduction='none').mean(-1)
-    return (loss * settled).sum() / settled.sum()
+    loss = F.smooth_l1_loss(net.policy.head(hidden), y, beta=.1, reduction='none').mean(-1)
+    loss = (loss * settled).sum() / settled.sum()
+    if recall is None:
+        return loss
+    known = settled * where[..., 4]
+    far = F.smooth_l1_loss(recall(hidden), where[..., :4], beta=.1, reduction='none').mean(-1)
+    return loss + weight * (far * known).sum() / known.sum().clamp(min=1)
 
 
 _net: PilotNet | None = None  # of the process that flies
@@ -223,12 +247,14 @@ def _evaluate(policy: dict[str, Tensor], seed: int, count: int) -> dict[str, flo
     return evaluate(_pilot(policy), seed, count)
 
 
-def learn(net: PilotNet, optimiser: torch.optim.Optimizer, blocks: list[dict[str, np.ndarray]],
-          rng: np.random.Generator, iteration: int, recipe: 'Recipe') -> float:
+def learn(net: PilotNet, recall: torch.nn.Linear | None, optimiser: torch.optim.Optimizer,
+          blocks: list[dict[str, np.ndarray]], rng: np.random.Generator, iteration: int,
+          recipe: 'Recipe') -> float:
     """Take the steps of an iteration; return their mean loss."""
     total, first = recipe.iterations * recipe.updates, iteration * recipe.updates
     return float(np.mean([
-        descend(optimiser, imitation_loss(net, _sample(blocks, rng, recipe.window)),
+        descend(optimiser, imitation_loss(
+            net, _sample(blocks, rng, recipe.window, recipe.batch), recall, recipe.recall),
                 schedule(step, total, recipe.imitation_rate))
         for step in range(first, first + recipe.updates)]))
 
@@ -251,14 +277,17 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
 
     """
     from edge_vla.training.export import export_pilot
-    net, optimiser = _grounded(recipe, grounded, keep)
+    net, recall, optimiser = _grounded(recipe, grounded, keep)
     path, start, blocks = out / 'imitation.pt', 0, []
     worlds = Worlds(recipe.worlds, recipe.seed, TRAIN_STYLES, wind=2.5, jitter=.15, shifted=.5,
                     rate=(10., 60.), without=UNSEEN_PAIRS)
-    fleet, flying = Fleet(worlds, recipe.seed, recipe.blackout), _policy_state(net)
+    fleet, flying = Fleet(worlds, recipe.seed, recipe.blackout,
+                          recipe.longest_dark), _policy_state(net)
     if path.exists():
         state = torch.load(path, weights_only=False)
         net.load_state_dict(state['net'])
+        if recall is not None:
+            recall.load_state_dict(state['recall'])
         optimiser.load_state_dict(state['optimiser'])
         start, fleet, flying = state['iteration'], state['fleet'], state['flying']
         blocks = [_load(out / f'flights_{k:04d}.npz') for k in range(start)]
@@ -280,7 +309,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
             if k + 1 < recipe.iterations:
                 flight = pool.submit(_fly, fleet, flying, recipe.horizon, share(k + 1))
             rng = np.random.default_rng([recipe.seed, k])
-            loss = learn(net, optimiser, blocks, rng, k, recipe)
+            loss = learn(net, recall, optimiser, blocks, rng, k, recipe)
             readings = {'iteration': k + 1, 'loss': round(loss, 5)}
             if (k + 1) % recipe.evaluate_every == 0 or k + 1 == recipe.iterations:
                 readings |= pool.submit(_evaluate, _policy_state(net), 77,
@@ -288,29 +317,32 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
             record(out / 'imitation.jsonl', readings)
             bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
-                 fleet=fleet, flying=flying)
+                 fleet=fleet, flying=flying, recall=recall and recall.state_dict())
     export_pilot(net, recipe, out)
     return net
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """Read an iteration's flights; those stored before there were blackouts have none."""
+    """Read an iteration's flights; old ones lack blackouts and where the targets are."""
     rows = dict(np.load(path))
-    return {'lit': np.ones_like(rows['reset'])} | rows
+    return {'lit': np.ones_like(rows['reset']),
+            'where': np.zeros((*rows['reset'].shape, 5), np.float32)} | rows
 
 
 def _grounded(recipe: 'Recipe', path: Path,
-              keep: bool = False) -> tuple[PilotNet, torch.optim.Optimizer]:
+              keep: bool = False
+              ) -> tuple[PilotNet, torch.nn.Linear | None, torch.optim.Optimizer]:
     """Return a net that sees as stage 1 learned; its policy is the only part to learn."""
     torch.manual_seed(recipe.seed + 1)
     net = _make_net(recipe)
+    recall = torch.nn.Linear(net.policy.head.in_features, 4) if recipe.recall else None
     seen = initial_weights(path, recipe.float_share < 1)
     net.load_state_dict({k: v for k, v in seen.items() if keep or not k.startswith('policy.')},
                         strict=False)
     net.requires_grad_(False)
     net.policy.requires_grad_(True)
-    return net, torch.optim.AdamW(net.policy.parameters(), recipe.imitation_rate,
-                                  weight_decay=1e-3)
+    learned = [*net.policy.parameters(), *(recall.parameters() if recall else ())]
+    return net, recall, torch.optim.AdamW(learned, recipe.imitation_rate, weight_decay=1e-3)
 
 
 def _policy_state(net: PilotNet) -> dict[str, Tensor]:
@@ -342,11 +374,12 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     files = sorted(flights.glob('flights_*.npz'))
     if not files:
         raise ConfigError(f'{flights} holds no flights_*.npz: run the imitation stage there first')
-    net, optimiser = _grounded(recipe, grounded)
+    net, recall, optimiser = _grounded(recipe, grounded)
     blocks = [_load(f) for f in files]
     bar = tqdm(range(recipe.iterations), f'{recipe.policy} on flights', mininterval=5)
     for k in bar:
-        loss = learn(net, optimiser, blocks, np.random.default_rng([recipe.seed, k]), k, recipe)
+        rng = np.random.default_rng([recipe.seed, k])
+        loss = learn(net, recall, optimiser, blocks, rng, k, recipe)
         bar.set_postfix({'loss': f'{loss:.4f}'})
         record(out / 'imitation.jsonl', {'iteration': k + 1, 'loss': round(loss, 5)})
     record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated))

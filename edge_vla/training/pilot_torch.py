@@ -32,6 +32,8 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F  # noqa: N812
 
+SLOWEST_FASTEST = -5., .5  # f before softplus, at first
+
 
 class TernaryConv2d(nn.Conv2d):
     """
@@ -172,7 +174,49 @@ class CfCCell(nn.Module):
         return torch.tanh(self.ff1(z)) * (1 - gate) + gate * torch.tanh(self.ff2(z))
 
 
-class LiquidPolicy(nn.Module):
+class ExactCell(nn.Module):
+    """
+    The liquid ODE dh/dt = f (A - h), solved exactly for the f and A of the step's beginning.
+
+    What the cell holds it keeps, and what it adds up it adds up in true time: the default mode
+    has to learn either. Mode 'exact' of ``kernels.cfc``.
+    """
+
+    def __init__(self, inputs: int, units: int, backbone: int) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(inputs + units, backbone)
+        self.A, self.f = nn.Linear(backbone, units), nn.Linear(backbone, units)
+        for p in self.parameters():
+            if p.dim() == 2:
+                nn.init.xavier_uniform_(p)
+        with torch.no_grad():  # time constants of 15 s to a tenth
+            self.f.bias.copy_(torch.linspace(*SLOWEST_FASTEST, units))
+
+    def forward(self, x: Tensor, h: Tensor, dt: Tensor) -> Tensor:
+        """X [B, inputs], h [B, units], dt [B, 1] in TIME_UNIT -> new h."""
+        z = 1.7159 * torch.tanh(.666 * self.backbone(torch.cat([x, h], -1)))
+        keep = torch.exp(-F.softplus(self.f(z)) * dt)
+        return h * keep + torch.tanh(self.A(z)) * (1 - keep)
+
+
+class Recurrent(nn.Module):
+    """A policy that remembers."""
+
+    head: nn.Linear
+
+    def unroll(self, x: Tensor, dt: Tensor, reset: Tensor,
+               h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """X [T, B, INPUTS], dt [T, B] s, reset [T, B] -> what `head` reads [T, B, ...], state."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
+                h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `unroll`, but actions [T, B, 4]."""
+        out, h = self.unroll(x, dt, reset, h)
+        return self.head(out), h
+
+
+class LiquidPolicy(Recurrent):
     """
     Features, motion and context -> heading-frame velocity and yaw rate, scaled to ±1.
 
@@ -180,22 +224,25 @@ class LiquidPolicy(nn.Module):
     ----------
     timed : bool
         False ignores elapsed time: every step counts as `TIME_UNIT` (the ablation).
+    cell : type
+        Of the cell.
 
     """
 
-    def __init__(self, timed: bool = True) -> None:
+    def __init__(self, timed: bool = True,
+                 cell: type[CfCCell] | type[ExactCell] = CfCCell) -> None:
         super().__init__()
         self.timed = timed
-        self.cell = CfCCell(INPUTS, UNITS, BACKBONE)
+        self.cell = cell(INPUTS, UNITS, BACKBONE)
         self.head = nn.Linear(UNITS, 4)
 
     def initial(self, count: int) -> Tensor:
         """Return the state of `count` flights that begin."""
         return torch.zeros(count, UNITS)
 
-    def forward(self, x: Tensor, dt: Tensor, reset: Tensor,
-                h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """X [T, B, INPUTS], dt [T, B] s, reset [T, B] -> actions [T, B, 4], last h."""
+    def unroll(self, x: Tensor, dt: Tensor, reset: Tensor,
+               h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `Recurrent` says: every h [T, B, UNITS]."""
         h = self.initial(x.shape[1]) if h is None else h
         keep = (1 - reset)[..., None]
         t = (dt / TIME_UNIT if self.timed else torch.ones_like(dt))[..., None]
@@ -203,7 +250,7 @@ class LiquidPolicy(nn.Module):
         for k in range(x.shape[0]):
             h = self.cell(x[k], h * keep[k], t[k])
             out.append(h)
-        return self.head(torch.stack(out)), h
+        return torch.stack(out), h
 
 
 class PilotNet(nn.Module):

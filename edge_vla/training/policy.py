@@ -44,13 +44,17 @@ class Recipe:
     grounding_rate: float = setting(2e-3, 'peak learning rate of stage 1', '', 1e-6, 1.0)
     workers: int = setting(1, 'processes that render for stage 1, 0 for none', '', 0, 64)
     half: bool = setting(True, 'encode in bfloat16 while stage 1 learns')
-    policy: str = setting('cfc', 'which policy stage 2 trains; all but cfc are baselines',
-                          choices=('cfc', 'cfc_no_dt', 'lstm', 'gru', 'tcn'))
+    policy: str = setting('cfc', 'what stage 2 trains; most are baselines of cfc and exact',
+                          choices=('cfc', 'cfc_no_dt', 'exact', 'exact_no_dt', 'lstm', 'gru',
+                                   'tcn'))
     iterations: int = setting(45, 'DAgger iterations of stage 2', '', 1, 10**6)
     worlds: int = setting(96, 'worlds flown at once', '', 1, 10**4)
     horizon: int = setting(128, 'steps flown in an iteration', '', 8, 10**5)
     window: int = setting(64, 'frames of a sequence that is learned', '', 8, 4096)
+    batch: int = setting(4096, 'frames of a batch', '', 64, 10**6)
     blackout: float = setting(0., 'share of flights whose camera now and then is dark', '', 0, 1)
+    longest_dark: float = setting(3., 'longest time for which a camera is dark', 's', .2, 60)
+    recall: float = setting(0., 'weight of telling where the target is, seen or not', '', 0, 10)
     updates: int = setting(150, 'optimiser steps in an iteration', '', 1, 10**5)
     imitation_rate: float = setting(2e-3, 'peak learning rate of stage 2', '', 1e-6, 1.0)
     evaluated: int = setting(96, 'flights of an evaluation', '', 1, 10**4)
