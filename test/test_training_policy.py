@@ -42,7 +42,8 @@ from edge_vla.training.pilot_torch import PilotNet, TernaryConv2d  # noqa: E402
 from edge_vla.training.torch_pipeline import TorchPipeline  # noqa: E402
 
 TINY = policy.Recipe(grounding_steps=6, save_every=3, iterations=2, expert_iterations=1, worlds=4,
-                     horizon=70, updates=3, evaluated=1, workers=0, blackout=.5)
+                     horizon=70, updates=3, evaluated=1, workers=0, blackout=.5,
+                     recall=.5)
 
 
 @pytest.fixture(autouse=True)
@@ -288,7 +289,8 @@ def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None: 
     recipes.mkdir()
     flown = 'iterations: 1\nworlds: 2\nhorizon: 70\nupdates: 1\nevaluated: 1\n'
     (recipes / 'pilot.yaml').write_text(flown + 'grounding_steps: 2\nworkers: 0\n')
-    (recipes / 'memory.yaml').write_text(flown + 'blackout: 0.5\nseed: 1\n')
+    (recipes / 'memory.yaml').write_text(flown + 'blackout: 0.5\nrecall: 0.5\n'
+                                         'policy: exact\n')
     (recipes / 'language.yaml').write_text(
         'steps: 2\nbatch: 8\nvocabulary: 330\nhidden: 32\nfeed_forward: 40\nlayers: 1\n')
     with pytest.raises(ConfigError, match='nowhere'):
@@ -297,9 +299,10 @@ def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None: 
     assert f'edge-vla evaluate --model {out}' in capsys.readouterr().out
     made = Pipeline.load(PipelineConfig(model=str(out)))
     assert (out / 'language' / 'model.safetensors').stat().st_size < 2e5  # its own, not ours
-    remembers = read_safetensors(out / 'memory' / 'policy.safetensors')[0]
+    remembers, metadata = read_safetensors(out / 'memory' / 'policy.safetensors')
     flies = read_safetensors(out / 'policy.safetensors')[0]
-    assert set(remembers) == {k for k in flies if k.startswith('policy.')}
+    assert metadata['kind'] == 'exact' and 'policy.cell.f.weight' in remembers
+    assert all(k.startswith('policy.') for k in remembers)
     assert not np.array_equal(remembers['policy.head.weight'], flies['policy.head.weight'])
     image = np.full((72, 96, 3), 90, np.uint8)
     assert np.isfinite(made.step(Observation(Frame(1, image), 'go on', None)).velocity).all()
