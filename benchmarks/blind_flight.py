@@ -25,17 +25,18 @@ a kind that ignores time is told what it was trained with).
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 import json
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Action, Frame
 from edge_vla.evaluation.closed_loop import Flyer, Setting
 from edge_vla.evaluation.metrics import wilson
+from edge_vla.evaluation.workers import on_processes
 from edge_vla.pipeline import MEMORY, Pipeline, SHIPPED_MODEL
 from edge_vla.policy.liquid import LiquidPolicy, TIME_UNIT
 from edge_vla.sim.expert import bearing_and_range, IN_VIEW
@@ -73,43 +74,53 @@ class DyingCamera(Simulator):
 class Untimed(LiquidPolicy):
     """A policy that takes every step for the same time."""
 
-    told_s = FIXED_S
+    def __init__(self, tensors: dict[str, np.ndarray], told_s: float) -> None:
+        super().__init__(tensors)
+        self._told_s = told_s
 
     def step(self, features, motion, context, dt):  # noqa: ANN001, ANN201
         """Return velocity and yaw rate."""
-        return super().step(features, motion, context, self.told_s)
+        return super().step(features, motion, context, self._told_s)
 
 
-def load(memory: Path, timed: bool) -> LiquidPolicy:
+class Part(NamedTuple):
+    """Episodes of a memory under a stream of frames."""
+
+    stream: str
+    name: str
+    file: Path
+    told_s: float | None  # None for the true time, if the memory knows time
+    seed: int
+    indices: range
+    lit_s: float
+
+
+def load(file: Path, told_s: float | None) -> LiquidPolicy:
     """Return a policy that remembers."""
-    tensors, metadata = read_safetensors(memory)
-    if timed and not metadata['kind'].endswith('_no_dt'):
-        return LiquidPolicy(tensors)
-    policy = Untimed(tensors)
-    if timed:
-        policy.told_s = TIME_UNIT
-    return policy
+    tensors, metadata = read_safetensors(file)
+    if told_s is None and metadata['kind'].endswith('_no_dt'):
+        told_s = TIME_UNIT  # as it was trained
+    return LiquidPolicy(tensors) if told_s is None else Untimed(tensors, told_s)
 
 
-def fly(memory: str, timed: bool, stream: str, seed: int, indices: list[int],
-        lit_s: float) -> list[tuple[int, str, str, float]]:
+def fly(part: Part) -> list[tuple[int, str, str, float]]:
     """Fly episodes; return of each that lost its camera index, task, status and time, s."""
-    rate, drop = STREAMS[stream]
+    rate, drop = STREAMS[part.stream]
     pilot = Pipeline.load(PipelineConfig(longest_dark=60.))
-    pilot._policy._memory = load(Path(memory), timed)
+    pilot._policy._memory = load(part.file, part.told_s)
     setting = Setting(SimConfig(), CameraConfig(width=160, height=120, rate=rate),
                       Effect(drop=drop))
     flyer, out = Flyer(pilot, setting), []
     flyer.simulator = sim = DyingCamera(setting.sim, setting.camera, setting.shift)
-    sim.lit_s = lit_s
+    sim.lit_s = part.lit_s
     blind = 0.0
 
     def watch(action: Action) -> None:
         nonlocal blind
         blind = max(blind, action.info['dark_s'])
-    for index in indices:
+    for index in part.indices:
         blind = 0.0
-        episode = flyer.fly(seed, index, None, watch)
+        episode = flyer.fly(part.seed, index, None, watch)
         if blind:
             out.append((index, episode.task, episode.status, round(blind, 3)))
     return out
@@ -127,20 +138,19 @@ def main() -> int:
                         help='policy.safetensors of another memory')
     parser.add_argument('--json', type=Path)
     args = parser.parse_args()
-    shipped = str(SHIPPED_MODEL / MEMORY)
-    pilots: dict[str, tuple[str, bool]] = {'true time': (shipped, True),
-                                           'told 1/30 s': (shipped, False)}
-    pilots |= {n: (f, True) for n, f in (m.split('=', 1) for m in args.memory)}
-    parts = [list(range(k, args.episodes, args.jobs)) for k in range(args.jobs)]
-    report = []
-    with ProcessPoolExecutor(args.jobs, get_context('spawn')) as pool:
-        todo = {(stream, name): [pool.submit(fly, *pilot, stream, args.seed, part, args.lit)
-                                 for part in parts]
-                for stream in STREAMS for name, pilot in pilots.items()}
-        for (stream, name), futures in tqdm(todo.items(), 'flights', mininterval=5):
-            flights = sorted(row for f in futures for row in f.result())
-            report.append(_row(stream, name, flights))
-            tqdm.write(_line(report[-1]))
+    shipped = SHIPPED_MODEL / MEMORY
+    pilots: dict[str, tuple[Path, float | None]] = {'true time': (shipped, None),
+                                                    'told 1/30 s': (shipped, FIXED_S)}
+    pilots |= {n: (Path(f), None) for n, f in (m.split('=', 1) for m in args.memory)}
+    work = [Part(stream, name, *pilot, args.seed, range(k, args.episodes, args.jobs), args.lit)
+            for stream in STREAMS for name, pilot in pilots.items() for k in range(args.jobs)]
+    flights: dict[tuple[str, str], list] = {(p.stream, p.name): [] for p in work}
+    with closing(on_processes(fly, work, args.jobs, cv2.setNumThreads, (1,))) as done:
+        for part, future in tqdm(done, 'flights', len(work), mininterval=5):
+            flights[part.stream, part.name] += future.result()
+    report = [_row(*of, sorted(rows)) for of, rows in flights.items()]
+    for row in report:
+        print(_line(row))
     if args.json is not None:
         args.json.write_text(json.dumps({'episodes': args.episodes, 'seed': args.seed,
                                          'lit_s': args.lit, 'rows': report}, indent=1) + '\n',
@@ -153,19 +163,18 @@ def _row(stream: str, name: str, flights: list[tuple[int, str, str, float]]) -> 
     row = {'stream': stream, 'memory': name, 'flights': len(won), 'success': sum(won),
            'interval': [round(x, 3) for x in wilson(sum(won), len(won))],
            'collisions': sum(status == 'collision' for _, _, status, _ in flights),
-           'blind_s': round(float(np.median([s for *_, s in flights])), 2)}
+           'blind_s': round(float(np.median([s for *_, s in flights])), 2), 'tasks': {}}
     for task in sorted({task for _, task, _, _ in flights}):
         of = [w for w, flight in zip(won, flights, strict=True) if flight[1] == task]
-        row[task] = f'{sum(of)} of {len(of)}'
+        row['tasks'][task] = f'{sum(of)} of {len(of)}'
     return row
 
 
 def _line(row: dict[str, Any]) -> str:
     share = row['success'] / row['flights']
-    tasks = {k: v for k, v in row.items() if isinstance(v, str) and ' of ' in v}
     return (f'{row["stream"]:18} {row["memory"]:16} {share:.3f} {row["interval"]} of '
             f'{row["flights"]}, {row["collisions"]} collisions, blind for {row["blind_s"]} s; '
-            f'{tasks}')
+            f'{row["tasks"]}')
 
 
 if __name__ == '__main__':

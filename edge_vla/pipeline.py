@@ -35,7 +35,7 @@ from edge_vla.language.planner import objection, Planner
 from edge_vla.language.seeing import Answer, question_about, SCHEMES, SeeingHead
 from edge_vla.language.sight import Located
 from edge_vla.policy.blackout import BlackoutPolicy
-from edge_vla.policy.liquid import Grounding, LiquidPolicy, MODES
+from edge_vla.policy.liquid import Grounding, KINDS, LiquidPolicy
 from edge_vla.policy.mission import Mission
 from edge_vla.policy.second_opinion import Name, SecondOpinion, Sighted
 from edge_vla.vision import layout
@@ -190,7 +190,7 @@ class Pipeline:
 
     def _pilot(self, tensors: dict[str, np.ndarray],
                kind: str) -> tuple[PatchEncoder, Grounding, LiquidPolicy]:
-        if kind not in MODES:
+        if kind not in KINDS:
             raise CheckpointError(f'this pilot has a policy of kind {kind!r}, a baseline; only '
                                   'the torch backend flies it (--backend torch)')
         encoder = PatchEncoder(tensors, self.config.tolerance, self.config.refresh)

@@ -221,14 +221,14 @@ def load_pilot(folder: str, backend: str, adaptation: bool, changes: Sequence[st
     from edge_vla.config import AdaptationConfig, build, VlaNodeConfig
     from edge_vla.evaluation.replay_jobs import read_settings
     from edge_vla.pipeline import Pipeline
-    from edge_vla.policy.liquid import MODES
+    from edge_vla.policy.liquid import KINDS
 
     values = read_settings(changes)
     if other := [name for name in values if not name.startswith('pipeline.')]:
         raise ConfigError(f'--set {other[0]}: only settings of the pipeline')
     config = build(VlaNodeConfig, values | {'pipeline.model': folder}).pipeline
     cls: Any = Pipeline
-    if backend == 'torch' or _kind(folder) not in MODES:
+    if backend == 'torch' or _kind(folder) not in KINDS:
         try:
             from edge_vla.training.torch_pipeline import TorchPipeline
         except ImportError as error:

@@ -114,7 +114,7 @@ def _weigh(typing, vectors, starts, count, weights, offsets, out, places):
 
 @njit(cache=True, nogil=True)
 def _weigh_blocks(vectors, start, step, blocks, count, weights, offsets, out, places):
-    """Do that for some blocks, `step` apart; their sums follow one another in `out`."""
+    """Do as `_weigh` for some blocks, `step` apart; their sums follow one another in `out`."""
     a, b, c, d = places
     block = 0
     while PAIRS and block + 1 < blocks:

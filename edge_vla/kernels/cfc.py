@@ -38,6 +38,7 @@ from numba import njit
 import numpy as np
 
 DEFAULT, NO_GATE, PURE, EXACT = range(4)
+BIASES = 4, 4, 3, 2  # of a unit's heads, by mode
 MODES = {'default': DEFAULT, 'no_gate': NO_GATE, 'pure': PURE, 'exact': EXACT}
 LECUN_TANH, RELU, TANH, SILU, GELU = range(5)
 ACTIVATIONS = {'lecun_tanh': LECUN_TANH, 'relu': RELU, 'tanh': TANH, 'silu': SILU, 'gelu': GELU}
@@ -189,7 +190,7 @@ def cfc_rows(x, x_start, dt, backbone_w, backbone_b, heads_w, heads_b, mode, act
         Column at which the U units of this cell begin.
 
     """
-    units = heads_b.shape[0] // (3 if mode == PURE else 2 if mode == EXACT else 4)
+    units = heads_b.shape[0] // BIASES[mode]
     inputs = joined.shape[0] - units
     for i in range(x.shape[0]):
         for k in range(inputs):

@@ -29,7 +29,7 @@ import numpy as np
 ACTION_SCALE = np.array([1.5, 1.0, 0.8, 1.2])  # m/s, m/s, m/s, rad/s
 TIME_UNIT = 0.1  # s, elapsed time enters the cell in this unit
 UNITS, BACKBONE = 64, 96
-MODES = {'cfc': 'default', 'exact': 'exact'}  # of a CfC, by what a checkpoint calls the policy
+KINDS = ('cfc', 'exact')  # of a policy, as a checkpoint calls it, that `LiquidPolicy` flies
 INPUTS = layout.VISION_FEATURES + layout.MOTION_FEATURES + CONTEXT_SIZE
 
 
@@ -152,10 +152,9 @@ class LiquidPolicy:
     def __init__(self, tensors: dict[str, np.ndarray]) -> None:
         # a cell takes its sizes from the checkpoint, the pilot's are fixed
         take(tensors, 'policy.cell.backbone.weight', (BACKBONE, INPUTS + UNITS))
-        mode = 'exact' if 'policy.cell.f.weight' in tensors else 'default'
-        take(tensors, 'policy.cell.f.weight' if mode == 'exact' else 'policy.cell.ff1.weight',
-             (UNITS, BACKBONE))
-        self._cell = CfC.from_tensors(tensors, 'policy.cell.', mode)
+        exact = 'policy.cell.f.weight' in tensors
+        take(tensors, f'policy.cell.{"f" if exact else "ff1"}.weight', (UNITS, BACKBONE))
+        self._cell = CfC.from_tensors(tensors, 'policy.cell.', 'exact' if exact else 'default')
         self._head = take_linear(tensors, 'policy.head', UNITS, 4)
         self._x = np.zeros((1, INPUTS), np.float32)
         self._dt = np.zeros(1, np.float32)

@@ -145,7 +145,11 @@ class Worlds:
         self._instruct(i, k, str(self.rng.choice(tasks)))
 
     def images(self, needed: np.ndarray | None = None) -> np.ndarray:
-        """Render every world, or a mask of them, uint8 [B, 72, 96, 3]; some by a finer one."""
+        """
+        Render every world, uint8 [B, 72, 96, 3]; some of them through a finer camera.
+
+        Those that are not live or not in the mask `needed`, bool [B], are left as they come.
+        """
         out = np.empty((self.count, layout.HEIGHT, layout.WIDTH, 3), np.uint8)
         for zoom in (1, 2):
             shown = self.live if needed is None else self.live & needed

@@ -155,26 +155,37 @@ def settle(score: Tensor) -> Tensor:
     return score.masked_fill(other, -torch.inf)
 
 
-class CfCCell(nn.Module):
-    """Closed-form continuous-time cell, default mode (Hasani et al. 2022, eq. 10)."""
+class LiquidCell(nn.Module):
+    """A backbone layer of input and state, and heads that read it."""
 
-    def __init__(self, inputs: int, units: int, backbone: int) -> None:
+    def __init__(self, inputs: int, units: int, backbone: int, heads: tuple[str, ...]) -> None:
         super().__init__()
         self.backbone = nn.Linear(inputs + units, backbone)
-        self.ff1, self.ff2 = nn.Linear(backbone, units), nn.Linear(backbone, units)
-        self.time_a, self.time_b = nn.Linear(backbone, units), nn.Linear(backbone, units)
+        for name in heads:
+            setattr(self, name, nn.Linear(backbone, units))
         for p in self.parameters():
             if p.dim() == 2:
                 nn.init.xavier_uniform_(p)
 
+    def hidden(self, x: Tensor, h: Tensor) -> Tensor:
+        """X [B, inputs], h [B, units] -> what the heads read [B, backbone]."""
+        return 1.7159 * torch.tanh(.666 * self.backbone(torch.cat([x, h], -1)))
+
+
+class CfCCell(LiquidCell):
+    """Closed-form continuous-time cell, default mode (Hasani et al. 2022, eq. 10)."""
+
+    def __init__(self, inputs: int, units: int, backbone: int) -> None:
+        super().__init__(inputs, units, backbone, ('ff1', 'ff2', 'time_a', 'time_b'))
+
     def forward(self, x: Tensor, h: Tensor, dt: Tensor) -> Tensor:
         """X [B, inputs], h [B, units], dt [B, 1] in TIME_UNIT -> new h."""
-        z = 1.7159 * torch.tanh(.666 * self.backbone(torch.cat([x, h], -1)))
+        z = self.hidden(x, h)
         gate = torch.sigmoid(self.time_a(z) * dt + self.time_b(z))
         return torch.tanh(self.ff1(z)) * (1 - gate) + gate * torch.tanh(self.ff2(z))
 
 
-class ExactCell(nn.Module):
+class ExactCell(LiquidCell):
     """
     The liquid ODE dh/dt = f (A - h), solved exactly for the f and A of the step's beginning.
 
@@ -183,18 +194,13 @@ class ExactCell(nn.Module):
     """
 
     def __init__(self, inputs: int, units: int, backbone: int) -> None:
-        super().__init__()
-        self.backbone = nn.Linear(inputs + units, backbone)
-        self.A, self.f = nn.Linear(backbone, units), nn.Linear(backbone, units)
-        for p in self.parameters():
-            if p.dim() == 2:
-                nn.init.xavier_uniform_(p)
+        super().__init__(inputs, units, backbone, ('A', 'f'))
         with torch.no_grad():  # time constants of 15 s to a tenth
             self.f.bias.copy_(torch.linspace(*SLOWEST_FASTEST, units))
 
     def forward(self, x: Tensor, h: Tensor, dt: Tensor) -> Tensor:
         """X [B, inputs], h [B, units], dt [B, 1] in TIME_UNIT -> new h."""
-        z = 1.7159 * torch.tanh(.666 * self.backbone(torch.cat([x, h], -1)))
+        z = self.hidden(x, h)
         keep = torch.exp(-F.softplus(self.f(z)) * dt)
         return h * keep + torch.tanh(self.A(z)) * (1 - keep)
 
