@@ -84,7 +84,7 @@ class TextRecital:
                  seed: int) -> None:
         self._decoder, self.tokenizer, self._text = decoder, tokenizer, text
         self.config, self.cache = decoder.config, decoder.cache
-        self._fed: list[int] = []
+        self._said = [0]  # bytes, after every token that the cache holds
         self._next: dict[int, int] = {}  # token that begins at a byte, as far as one is known
         said = 0
         for token in tokenizer.encode(text):
@@ -94,9 +94,10 @@ class TextRecital:
 
     def forward(self, ids: Sequence[int]) -> np.ndarray:
         """Append tokens and return the logits of the last one, float32 [vocab]."""
-        self._fed[self.cache.length:] = ids
-        out = self._decoder.forward(ids)
-        said = sum(len(self.tokenizer.bytes_of(i)) for i in self._fed)
+        del self._said[self.cache.length + 1:]
+        for i in ids:
+            self._said.append(self._said[-1] + len(self.tokenizer.bytes_of(i)))
+        out, said = self._decoder.forward(ids), self._said[-1]
         if said not in self._next and said < len(self._text):
             self._next[said] = self.tokenizer.encode(self._text[said:])[0]
         if said in self._next:

@@ -33,7 +33,7 @@ from numba import njit
 import numpy as np
 
 PHASES = 5  # at most
-AT_ONCE, AHEAD = 1024, 4  # rows looked at before some are chosen, rows asked for ahead
+AT_ONCE, AHEAD = 512, 4  # rows looked at before some are chosen, rows asked for ahead
 MOST = 50  # of the likeliest tokens that the sketch is asked for
 
 
@@ -58,6 +58,7 @@ class Probe(NamedTuple):
     leads: np.ndarray  # int64 [T * P * MOST]: rows with the best estimates
     values: np.ndarray  # float32 [T * P * MOST]: their estimates, then their logits
     best: np.ndarray  # float32 [N, MOST]: scratch
+    enough: np.ndarray  # float32 [N, T]: scratch
     chosen: np.ndarray  # int64 [N, AT_ONCE]: scratch
     scratch: np.ndarray  # uint8 [N, scratch_bytes]: of products
 
@@ -227,28 +228,35 @@ def _fetch_row(s, w, row):
 
 
 @njit(cache=True, nogil=True)
+def _kth_best(values, top):
+    """Return the k-th best of the logits that pieces remembered; `top` [k] is scratch."""
+    top[:] = -np.inf
+    for value in values:
+        if value > top[-1]:
+            _insert(top, value)
+    return top[-1]
+
+
+@njit(cache=True, nogil=True)
 def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me):
     """Write the logits of all rows that may be among the best, and -inf for the others."""
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary
     first, last = share(v, threads, piece)
-    top, chosen = probe.best[me, :best], probe.chosen[me]
-    bits = _bits(s, w)
-    for t in range(first_token, tokens):
-        top[:] = -np.inf
-        at = t * pieces(threads) * MOST
-        for p in range(at, at + pieces(threads) * MOST, MOST):
-            for k in range(p, p + MOST):
-                if probe.values[k] > top[best - 1]:
-                    _insert(top, probe.values[k])
-        enough = top[best - 1]
-        turned = np.float32(screen.EPSILON * screen.ROUNDING) * probe.sizes[t]
-        dithered = np.float32(screen.KAPPA * screen.ROUNDING) / probe.scales[t]
-        out = work.logits[(t - first_token) * v:(t - first_token + 1) * v]
-        for start in range(first, last, AT_ONCE):
+    chosen, bits, asked = probe.chosen[me], _bits(s, w), tokens - first_token
+    enough, leads = probe.enough[me], pieces(threads) * MOST
+    for n in range(asked):
+        at = (first_token + n) * leads
+        enough[n] = _kth_best(probe.values[at:at + leads], probe.best[me, :best])
+    for start in range(first, last, AT_ONCE):  # rows that several tokens chose are near then
+        for n in range(asked):
+            t = first_token + n
+            turned = np.float32(screen.EPSILON * screen.ROUNDING) * probe.sizes[t]
+            dithered = np.float32(screen.KAPPA * screen.ROUNDING) / probe.scales[t]
+            out = work.logits[n * v:(n + 1) * v]
             count = 0
             for j in range(start, min(start + AT_ONCE, last)):
                 chosen[count] = j
-                far = out[j] + (turned * scales[v + j] + dithered * scales[2 * v + j]) < enough
+                far = out[j] + (turned * scales[v + j] + dithered * scales[2 * v + j]) < enough[n]
                 count += 0 if far else 1
                 out[j] = -np.inf
             for k in range(min(AHEAD, count)):

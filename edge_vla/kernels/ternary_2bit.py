@@ -25,6 +25,7 @@ from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, many_registers, row
 from numba import njit
 
 FEW = 4  # tokens multiplied at once; for more, rows are worth unpacking
+PAIR = 2  # tokens that are multiplied sooner than their rows are laid out for the matrix unit
 SCRATCH_ROWS = 6
 
 
@@ -114,8 +115,8 @@ def row_product(isa, packed, base, blocks, units, first, last, count, x, width, 
 
 @njit(cache=True, nogil=True)
 def amx_row_items(isa, units, tokens, threads):
-    """Return groups of rows of a tile if there are several tokens."""
-    if tokens == 1 or units < ROWS:
+    """Return groups of rows of a tile if there are more than a pair of tokens."""
+    if tokens <= PAIR or units < ROWS:
         return row_items(isa, units, tokens, threads)
     return (units + ROWS - 1) // ROWS
 
@@ -124,7 +125,7 @@ def amx_row_items(isa, units, tokens, threads):
 def amx_row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
                     scales, weight_scale, tokens, out, stride, scratch):
     """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
-    if tokens == 1 or units < ROWS:
+    if tokens <= PAIR or units < ROWS:
         row_product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
                     scales, weight_scale, tokens, out, stride, scratch)
     else:

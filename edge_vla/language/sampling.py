@@ -86,7 +86,11 @@ class Sampler:
 
         """
         if self.config.temperature == 0:
-            return int(_penalised(logits, ids, self.config).argmax())
+            x = logits if self.config.repetition_penalty == 1 else (
+                _penalised(logits, ids, self.config))
+            token = int(x.argmax())  # of a NaN, if there is one
+            _check(x[token])
+            return token
         return self.draw(probabilities(logits, ids, self.config))
 
     def uniform(self) -> float:
@@ -165,13 +169,17 @@ def probabilities(logits: np.ndarray, ids: Sequence[int], config: SamplingConfig
 
 def _penalised(logits: np.ndarray, ids: Sequence[int], config: SamplingConfig) -> np.ndarray:
     x = np.array(logits, np.float64)
-    if not np.isfinite(x.max()):  # NaN is the largest of any
-        raise CheckpointError('the model answered with NaN or infinite logits: its weights are '
-                              'corrupt, convert or download it again')
+    _check(x.max())  # NaN is the largest of any
     if config.repetition_penalty != 1 and len(ids):
         y = x[seen := np.asarray(ids)]
         x[seen] = np.where(y < 0, y * config.repetition_penalty, y / config.repetition_penalty)
     return x
+
+
+def _check(largest: float) -> None:
+    if not np.isfinite(largest):
+        raise CheckpointError('the model answered with NaN or infinite logits: its weights are '
+                              'corrupt, convert or download it again')
 
 
 def _nucleus(p: np.ndarray, top_p: float) -> np.ndarray:
