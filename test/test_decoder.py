@@ -277,6 +277,20 @@ def test_the_pace_keeps_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps({1: 2, 2: 1}, 300).count(2) > 200  # and gave it back
 
 
+def test_rare_kinds_of_steps_follow_the_common_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at proposals are of many lengths, and a slow trial of each would cost much."""
+    now, pace, used = [0.0], Pace(2), []
+    monkeypatch.setattr('edge_vla.language.threads.time.perf_counter', lambda: now[0])
+    for k in range(1200):
+        kind = 100 + k % 14 if k % 2 else 1
+        busy = 400 <= k < 800
+        used.append(pace.begin(kind))
+        now[0] += kind * (6 if busy and used[-1] == 2 else 3 - used[-1])
+        pace.end(1, kind)
+    assert used[1:400:2].count(1) == 0 and used[501:800:2].count(2) < 3
+    assert used[901::2].count(1) == 0 and used[::2].count(1) > 150
+
+
 def write_folder(folder: Path, config: BitNetConfig, tensors: dict[str, np.ndarray]) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / 'config.json').write_text(config.to_json())

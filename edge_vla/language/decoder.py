@@ -144,7 +144,7 @@ class Decoder:
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
-        self._paces: dict[tuple[int, ...], Pace] = {}
+        self._paces = Pace(self.threads), Pace(self.threads)  # of few tokens, of many
         self._call = 0
         self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
 
@@ -339,16 +339,16 @@ class Decoder:
             work = work._replace(positions=positions)
         team.begin(work.sync, call)
         # steps of about the same cost per token are compared with each other
-        kind = tokens if tokens <= 8 else 8 + tokens.bit_length()
-        pace = self._paces.setdefault((kind, logits.size, best, cache.first, cache.last),
-                                      Pace(self.threads))
-        threads = pace.begin()
+        size = tokens if tokens <= 8 else 8 + tokens.bit_length()
+        kind, pace = (size, logits.size, best, cache.first, cache.last), (
+            self._paces[tokens > TOKENS])
+        threads = pace.begin(kind)
 
         def job(me: int) -> None:
             run(self.isa, shape, weights, arrays, work, slot, tokens, first, subset, best, call,
                 threads, me)
         self._crew.run(job, threads)
-        pace.end(tokens)
+        pace.end(tokens, kind)
 
 
 def load_decoder(path: Path | str, settings: DecoderSettings | None = None,

@@ -15,7 +15,7 @@
 """The threads of a decoder, and how many of them are worth using just now."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 import os
 from statistics import median
 import threading
@@ -103,8 +103,9 @@ class Pace:
     Chooses between one thread and all of them by what each was worth lately.
 
     A thread that has to share its core with another program delays every phase. So now and then
-    the other choice is tried for a step, and whichever is faster is kept. One `Pace` is for steps
-    of one size, whose times can be compared.
+    the other choice is tried for a step, and whichever is faster is kept. Steps of a kind take
+    about the same time per token; a trial is compared with steps of its kind just before, and
+    says something about all kinds.
 
     Parameters
     ----------
@@ -119,27 +120,45 @@ class Pace:
     def __init__(self, threads: int) -> None:
         self._all, self._using, self._trying = threads, threads, threads
         self._left = self._patience = self.OFTEN
-        self._times = {n: deque(maxlen=3) for n in (1, threads)}
+        self._step = 0
+        self._when: dict[Hashable, int] = {}  # the last step of a kind
+        self._times: dict[Hashable, deque[float]] = {}  # seconds, of a kind, without trials
+        self._won = 0  # trials in a row that were faster
         self._began = 0.0
 
-    def begin(self) -> int:
-        """Return how many threads the next step should use."""
-        self._left -= 1
-        trial = self._all > 1 and self._left <= 0
+    def begin(self, kind: Hashable = None) -> int:
+        """
+        Return how many threads the next step should use.
+
+        Parameters
+        ----------
+        kind : hashable
+            What it does.
+
+        """
+        self._step, self._left = self._step + 1, self._left - 1
+        known = len(self._times.get(kind, ())) > 1 and (
+            self._step - self._when[kind] <= self.OFTEN)
+        trial = self._all > 1 and self._left <= 0 and known
         self._trying = (1 if self._using > 1 else self._all) if trial else self._using
         self._began = time.perf_counter()
         return self._trying
 
-    def end(self, tokens: int) -> None:
-        """Say that the step is over, and how many tokens it took."""
-        self._times[self._trying].append((time.perf_counter() - self._began) / tokens)
+    def end(self, tokens: int, kind: Hashable = None) -> None:
+        """Say that the step is over, how many tokens it took, and what it did."""
+        seconds = (time.perf_counter() - self._began) / tokens
+        times = self._times.setdefault(kind, deque(maxlen=3))
+        self._when[kind] = self._step
         if self._trying == self._using:
+            times.append(seconds)
             return
-        mine, other = self._times[self._using], self._times[self._trying]
-        if len(other) > 1 and median(other) < self.MARGIN * median(mine):
-            self._using, self._patience = self._trying, self.OFTEN
-            mine.clear()  # when it is tried again, what is true then counts
+        if seconds >= self.MARGIN * median(times):
+            self._won, self._patience = 0, min(2 * self._patience, self.SELDOM)
+        elif self._won == 0:
+            self._won = 1  # which alone proves nothing: again
+            return
         else:
-            self._patience = min(2 * self._patience, self.SELDOM)
-        # a second trial follows at once, for one alone proves nothing
-        self._left = 1 if len(other) < 2 and self._trying != self._using else self._patience
+            self._using, self._patience = self._trying, self.OFTEN
+            self._times.clear()  # when the other is tried again, what is true then counts
+            self._won = 0
+        self._left = self._patience
