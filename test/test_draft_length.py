@@ -22,14 +22,24 @@ import numpy as np
 import pytest
 
 
+def asked(length: DraftLength, chances: Sequence[float] | None = None,
+          plain: float = 1.0) -> int:
+    """Return how many tokens to propose; while it rests none, and nothing is timed."""
+    if length.rests():
+        return 0
+    n = length.choose(chances)
+    if n == 0:
+        length.plain(plain)
+    return n
+
+
 def run_rounds(length: DraftLength, chance: float, draft: float,
                looking: Callable[[int], float], steps: int) -> tuple[int, float]:
     """Return tokens and time of steps that cost this much, a plain one 1."""
     rng, tokens, time = np.random.default_rng(0), 0, 0.0
     for _ in range(steps):
-        n = 0 if length.rests() else length.choose()
+        n = asked(length)
         if n == 0:
-            length.plain(1.0)
             tokens, time = tokens + 1, time + 1
             continue
         kept = int(np.argmin([*(rng.random(n) < chance), False]))
@@ -80,10 +90,8 @@ def test_a_slow_beginning_of_the_draft_does_not_count() -> None:
     for _ in range(3):  # texts
         begun = False
         for _ in range(40):
-            n = 0 if length.rests() else length.choose()
-            if n == 0:
-                length.plain(1.0)
-            else:
+            n = asked(length)
+            if n > 0:
                 late = (0 if begun else 20) + compiling
                 length.looked(n, n, late + n * .01, 1 + .2 * n)
                 begun, compiling = True, 0.0
@@ -97,9 +105,8 @@ def test_a_change_of_the_machine_is_no_fault_of_the_draft(slow: float) -> None:
     tokens, time, none = 0, 0.0, 0
     for k in range(4000):
         scale = (slow if k // 150 % 2 else 1.0) * (5 if rng.random() < .05 else 1)
-        n = 0 if length.rests() else length.choose()
+        n = asked(length, plain=scale)
         if n == 0:
-            length.plain(scale)
             tokens, time, none = tokens + 1, time + scale, none + 1
         else:
             length.looked(n, n, 0.0, scale * (1 + .2 * n))
@@ -124,12 +131,10 @@ def test_chances_decide_how_much_is_worth_a_look() -> None:
 def test_a_free_draft_that_is_wrong_costs_nearly_nothing() -> None:
     length, time = DraftLength(), 0.0
     for _ in range(2000):
-        n = 0 if length.rests() else length.choose([.2] * 7)
+        n = asked(length, [.2] * 7)
         time += 1 + .4 * n
         if n:
             length.looked(n, 0, 0.0, 1 + .4 * n)
-        else:
-            length.plain(1.0)
     assert 2000 / time > .99
 
 
@@ -139,11 +144,9 @@ def test_a_draft_that_is_slow_to_begin_is_tried_no_more_than_it_may_cost() -> No
     for text in range(40):
         begun = False
         for _ in range(100):
-            n = 0 if length.rests() else length.choose()
+            n = asked(length)
             seconds = 1.0 if n == 0 else 1 + .5 * n + (n if begun else 60)
-            if n == 0:
-                length.plain(1.0)
-            else:
+            if n > 0:
                 length.looked(n, n, seconds - 1 - .5 * n, 1 + .5 * n)
                 begun = True
             if text > 1:

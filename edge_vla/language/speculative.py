@@ -176,7 +176,7 @@ class DraftLength:
         self._asked, self._tokens, self._seconds = 0, 0.0, 0.0  # lately, of a free draft
 
     def rests(self) -> bool:
-        """Tell whether the draft is not to be asked this time."""
+        """Tell whether the draft is not to be asked this time, nor the step to be timed."""
         if self._left == 0:
             return False
         self._left -= 1
@@ -215,6 +215,7 @@ class DraftLength:
             self._wait = self.OFTEN
         elif self._lost > 0:
             self._left = self.OFTEN
+            self._lost -= self.TRIFLE * self.OFTEN * known[0]
         elif self._fresh >= self.FRESH:
             self._rest()
             return min(1, self.most)  # the last trial for a while
@@ -271,6 +272,7 @@ class DraftLength:
 
     def _rest(self) -> None:
         self._left, self._wait = self._wait, min(2 * self._wait, self.SELDOM)
+        self._lost = max(0.0, self._lost - self.TRIFLE * self._left * median_low(self._looks[0]))
 
     def _weigh(self, tokens: int, seconds: float) -> None:
         """Compare what asking a free draft came to, all told, with plain steps."""
@@ -350,16 +352,15 @@ class Speculation:
             Most tokens wanted.
 
         """
+        if self._length.rests():  # as plain decoding, with nothing added
+            return [self._sampler(self._decoder.forward(new, **self._how), ids)]
         cache, started = self._decoder.cache, self._clock()
-        start = cache.length
-        rests, free = self._length.rests(), self._draft.free
-        proposal = _NOTHING if rests else self._proposed(
-            ids, min(most - 1, cache.capacity - start - len(new)))
+        start, free = cache.length, self._draft.free
+        proposal = self._proposed(ids, min(most - 1, cache.capacity - start - len(new)))
         drafted = self._clock()
         if not proposal.ids:
             token = self._sampler(self._decoder.forward(new, **self._how), ids)
-            self._length.plain(self._clock() - drafted,
-                               drafted - started if free and not rests else None)
+            self._length.plain(self._clock() - drafted, drafted - started if free else None)
             return [token]
         logits = self._decoder.logits(new + proposal.ids, **self._how)[len(new) - 1:]
         tokens = agree(proposal, logits, ids, self._sampler)
