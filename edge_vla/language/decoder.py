@@ -340,8 +340,8 @@ class Decoder:
         team.begin(work.sync, call)
         # steps of about the same cost per token are compared with each other
         size = tokens if tokens <= 8 else 8 + tokens.bit_length()
-        kind, pace = (size, logits.size, best, cache.first, cache.last), (
-            self._paces[tokens > TOKENS])
+        kind = size, logits.size, best, cache.first, cache.last
+        pace = self._paces[tokens > TOKENS]
         threads = pace.begin(kind)
 
         def job(me: int) -> None:

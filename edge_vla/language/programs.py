@@ -124,8 +124,7 @@ def _probe(model: AnyModel, t: int, n: int) -> Probe:
         t * pieces(n) * MOST)
     return Probe(_zeros(t, 2, d), _zeros(t * width, dtype=np.int8), _zeros(t),
                  _zeros(t, dtype=np.int32), _zeros(t), _zeros(found, dtype=np.int64),
-                 _zeros(found), _zeros(n, MOST), _zeros(n, t),
-                 _zeros(n, AT_ONCE, dtype=np.int64),
+                 _zeros(found), _zeros(n, MOST), _zeros(n, t), _zeros(n, AT_ONCE, dtype=np.int64),
                  _zeros(n, scratch_bytes('2bit', width), dtype=np.uint8))
 
 

@@ -272,7 +272,7 @@ class DraftLength:
 
     def _rest(self) -> None:
         self._left, self._wait = self._wait, min(2 * self._wait, self.SELDOM)
-        self._lost = max(0.0, self._lost - self.TRIFLE * self._left * median_low(self._looks[0]))
+        self._lost -= self.TRIFLE * self._left * median_low(self._looks[0])  # of steps to come
 
     def _weigh(self, tokens: int, seconds: float) -> None:
         """Compare what asking a free draft came to, all told, with plain steps."""
