@@ -24,11 +24,10 @@ import pytest
 
 def asked(length: DraftLength, chances: Sequence[float] | None = None,
           plain: float = 1.0) -> int:
-    """Return how many tokens to propose; while it rests none, and nothing is timed."""
-    if length.rests():
-        return 0
-    n = length.choose(chances)
-    if n == 0:
+    """Return how many tokens to propose; while it rests none, and little is timed."""
+    rests = length.rests()
+    n = 0 if rests else length.choose(chances)
+    if n == 0 and rests <= length.FRESH:
         length.plain(plain)
     return n
 
@@ -152,6 +151,32 @@ def test_a_draft_that_is_slow_to_begin_is_tried_no_more_than_it_may_cost() -> No
             if text > 1:
                 time, tokens = time + seconds, tokens + n + 1
     assert tokens / time > .97
+
+
+def test_trials_of_a_hopeless_draft_lose_what_they_may() -> None:
+    """No more, and not much less, or it would be found late that a draft has become better."""
+    length, lost, steps = DraftLength(), 0.0, 0
+    for _ in range(40000):
+        n = asked(length)
+        steps += 1
+        if n > 0:
+            length.looked(n, 0, 1.0, 2.0)
+            lost += 2
+    assert .3 * length.TRIFLE < lost / steps < length.TRIFLE
+
+
+def test_plain_steps_are_timed_anew_before_a_free_draft_is_given_up_again() -> None:
+    """The machine has become slower while it rested, and the draft is right now."""
+    length, tokens, time = DraftLength(), 0, 0.0
+    for _ in range(400):  # of no use
+        if asked(length, [.9] * 7) > 0:
+            length.looked(7, 0, 0.0, 2.0, free=True)
+    for _ in range(2000):
+        n = asked(length, [.9] * 7, plain=3.0)
+        if n > 0:
+            length.looked(n, n, 0.0, 6.0, free=True)
+        tokens, time = tokens + n + 1, time + (6.0 if n else 3.0)
+    assert tokens / time > 1 / 3 * 1.5
 
 
 @pytest.mark.parametrize('at_once', [8, 16])

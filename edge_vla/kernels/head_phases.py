@@ -48,7 +48,7 @@ class Sketch(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What the sketch is asked with, for up to T tokens, and what it finds in P pieces."""
+    """What up to T tokens ask the sketch with, and what N threads find in P pieces."""
 
     rows: np.ndarray  # float32 [T, 2, hidden]
     codes: np.ndarray  # int8 [T * width]

@@ -85,11 +85,11 @@ class Sampler:
             The logits are not numbers.
 
         """
+        if self.config.temperature == 0 and self.config.repetition_penalty != 1:
+            return int(_penalised(logits, ids, self.config).argmax())
         if self.config.temperature == 0:
-            x = logits if self.config.repetition_penalty == 1 else (
-                _penalised(logits, ids, self.config))
-            token = int(x.argmax())  # of a NaN, if there is one
-            _check(x[token])
+            token = int(logits.argmax())  # of a NaN, if there is one
+            _check(logits[token])
             return token
         return self.draw(probabilities(logits, ids, self.config))
 

@@ -170,17 +170,17 @@ class DraftLength:
         self._looks: dict[int, deque[float]] = {}  # seconds, by length; a plain step is length 0
         self._since: dict[int, int] = {}  # looks since a length was tried
         self._stale = 0  # looks since the last plain step
-        self._fresh = 0  # plain steps since the last look
+        self._fresh = 0  # plain steps that were timed since the last look
         self._wait, self._left = self.OFTEN, 0
-        self._lost = 0.0  # seconds that trials took in vain and that are still to be made up for
+        # seconds that trials took in vain and are still to be made up for; below 0 in advance
+        self._lost = 0.0
         self._asked, self._tokens, self._seconds = 0, 0.0, 0.0  # lately, of a free draft
 
-    def rests(self) -> bool:
-        """Tell whether the draft is not to be asked this time, nor the step to be timed."""
-        if self._left == 0:
-            return False
-        self._left -= 1
-        return True
+    def rests(self) -> int:
+        """Return for how many steps, with this one, it is not asked; the last FRESH are timed."""
+        left = self._left
+        self._left = max(0, left - 1)
+        return left
 
     def choose(self, chances: Sequence[float] | None = None) -> int:
         """
@@ -214,10 +214,9 @@ class DraftLength:
         if best:
             self._wait = self.OFTEN
         elif self._lost > 0:
-            self._left = self.OFTEN
-            self._lost -= self.TRIFLE * self.OFTEN * known[0]
+            self._rest(self.OFTEN)
         elif self._fresh >= self.FRESH:
-            self._rest()
+            self._rest_longer()
             return min(1, self.most)  # the last trial for a while
         return best
 
@@ -270,9 +269,13 @@ class DraftLength:
             self._lost = max(0.0, self._lost + drafting + looking
                              - (kept + 1) * median_low(self._looks[0]))
 
-    def _rest(self) -> None:
-        self._left, self._wait = self._wait, min(2 * self._wait, self.SELDOM)
-        self._lost -= self.TRIFLE * self._left * median_low(self._looks[0])  # of steps to come
+    def _rest(self, steps: int) -> None:
+        self._left = steps
+        self._lost -= self.TRIFLE * max(0, steps - self.FRESH) * median_low(self._looks[0])
+
+    def _rest_longer(self) -> None:
+        self._rest(self._wait)
+        self._wait = min(2 * self._wait, self.SELDOM)
 
     def _weigh(self, tokens: int, seconds: float) -> None:
         """Compare what asking a free draft came to, all told, with plain steps."""
@@ -285,7 +288,7 @@ class DraftLength:
         if self._tokens * plain > self._seconds:
             self._wait = self.OFTEN
             return
-        self._rest()
+        self._rest_longer()
         lost = self._seconds / plain - self._tokens
         self._left = max(self._left, round(lost / self.TRIFLE))
         self._asked, self._tokens, self._seconds = 0, 0.0, 0.0
@@ -352,15 +355,18 @@ class Speculation:
             Most tokens wanted.
 
         """
-        if self._length.rests():  # as plain decoding, with nothing added
+        rests = self._length.rests()
+        if rests > self._length.FRESH:  # as plain decoding, with nothing added
             return [self._sampler(self._decoder.forward(new, **self._how), ids)]
         cache, started = self._decoder.cache, self._clock()
         start, free = cache.length, self._draft.free
-        proposal = self._proposed(ids, min(most - 1, cache.capacity - start - len(new)))
+        proposal = _NOTHING if rests else self._proposed(
+            ids, min(most - 1, cache.capacity - start - len(new)))
         drafted = self._clock()
         if not proposal.ids:
             token = self._sampler(self._decoder.forward(new, **self._how), ids)
-            self._length.plain(self._clock() - drafted, drafted - started if free else None)
+            self._length.plain(self._clock() - drafted,
+                               drafted - started if free and not rests else None)
             return [token]
         logits = self._decoder.logits(new + proposal.ids, **self._how)[len(new) - 1:]
         tokens = agree(proposal, logits, ids, self._sampler)

@@ -121,8 +121,7 @@ class Pace:
         self._all, self._using, self._trying = threads, threads, threads
         self._left = self._patience = self.OFTEN
         self._step = 0
-        self._when: dict[Hashable, int] = {}  # the last step of a kind
-        self._times: dict[Hashable, deque[float]] = {}  # seconds, of a kind, without trials
+        self._seen: dict[Hashable, tuple[int, deque[float]]] = {}  # by kind, see `_times`
         self._won = 0  # trials in a row that were faster
         self._began = 0.0
 
@@ -137,9 +136,7 @@ class Pace:
 
         """
         self._step, self._left = self._step + 1, self._left - 1
-        known = len(self._times.get(kind, ())) > 1 and (
-            self._step - self._when[kind] <= self.OFTEN)
-        trial = self._all > 1 and self._left <= 0 and known
+        trial = self._all > 1 and self._left <= 0 and len(self._times(kind)) > 1
         self._trying = (1 if self._using > 1 else self._all) if trial else self._using
         self._began = time.perf_counter()
         return self._trying
@@ -147,8 +144,8 @@ class Pace:
     def end(self, tokens: int, kind: Hashable = None) -> None:
         """Say that the step is over, how many tokens it took, and what it did."""
         seconds = (time.perf_counter() - self._began) / tokens
-        times = self._times.setdefault(kind, deque(maxlen=3))
-        self._when[kind] = self._step
+        times = self._times(kind)
+        self._seen[kind] = self._step, times
         if self._trying == self._using:
             times.append(seconds)
             return
@@ -159,6 +156,14 @@ class Pace:
             return
         else:
             self._using, self._patience = self._trying, self.OFTEN
-            self._times.clear()  # when the other is tried again, what is true then counts
+            self._seen.clear()  # when the other is tried again, what is true then counts
             self._won = 0
         self._left = self._patience
+
+    def _times(self, kind: Hashable) -> deque[float]:
+        """Return the seconds of the last steps of a kind, without trials; none if long ago."""
+        last, times = self._seen.get(kind, (0, deque[float](maxlen=3)))
+        if self._step - last > self.OFTEN:
+            self._seen.pop(kind, None)
+            return deque(maxlen=3)
+        return times
