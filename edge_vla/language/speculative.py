@@ -357,14 +357,14 @@ class Speculation:
         """
         rests = self._length.rests()
         if rests > self._length.FRESH:  # as plain decoding, with nothing added
-            return [self._sampler(self._decoder.forward(new, **self._how), ids)]
+            return [self._plain(new, ids)]
         cache, started = self._decoder.cache, self._clock()
         start, free = cache.length, self._draft.free
         proposal = _NOTHING if rests else self._proposed(
             ids, min(most - 1, cache.capacity - start - len(new)))
         drafted = self._clock()
         if not proposal.ids:
-            token = self._sampler(self._decoder.forward(new, **self._how), ids)
+            token = self._plain(new, ids)
             self._length.plain(self._clock() - drafted,
                                drafted - started if free and not rests else None)
             return [token]
@@ -376,6 +376,10 @@ class Speculation:
         self._length.looked(len(proposal.ids), kept, drafted - started, self._clock() - drafted,
                             free)
         return tokens
+
+    def _plain(self, new: list[int], ids: Sequence[int]) -> int:
+        """Return the token that comes next, without a proposal."""
+        return self._sampler(self._decoder.forward(new, **self._how), ids)
 
     def _proposed(self, ids: Sequence[int], room: int) -> Proposal:
         """Return what is worth a look, of no more than so many tokens."""

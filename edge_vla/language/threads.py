@@ -162,8 +162,7 @@ class Pace:
 
     def _times(self, kind: Hashable) -> deque[float]:
         """Return the seconds of the last steps of a kind, without trials; none if long ago."""
-        last, times = self._seen.get(kind, (0, deque[float](maxlen=3)))
+        last, times = self._seen.get(kind, (self._step, deque[float](maxlen=3)))
         if self._step - last > self.OFTEN:
-            self._seen.pop(kind, None)
-            return deque(maxlen=3)
+            times.clear()
         return times
