@@ -22,6 +22,7 @@ from typing import Any
 from edge_vla.datatypes import Motion
 import numpy as np
 
+MOTION_LIFE_S = 0.5  # older odometry counts as none
 FASTEST = 1e3  # m/s, rad/s: what a driver did not initialise is often far beyond
 
 

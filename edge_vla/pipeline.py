@@ -145,6 +145,7 @@ class Pipeline:
         self.opinion, self.look = SecondOpinion(), None
         self._said: deque[tuple[Look, list[tuple[Name, Located]]]] = deque()
         self._flight, self._looked_ns = 0, -10**18
+        self._told = -1  # the flight of which the seeing head read something last
         self._refused = ''
         self._last: Action | None = None
         self._hover = np.zeros(CONTEXT_SIZE, np.float32)
@@ -291,6 +292,7 @@ class Pipeline:
         if look is not None:
             self._said.append((look, [(name, self.seeing.locate(*name, look.view))
                                       for name in look.names]))
+            self._told = look.flight
 
     def narration(self, context: Context) -> str:
         """
@@ -413,7 +415,7 @@ class Pipeline:
             command = self.adaptation.step(command, motion, dt)
         bearing, _, gap = self._grounding.located()
         grid = self._grounding.probability.reshape(layout.ROWS, layout.COLUMNS)
-        chosen = self.seeing.chosen if self.seeing and self._looked_ns >= 0 else None
+        chosen = self.seeing.chosen if self.seeing and self._told == self._flight else None
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
             'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._policy.dark_s,

@@ -21,6 +21,9 @@ from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler,
 from launch.event_handlers import OnProcessExit
 from launch_ros.actions import Node
 
+# its exit status does not tell whether the node agreed, its words do
+SET = ('said=$(ros2 param set "$0" mav_frame "$1" 2>&1); status=$?; echo "$said"; '
+       'case "$said" in *successful*) exit $status;; *) exit 1;; esac')
 ODOMETRY, VELOCITY = 'local_position/odom', 'setpoint_velocity'
 
 
@@ -50,7 +53,7 @@ def nodes(context: LaunchContext) -> list[ExecuteProcess | RegisterEventHandler 
     if not frame:
         return pilot
     setting = ExecuteProcess(
-        cmd=['ros2', 'param', 'set', f'{mavros}/{VELOCITY}', 'mav_frame', frame],
+        cmd=['sh', '-c', SET, f'{mavros}/{VELOCITY}', frame],
         output='screen')
     return [setting, RegisterEventHandler(OnProcessExit(
         target_action=setting,

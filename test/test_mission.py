@@ -278,6 +278,13 @@ def test_landing_sinks_until_it_stands() -> None:
     assert command.tolist() == [0, 0, 0, 0] and m.say == 'landed'
 
 
+def test_who_never_sank_has_not_landed() -> None:
+    m, sight = mission(Plan('land')), FakeSight()
+    for v in (0.0, .05, -.05) * 60:  # somebody else holds it in the air, and then lets go
+        command = m.direct(sight, np.ones(4), moving((0.0, 0.0, v)), DT)
+        assert command.tolist() == [0, 0, -LAND_SPEED, 0]
+
+
 def test_a_pause_ends_by_itself_and_the_last_step_never() -> None:
     m, sight = mission(Plan('hover'), Plan('hover')), FakeSight()
     for _ in range(math.ceil(3 * PAUSE_S / DT)):

@@ -325,6 +325,15 @@ def test_what_was_said_in_another_flight_is_not_heard(pilot: Pipeline) -> None:
     assert not pilot._said  # the old word is gone and the new one was heard
 
 
+def test_what_was_read_in_another_flight_is_not_shown() -> None:
+    pilot = Pipeline.load(PipelineConfig(tokens='team'))
+    first = fly(pilot, 3, 'fly to the red sphere')
+    fly(pilot, 3, 'fly to the blue box')
+    again = fly(pilot, 3, 'fly to the red sphere')
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.info['kept'], b.info['kept'])
+
+
 @pytest.mark.parametrize('scheme', SCHEMES)
 def test_an_episode_flies_with_every_scheme(scheme: str) -> None:
     pilot, kept = Pipeline.load(PipelineConfig(tokens=scheme)), set()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 import json
 from pathlib import Path
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -207,12 +208,31 @@ def test_the_command_flies_one_shift(stubs: list, tmp_path: Path) -> None:
     (('--drop', '1'), 'a probability below 1'),
     (('--set', 'safety.max_speed=1', '--episodes', '1'), 'only settings of the pipeline'),
     (('--set', 'pipeline.tokens=few', '--episodes', '1'), 'none of full, live'),
+    (('--set', 'pipeline.model=/x', '--episodes', '1'), 'say it with --model'),
+    (('--set', '.', '--episodes', '1'), 'say it with --model'),
+    (('--shift', 'mass', '--strength', 'strong'), '--shift NAME:STRENGTH'),
     (('--rate', '0'), 'outside')])
 def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str,
                                       capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['evaluate', *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
+
+
+def test_all_that_steers_tells_pilots_apart(tmp_path: Path) -> None:
+    from edge_vla.pipeline import SHIPPED_MODEL
+    assert command._version('') and not command._version(str(tmp_path))
+    versions = {command._version('')}
+    mine = tmp_path / 'pilot'
+    shutil.copytree(SHIPPED_MODEL, mine)
+    assert command._version(str(mine)) in versions
+    for part in ('policy', 'memory/policy', 'seeing/model', 'language/model'):
+        with (mine / f'{part}.safetensors').open('ab') as file:
+            file.write(b'x')
+        versions.add(command._version(str(mine)))
+    shutil.rmtree(mine / 'seeing')
+    versions.add(command._version(str(mine)))
+    assert len(versions) == 6
 
 
 @pytest.mark.parametrize('kind', ['cfc', 'lstm'])

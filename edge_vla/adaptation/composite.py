@@ -89,7 +89,7 @@ class Adaptation:
         self._v = np.zeros(3)
         self._authority = 1.0
         self._off = self._blind = 0.0
-        self._off_next = self.config.off_time
+        self._reverts = 0
         self._state = 'active' if self.config.enabled else 'off'
         self._forget()
 
@@ -105,7 +105,8 @@ class Adaptation:
 
     def _revert(self) -> None:
         self._forget()
-        self._off, self._off_next = self._off_next, min(2 * self._off_next, LONGEST_OFF_S)
+        self._off = min(self.config.off_time * 2 ** min(self._reverts, 9), LONGEST_OFF_S)
+        self._reverts += 1
 
     def sent(self, command: np.ndarray) -> None:
         """

@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.episodes < 0 or args.jobs < 1 or not 1 <= args.frames <= 64:
         raise ConfigError('--episodes is not negative, --jobs at least 1, --frames in 1 to 64')
+    if args.suite and args.shift != 'none':
+        raise ConfigError('--shift is not for a suite, which flies all of them')
     report: dict[str, Any] = {'machine': machine(), 'episodes': args.episodes, 'seed': args.seed,
                               'shift': args.shift}
     model = str(args.model or SHIPPED_MODEL)

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     suite = parser.add_argument_group('suite')
     suite.add_argument('--suite', choices=('shift',), help='fly every shift and compare policies')
     suite.add_argument('--strength', choices=('weak', 'medium', 'strong', 'all'),
-                       default='medium', help='of the shifts (default medium)')
+                       help='of the shifts (default medium)')
     suite.add_argument('--shifts', metavar='A,B,...', help='some of the shifts (default: all)')
     suite.add_argument('--policies', metavar='NAME=FOLDER,...', help='policies to compare; an '
                        'empty folder is the shipped pilot (default: the pilot of --model)')
@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'unknown task {args.task!r}; known: {known}')
     if not 0 <= args.drop < 1:
         raise ConfigError('--drop is a probability below 1')
+    for file in filter(None, (args.json, args.plot)):  # now, not after hours of flights
+        _need_writable(file)
     camera = camera_of(args.camera or ('160x120' if args.suite else ''), args.rate)
     if args.suite is not None:
         if args.world != 'builtin':
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         return _run_suite(args, camera)
     if args.adaptation == 'both' or args.policies or args.shifts or args.plot:
         raise ConfigError('--policies, --shifts, --plot and --adaptation both need --suite shift')
+    if args.strength:
+        raise ConfigError('--strength is of a suite; of one shift: --shift NAME:STRENGTH')
     return _run_one(args, camera)
 
 
@@ -159,7 +163,8 @@ def _run_suite(args: argparse.Namespace, camera: Any) -> int:
         from edge_vla.visualization.style import need_matplotlib
         need_matplotlib()  # now, not after hours of flights
     names = [n for n in args.shifts.split(',') if n] if args.shifts else list(SHIFTS)
-    pairs = conditions(names, STRENGTHS if args.strength == 'all' else (args.strength,))
+    strengths = STRENGTHS if args.strength == 'all' else (args.strength or 'medium',)
+    pairs = conditions(names, strengths)
     pilots = _pilots(args)
     log = None if args.json is None else args.json.with_suffix('.jsonl')
     started = time.monotonic()
@@ -189,7 +194,7 @@ def _pilots(args: argparse.Namespace) -> list[Any]:
             raise ConfigError('--policies wants NAME=FOLDER,...')
         named = [(name, folder) for name, _, folder in pairs]
     return [Pilot(name, adaptation, _loader(folder, args.backend, adaptation, args.set),
-                  ' '.join((_version(folder), *args.set)))
+                  ' '.join((_version(folder), args.backend, *args.set)))
             for name, folder in named
             for adaptation in {'off': (False,), 'on': (True,), 'both': (False, True)}[
                 args.adaptation]]
@@ -226,6 +231,8 @@ def load_pilot(folder: str, backend: str, adaptation: bool, changes: Sequence[st
     values = read_settings(changes)
     if other := [name for name in values if not name.startswith('pipeline.')]:
         raise ConfigError(f'--set {other[0]}: only settings of the pipeline')
+    if 'pipeline.model' in values:
+        raise ConfigError('--set pipeline.model: say it with --model, in a suite with --policies')
     config = build(VlaNodeConfig, values | {'pipeline.model': folder}).pipeline
     cls: Any = Pipeline
     if backend == 'torch' or _kind(folder) not in KINDS:
@@ -259,16 +266,23 @@ def _kind(folder: str) -> str:
 
 
 def _version(folder: str) -> str:
-    """Return the beginning of the sha256 of all weights that steer; '' if there are none."""
-    from edge_vla.pipeline import MEMORY
-    file = _weights(folder)
-    files = [f for f in (file, file.parent / MEMORY) if f.is_file()]
-    return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12] if files \
-        else ''
+    """Return the beginning of the sha256 of all that steers; '' if there is no pilot."""
+    from edge_vla.pipeline import SHIPPED_MODEL
+    own = _weights(folder).parent
+    shipped = SHIPPED_MODEL / 'language'  # reads for pilots that have no language head
+    files = [f for top in (own, *([] if (own / 'language').is_dir() else [shipped]))
+             for f in sorted(top.rglob('*')) if f.suffix in ('.safetensors', '.json')]
+    return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12] \
+        if _weights(folder).is_file() else ''
+
+
+def _need_writable(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ConfigError(f'{file} cannot be written')
 
 
 def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding='utf-8')
     print(f'wrote {file}')
 

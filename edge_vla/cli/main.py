@@ -83,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a file that cannot be read or written
+        print(f'edge-vla: {error}', file=sys.stderr)
+        return 2
 
 
 if __name__ == '__main__':

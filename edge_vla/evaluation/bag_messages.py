@@ -157,6 +157,8 @@ class Copier:
     ----------
     skipped : list of str
         Topics whose type has no definition anywhere, so that nobody could read a copy.
+    damaged : int
+        Messages that could not be converted, and so were not copied.
 
     """
 
@@ -165,6 +167,7 @@ class Copier:
         self._writer, self._ros1 = writer, messages.ros == 1
         self._made: dict[tuple[int, int], tuple[Any, Any]] = {}
         self.skipped: list[str] = []
+        self.damaged = 0
         added: dict[tuple[str, str], tuple[Any, Any]] = {}
         for c in connections:
             if c.topic in leave_out:
@@ -180,11 +183,16 @@ class Copier:
     def write(self, connection: Any, time_ns: int, raw: bytes) -> None:
         """Copy a message, unless its topic is left out."""
         made = self._made.get((connection.id, id(connection.owner)))
-        if made is not None:
-            target, store = made
-            self._writer.write(
-                target, time_ns, raw if store is None else store.ros1_to_cdr(
-                    raw, connection.msgtype))
+        if made is None:
+            return
+        target, store = made
+        if store is not None:
+            try:
+                raw = store.ros1_to_cdr(raw, connection.msgtype)
+            except Exception:  # noqa: B902  the parsers of rosbags raise whatever went wrong
+                self.damaged += 1
+                return
+        self._writer.write(target, time_ns, raw)
 
     def _add(self, messages: Messages, c: Any) -> tuple[Any, Any]:
         """Return the new connection, and the types that convert ROS 1 messages for it."""

@@ -16,7 +16,7 @@
 """Recordings: ROS 2 and ROS 1 bags of any storage through ``rosbags``, and video files."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -39,7 +39,7 @@ from edge_vla.evaluation.samples import Sample, SECOND_NS, Series
 from edge_vla.evaluation.topics import COMPRESSED, IMAGE, ODOMETRY, STRING, Wanted
 from edge_vla.evaluation.videos import Video
 from edge_vla.exceptions import BagError, EdgeVlaError, ImageError
-from edge_vla.motion import believable, motion_from_message
+from edge_vla.motion import believable, motion_from_message, MOTION_LIFE_S
 from edge_vla.vision.encoder import check_size
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 import numpy as np
@@ -53,6 +53,7 @@ class _State:
     """The newest of everything but images, while a bag is read."""
 
     motion: Motion | None = None
+    motion_ns: int = 0  # when it was recorded
     yaw: float | None = None
     instruction: str | None = None
     sent: np.ndarray | None = None
@@ -183,8 +184,10 @@ class Bag:
                   + self._carrying(self.commands, COMMANDS)
                   + self._carrying(self.instructions, (STRING,)))
         chosen = images + others if every is None else self.connections
+        if self._from_ns is not None:
+            self._recall(others, self._from_ns)
         s = self._state
-        for connection, time_ns, raw in self._messages(chosen):
+        for connection, time_ns, raw in self._messages(chosen, self._from_ns, self.stop_ns):
             if every is not None:
                 every(connection, time_ns, raw)
             image = connection in images
@@ -214,6 +217,15 @@ class Bag:
                                + (f': {REINDEX}' if self.path.is_dir() else ''))
             raise BagError(f'{self.path}: no image on {self.topic} in the time asked for; the '
                            f'recording lasts {self.reader.duration / SECOND_NS:.1f} s')
+
+    def _recall(self, connections: list[Any], until_ns: int) -> None:
+        """Know what was said before a time: an instruction often comes once, at the beginning."""
+        for connection, time_ns, raw in self._messages(connections, None, until_ns):
+            with suppress(EdgeVlaError), self._reading(message=True):
+                self._keep(self.messages.read(connection, raw), connection, time_ns)
+        s = self._state
+        self.sent, self.measured = Series(), Series()
+        self._state = _State(s.motion, s.motion_ns, s.yaw, s.instruction, s.sent)
 
     @property
     def _whole(self) -> bool:
@@ -273,7 +285,8 @@ class Bag:
             s.backwards += stamp < s.stamp_ns
             s.repeated += stamp == s.stamp_ns
         s.stamp_ns = stamp
-        return Sample(Frame(stamp, image), time_ns, s.motion, s.instruction, s.sent)
+        motion = s.motion if time_ns - s.motion_ns < MOTION_LIFE_S * SECOND_NS else None
+        return Sample(Frame(stamp, image), time_ns, motion, s.instruction, s.sent)
 
     def _keep(self, message: Any, connection: Any, time_ns: int) -> None:
         """Remember anything but an image."""
@@ -282,7 +295,7 @@ class Bag:
             motion = motion_from_message(message, _stamp(message))
             value = np.array([*motion.velocity, motion.yaw_rate])
             if believable([*value, motion.roll, motion.pitch]):
-                s.motion, s.yaw = motion, yaw_of(message)
+                s.motion, s.motion_ns, s.yaw = motion, time_ns, yaw_of(message)
                 self.measured.add(time_ns, value)
             else:  # the node does not listen to these either
                 self.measured.invalid += 1
@@ -298,9 +311,12 @@ class Bag:
             else:
                 self.sent.invalid += 1
 
-    def _messages(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
+    def _messages(self, connections: list[Any], start_ns: int | None,
+                  stop_ns: int | None) -> Iterator[tuple[Any, int, bytes]]:
+        if not connections:  # of which rosbags would make all
+            return
         with self._reading():
-            messages = self.reader.messages(connections, self._from_ns, self.stop_ns)
+            messages = self.reader.messages(connections, start_ns, stop_ns)
         while True:
             with self._reading():
                 item = next(messages, None)

@@ -28,7 +28,8 @@ TRAJECTORY_SETPOINT = 'px4_msgs/msg/TrajectorySetpoint'
 COMMANDS = (TWIST_STAMPED, TWIST, POSITION_TARGET, TRAJECTORY_SETPOINT)
 # A stamped twist in one of these is along the axes of the world: east, north, up.
 WORLD_FRAMES = ('map', 'odom', 'world', 'earth', 'local_origin')
-LOCAL_NED, IGNORES_VELOCITY, IGNORES_YAW_RATE = 1, 8 | 16 | 32, 2048  # MAVLink
+IGNORES_VELOCITY, IGNORES_YAW_RATE = 8 | 16 | 32, 2048  # MAVLink
+BODY_FRAMES = 8, 9  # BODY_NED, BODY_OFFSET_NED: MAVROS takes any other for the world's axes
 
 
 def yaw_of(message: Any) -> float:
@@ -70,7 +71,7 @@ def command_from_message(message: Any, kind: str, yaw: float | None) -> np.ndarr
         v = message.velocity
         rate = 0.0 if message.type_mask & IGNORES_YAW_RATE else message.yaw_rate
         # MAVROS takes these in ROS's axes, whatever the name of the frame
-        return _level((v.x, v.y, v.z), rate, yaw, message.coordinate_frame == LOCAL_NED)
+        return _level((v.x, v.y, v.z), rate, yaw, message.coordinate_frame not in BODY_FRAMES)
     north, east, down = (float(c) for c in message.velocity)
     if all(math.isnan(c) for c in (north, east, down)):
         return None  # PX4 is asked for a position

@@ -184,8 +184,12 @@ def replay(job: Job, load: Callable[[], Pipeline],
     made, track = job.out / 'bag', Track()
     with ExitStack() as stack:
         recording = stack.enter_context(job.open())
-        if made.resolve() in (job.source.resolve(), *job.source.resolve().parents):
+        source = job.source.resolve()
+        if made.resolve() in (source, *source.parents) or \
+                source in [(job.out / name).resolve() for name in RESULTS]:
             raise BagError(f'{job.source} is where the results go; choose another --out')
+        if made.exists() and not (_replayed(made) or _unfinished(made)):
+            raise BagError(f'{made} is there already and no replay wrote it; choose another --out')
         pipeline, gate = load(), SafetyGate(job.config.safety)
         if job.instruction.strip():
             pipeline.language.read(job.instruction)  # what cannot be read is an error, not a hover
@@ -193,7 +197,7 @@ def replay(job: Job, load: Callable[[], Pipeline],
         job.out.mkdir(parents=True, exist_ok=True)
         for name in RESULTS:
             (job.out / name).unlink(missing_ok=True)
-        if (made / 'metadata.yaml').is_file() or _unfinished(made):
+        if made.exists():
             shutil.rmtree(made)
         bag = None if job.bag == NONE else stack.enter_context(_Ours(made, recording, job.bag))
         video = stack.enter_context(VideoWriter(job.out / 'overlay.mp4', recording.rate))
@@ -244,6 +248,8 @@ def replay(job: Job, load: Callable[[], Pipeline],
                        'instructions': recording.instructions}
         if bag is not None and bag.skipped:
             notes.append(f'not copied, for want of a definition: {", ".join(bag.skipped)}')
+        if bag is not None and bag.damaged:
+            notes.append(f'{bag.damaged} messages are damaged and not copied')
     run = Run(job, recording.kind, topics, begin, instruction, understood, track, sent, measured,
               notes)
     _write(run)
@@ -253,6 +259,12 @@ def replay(job: Job, load: Callable[[], Pipeline],
 def _heard(sample: Sample, command: Command) -> np.ndarray:
     """Return what adaptation is told was sent."""
     return np.array([*command.velocity, command.yaw_rate]) if sample.sent is None else sample.sent
+
+
+def _replayed(folder: Path) -> bool:
+    """Tell whether a folder is a bag that a replay has written."""
+    about = folder / 'metadata.yaml'
+    return about.is_file() and f'name: {COMMAND_TOPIC}\n' in about.read_text(errors='replace')
 
 
 def _unfinished(folder: Path) -> bool:
@@ -283,6 +295,11 @@ class _Ours:
     def skipped(self) -> list[str]:
         """Return topics that could not be copied."""
         return [] if self._copier is None else self._copier.skipped
+
+    @property
+    def damaged(self) -> int:
+        """Return how many messages could not be copied."""
+        return 0 if self._copier is None else self._copier.damaged
 
     def copy(self, connection: Any, time_ns: int, raw: bytes) -> None:
         """Copy a message of the recording."""

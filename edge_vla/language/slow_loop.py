@@ -16,6 +16,7 @@
 """The slow loop: language has a thread of its own, so that the fast loop never waits."""
 
 from collections.abc import Callable
+from functools import partial
 import threading
 
 from edge_vla.datatypes import Context
@@ -40,7 +41,7 @@ class SlowLoop:
         Called with each new Context after `on_context`, and with what tells whether a newer
         instruction has come; returns the Context to fly by instead, None if it stays.
     on_job_error : callable
-        Called with the exception of a job.
+        Called with the exception of a job, or of a call above.
 
     """
 
@@ -109,11 +110,14 @@ class SlowLoop:
             if error is not None:
                 self._on_error(instruction, error)
                 continue
-            self._on_context(context)
-            if context is not None and self._reconsider is not None:
-                better = self._reconsider(context, self._outdated)
-                if better is not None and not self._outdated():
-                    self._on_context(better)
+            self._attempt(partial(self._consider, context))
+
+    def _consider(self, context: Context | None) -> None:
+        self._on_context(context)
+        if context is not None and self._reconsider is not None:
+            better = self._reconsider(context, self._outdated)
+            if better is not None and not self._outdated():
+                self._on_context(better)
 
     def _outdated(self) -> bool:
         """Tell whether what is being read is no longer wanted."""

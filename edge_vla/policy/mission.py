@@ -38,7 +38,8 @@ PAUSE_S = 3.0  # s of a hover between two other steps
 LAND_SPEED = 0.4  # m/s
 LEVEL = np.array([1.0, 1.0, 0.0, 1.0])
 PICK_UP_S = 1.5  # s a vehicle may need to start sinking
-LANDED_S, LANDED_SPEED = 1.0, 0.08  # s, m/s: sinking was asked for, and it does not sink
+LANDED_S, LANDED_SPEED = 1.0, 0.08  # s, m/s: it sank, and does not sink any more
+SANK_SPEED = 0.15  # m/s
 
 
 class Mission:
@@ -101,6 +102,7 @@ class Mission:
         self.vector, self.plan = step.vector, step.plan
         self.say = self._text if self._plain else step.plan.text()
         self._held = self._swept = self._heading = self._sinking = 0.0
+        self._sank = False
         self._direction: float | None = None
         self._resolver = None if self._plain or step.plan.resolved else Resolver(step.plan)
         if self._resolver is not None:  # nothing to fly to yet
@@ -148,7 +150,9 @@ class Mission:
             self.say = 'landed'
             return np.zeros(4)
         self._sinking += dt
-        still = (motion is not None and self._sinking > PICK_UP_S
+        # who never sank has no ground below: its autopilot may not listen to this yet
+        self._sank |= motion is not None and motion.velocity[2] < -SANK_SPEED
+        still = (self._sank and motion is not None and self._sinking > PICK_UP_S
                  and abs(motion.velocity[2]) < LANDED_SPEED)
         self._held = self._held + dt if still else 0.0
         return np.array([0.0, 0.0, -LAND_SPEED, 0.0])

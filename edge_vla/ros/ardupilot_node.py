@@ -37,6 +37,8 @@ class ArduPilotNode(Node):
     ArduPilot stops after ``GUID_TIMEOUT``. It neither arms nor changes modes.
     """
 
+    lingers = True  # for the pilot's last zero, when both are told to end
+
     def __init__(self, **options: Any) -> None:
         super().__init__('ardupilot_node', **options)
         self.config = parameters.declare(self, ArduPilotNodeConfig).ardupilot

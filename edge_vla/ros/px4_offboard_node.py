@@ -44,6 +44,8 @@ class Px4OffboardNode(Node):
     timer carries out requests of the services ``~/arm`` and ``~/offboard``, nothing more.
     """
 
+    lingers = True  # for the pilot's last zero, when both are told to end
+
     def __init__(self, **options: Any) -> None:
         super().__init__('px4_offboard_node', **options)
         self.config = parameters.declare(self, Px4NodeConfig).px4

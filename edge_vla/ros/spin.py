@@ -16,8 +16,10 @@
 """Start, run and end a node so that it always leaves in order."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 import signal
 import sys
+import time
 import types
 
 from edge_vla.exceptions import EdgeVlaError
@@ -26,6 +28,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+HEAR_S = 0.3  # for a node that `lingers` to hear and pass on the last command of another
 END_S = 5  # for the middleware to end; every node has sent its last command before
 
 
@@ -64,8 +67,8 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
         signal.signal(number, stop)
     rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     nodes: list[Node] = []
+    executor = SingleThreadedExecutor()  # the events executor of some wheels hangs
     try:
-        executor = SingleThreadedExecutor()  # the events executor of some wheels hangs
         for make in makers.values():
             nodes.append(make())
             executor.add_node(nodes[-1])
@@ -79,7 +82,10 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
         pass
     finally:
         for node in nodes:
+            if getattr(node, 'lingers', False):
+                _hear(executor, time.monotonic() + HEAR_S)
             node.close()
+            executor.remove_node(node)
         # Fast DDS 3.2 can spin for ever, holding the interpreter, when several nodes end at once
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(END_S)
@@ -88,3 +94,10 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
         rclpy.try_shutdown()
         signal.alarm(0)
     return max((getattr(node, 'status', 0) for node in nodes), default=0)
+
+
+def _hear(executor: SingleThreadedExecutor, until: float) -> None:
+    """Go on for a moment, whatever happens."""
+    with suppress(Exception):
+        while time.monotonic() < until:
+            executor.spin_once(timeout_sec=0.02)

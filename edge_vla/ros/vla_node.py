@@ -27,7 +27,7 @@ from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observat
 from edge_vla.exceptions import EdgeVlaError
 from edge_vla.language.slow_loop import SlowLoop
 from edge_vla.memory import memory_mb
-from edge_vla.motion import believable
+from edge_vla.motion import believable, MOTION_LIFE_S
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
 from edge_vla.safety import SafetyGate
@@ -43,7 +43,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-MOTION_LIFE_S = 0.5  # older odometry counts as none
 RAW_LIFE_S = 1.0  # raw images younger than this make compressed ones superfluous
 LAST_WORD_S = 0.2  # how long a last zero may take to be acknowledged
 LOG_EVERY_S = 2.0
@@ -125,7 +124,9 @@ class VlaNode(LifecycleNode):
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
                 (Image, 'image', self._on_image, qos.SENSOR),
                 (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
+                # of a publisher that keeps its last word also that from before; of any other too
                 (String, 'instruction', self._on_instruction, qos.LATCHED),
+                (String, 'instruction', self._on_instruction, qos.COMMAND),
                 (String, 'question', self._on_question, qos.RELIABLE)):
             keep.append((self.destroy_subscription,
                          self.create_subscription(kind, topic, callback, profile)))
@@ -139,8 +140,7 @@ class VlaNode(LifecycleNode):
                          self.create_timer(period, callback, clock=self._steady)))
         if node.live.strip():
             self._show_live()
-        if self._instruction:
-            self._slow.instruct(self._instruction)
+        self._instruct(self._instruction)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to command."""
@@ -203,6 +203,8 @@ class VlaNode(LifecycleNode):
         self._stamp_ns = 0
         self._motion: tuple[float, Motion] | None = None
         self._reading: Context | None = None
+        self._given = ''  # the instruction that is followed, or read just now
+        self._heard: dict[str, int] = {}  # when each publisher sent its newest instruction
         self._error = ''
         self._error_at = -math.inf
         self._state = 'disabled'
@@ -217,9 +219,9 @@ class VlaNode(LifecycleNode):
     # --- fast loop ---
 
     def _on_image(self, message: Image, info: Mapping[str, Any]) -> None:
-        self._raw_at = time.monotonic()
         self._count(info)
-        self._on_frame(message, conversions.image_to_frame)
+        if self._on_frame(message, conversions.image_to_frame):
+            self._raw_at = time.monotonic()
 
     def _on_compressed(self, message: CompressedImage, info: Mapping[str, Any]) -> None:
         # drivers that use image_transport publish every picture both ways
@@ -235,15 +237,18 @@ class VlaNode(LifecycleNode):
                 self._dropped += max(0, number - self._number - 1)
             self._number, self._sender = number, sender
 
-    def _on_frame(self, message: Any, decode: Any) -> None:
+    def _on_frame(self, message: Any, decode: Any) -> bool:
+        """Answer an image; return whether it could be used."""
         if not self._active or self._pipeline is None:
-            return
+            return False
         received = time.monotonic()
         try:
             stamp_ns = conversions.to_nanoseconds(message.header.stamp)
             if stamp_ns == 0:  # a driver that does not stamp: time of arrival is the best there is
                 stamp_ns = self.get_clock().now().nanoseconds
             frame = decode(message, stamp_ns)
+            if frame.stamp_ns == self._stamp_ns and self._last_good is not None:
+                return True  # a camera that hangs may repeat itself for ever: nothing new came
             if frame.stamp_ns < self._stamp_ns:
                 self.get_logger().warning('the clock went back: the flight starts anew',
                                           throttle_duration_sec=LOG_EVERY_S)
@@ -257,7 +262,7 @@ class VlaNode(LifecycleNode):
             self._fail(f'frame refused: {_said(error)}')
             if not isinstance(error, EdgeVlaError):
                 self._pipeline.reset()  # it may have stopped half way
-            return
+            return False
         if command.state == 'rejected':
             self._pipeline.reset()  # else what is not finite would stay in its state
             self._fail('the policy gave a command that is not finite: braking')
@@ -286,6 +291,7 @@ class VlaNode(LifecycleNode):
                 self._draw(frame, action, command)
             except Exception as error:  # noqa: B902  a picture is not worth a flight
                 self._fail(f'no debug image: {_said(error)}')
+        return True
 
     def _told(self) -> str:
         """Return what is being done, as the narration has it without what is seen."""
@@ -314,7 +320,7 @@ class VlaNode(LifecycleNode):
         if age > self.config.safety.stale_after:
             if self._state != 'stale':
                 self._lost += 1
-                self.get_logger().warning(f'no usable image for {age:.2f} s: braking')
+                self.get_logger().warning(f'no new usable image for {age:.2f} s: braking')
             self._send(self._gate.decay(age))
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -337,13 +343,18 @@ class VlaNode(LifecycleNode):
 
     # --- slow loop ---
 
-    def _on_instruction(self, message: String) -> None:
+    def _on_instruction(self, message: String, info: Mapping[str, Any]) -> None:
+        sender, sent = str(info.get('publisher_gid')), info.get('source_timestamp') or 0
+        if sent and sent <= self._heard.get(sender, 0):  # the other subscription had it
+            return
+        self._heard[sender] = sent
         self._instruct(message.data)
 
     def _instruct(self, text: str) -> None:
         self._instruction = text
-        if self._pipeline is None or self._slow is None:
-            return
+        if self._pipeline is None or self._slow is None or text.strip() == self._given:
+            return  # said again it begins nothing anew, as when it is published once a second
+        self._given = text.strip()
         if not text.strip():
             self._on_context(None)  # hover at once, whatever is being read
         self._slow.instruct(text)
@@ -362,6 +373,8 @@ class VlaNode(LifecycleNode):
 
     def _on_language_error(self, instruction: str, error: Exception) -> None:
         self._on_context(None)  # what cannot be read must not leave the old order flying
+        if self._given == instruction.strip():
+            self._given = ''
         self._fail(f'instruction refused, hovering: {error}')
 
     def _narrate(self) -> None:
@@ -388,6 +401,8 @@ class VlaNode(LifecycleNode):
                    response: SetBool.Response) -> SetBool.Response:
         if self._enabled and not request.data and self._active:
             self._send(self._gate.zero(self._stamp_ns, 'disabled'))
+        if request.data and not self._enabled and self._pipeline is not None:
+            self._pipeline.reset()  # steps and adaptation of a time when others flew are nothing
         self._enabled = bool(request.data)
         response.success, response.message = True, 'enabled' if self._enabled else 'disabled'
         return response

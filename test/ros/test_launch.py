@@ -55,6 +55,8 @@ name = os.path.basename(sys.argv[0])
 with open(os.environ['RECORD'] + name + space, 'a') as record:
     print(json.dumps({'words': words, 'parameters': [open(f).read() for f in files],
                       'profile': os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE')}), file=record)
+if name == 'ros2':
+    print(os.environ.get('SAYS', 'Set parameter successful'))
 sys.exit(os.environ.get('FAIL') == name)
 """
 
@@ -233,7 +235,10 @@ def test_mavros_is_told_the_frame_before_the_pilot_starts(launched: Launched) ->
 
 def test_without_the_frame_the_pilot_does_not_start(launched: Launched,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('FAIL', 'ros2')
+    with monkeypatch.context() as failing:
+        failing.setenv('FAIL', 'ros2')
+        assert set(launched('mavros_launch.py')) == {'ros2'}
+    monkeypatch.setenv('SAYS', 'Setting parameter failed: no')  # with a status of 0
     assert set(launched('mavros_launch.py')) == {'ros2'}
 
 

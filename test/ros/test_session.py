@@ -101,3 +101,50 @@ raise SystemExit(spin.run_all({'stuck': Stuck}, []))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
                           timeout=60)
     assert done.stdout == 'closed\n' and done.returncode == -signal.SIGALRM
+
+
+ENDING = """
+import os
+import signal
+import sys
+
+from edge_vla.ros import spin
+from rclpy.node import Node
+from std_msgs.msg import Float64
+
+
+class Pilot(Node):
+    def __init__(self):
+        super().__init__('pilot')
+        self.out = self.create_publisher(Float64, 'wanted', 1)
+        self.create_timer(.05, lambda: self.out.publish(Float64(data=1.5)))
+
+    def close(self):
+        self.out.publish(Float64(data=0.0))
+
+
+class Bridge(Node):
+    lingers = True
+
+    def __init__(self):
+        super().__init__('bridge')
+        self.last, self.count = None, 0
+        self.create_subscription(Float64, 'wanted', self.hear, 1)
+
+    def hear(self, message):
+        self.last, self.count = message.data, self.count + 1
+        if self.count == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def close(self):
+        print('last', self.last)
+
+
+raise SystemExit(spin.run_all({'pilot': Pilot, 'bridge': Bridge}, []))
+"""
+
+
+def test_a_bridge_hears_the_last_zero_before_it_ends() -> None:
+    ended = subprocess.run([sys.executable, '-c', ENDING], capture_output=True, text=True,
+                           timeout=60, check=False)
+    assert 'last 0.0' in ended.stdout, ended.stdout + ended.stderr

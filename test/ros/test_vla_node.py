@@ -168,6 +168,43 @@ def test_a_misbehaving_camera_is_survived(bench) -> None:  # noqa: ANN001
     assert bench.processes['vla_node'].poll() is None
 
 
+def test_a_camera_that_repeats_its_last_image_is_none(bench) -> None:  # noqa: ANN001
+    bench.start('vla_node')
+    camera = Camera(bench)
+    camera.settle()
+    camera.fly(10)
+    bench.until(lambda: any(any(numbers(m)) for m in camera.fly(3)), 'a command that moves')
+    for _ in range(30):
+        camera.shoot(step_ns=0)
+    camera.commands.clear()
+    for _ in range(5):
+        camera.shoot(step_ns=0)
+    assert camera.commands and not any(any(numbers(m)) for _, m in camera.commands)
+    assert 'no new usable image' in bench.log('vla_node')
+    assert camera.fly(5)  # and when it goes on, so does the flight
+
+
+def test_a_plain_publisher_is_heard_and_may_repeat_itself(bench) -> None:  # noqa: ANN001
+    """As ``ros2 topic pub`` does: volatile, once a second."""
+    bench.start('vla_node')
+    camera = Camera(bench)
+    camera.settle()
+    plain = bench.node.create_publisher(String, 'instruction', 10)
+    bench.until(lambda: plain.get_subscription_count() > 0, 'somebody who listens')
+    sinking = []
+    for _ in range(6):
+        plain.publish(String(data='hover, then land'))
+        sinking += [numbers(m)[2] < -.1 for m in camera.fly(20)]
+    assert any(sinking)  # the first step has ended, whatever was repeated
+    assert bench.log('vla_node').count('"hover, then land": ') == 1
+    camera.instruction.publish(String(data='hover'))  # to both subscriptions, read once
+    bench.until(lambda: camera.fly(2) and '"hover": ' in bench.log('vla_node'), 'a reading')
+    plain.publish(String(data='hover, then land'))
+    bench.until(lambda: camera.fly(2) and bench.log('vla_node').count(
+        '"hover, then land": ') == 2, 'another reading')
+    assert bench.log('vla_node').count('"hover": ') == 1
+
+
 def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
     import cv2
     bench.start('vla_node')
