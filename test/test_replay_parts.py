@@ -139,6 +139,13 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path,
     assert capsys.readouterr().err.count('\n') == 1
 
 
-def test_what_a_replay_wrote_is_told_by_its_topic(tmp_path: Path) -> None:
-    assert not replaying._replayed(make(tmp_path / 'bag', commands=('/cmd_vel',)))
-    assert not replaying._replayed(tmp_path)
+def test_only_what_a_replay_wrote_is_one_of_its_bags(tmp_path: Path) -> None:
+    source = make(tmp_path / 'source', commands=('/replay/cmd_vel',))  # a recorded replay
+    assert not replaying._replayed(source) and not replaying._replayed(tmp_path)
+    (tmp_path / 'alien').mkdir()
+    (tmp_path / 'alien' / 'bag.mcap').write_bytes(b'somebody else wrote this')
+    assert not replaying._unfinished(tmp_path / 'alien')
+    assert replay(tmp_path / 'out', make(tmp_path / 'bag'), *GO, '--bag', 'ours') == 0
+    assert replaying._replayed(tmp_path / 'out' / 'bag')
+    (tmp_path / 'out' / 'bag' / 'metadata.yaml').unlink()
+    assert replaying._unfinished(tmp_path / 'out' / 'bag')

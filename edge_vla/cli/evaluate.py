@@ -271,7 +271,8 @@ def _version(folder: str) -> str:
     own = _weights(folder).parent
     shipped = SHIPPED_MODEL / 'language'  # reads for pilots that have no language head
     files = [f for top in (own, *([] if (own / 'language').is_dir() else [shipped]))
-             for f in sorted(top.rglob('*')) if f.suffix in ('.safetensors', '.json')]
+             for f in sorted(top.rglob('*')) if f.suffix in ('.safetensors', '.gguf')
+             or f.name in ('config.json', 'tokenizer.json')]
     return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12] \
         if _weights(folder).is_file() else ''
 

@@ -43,6 +43,7 @@ from edge_vla.visualization.overlay import draw, Overlay
 from edge_vla.visualization.video import VideoWriter
 import numpy as np
 
+MARK = 'edge_vla'  # in the metadata of a bag of ours: only such a one is replaced
 COMMAND_TOPIC, NARRATION_TOPIC = '/replay/cmd_vel', '/replay/narration'
 ADAPTATION_TOPIC = '/replay/adaptation'
 RESULTS = ('actions.json', 'latency.json', 'latency.svg', 'overlay.mp4', 'report.html',
@@ -264,12 +265,16 @@ def _heard(sample: Sample, command: Command) -> np.ndarray:
 def _replayed(folder: Path) -> bool:
     """Tell whether a folder is a bag that a replay has written."""
     about = folder / 'metadata.yaml'
-    return about.is_file() and f'name: {COMMAND_TOPIC}\n' in about.read_text(errors='replace')
+    return about.is_file() and f'{MARK}: replay\n' in about.read_text(errors='replace')
 
 
 def _unfinished(folder: Path) -> bool:
     """Tell whether a folder holds nothing but the bag of a replay that was interrupted."""
-    return folder.is_dir() and all(p.name == 'bag.mcap' for p in folder.iterdir())
+    def ours(file: Path) -> bool:
+        with file.open('rb') as f:
+            return b'rosbags' in f.read(64)  # the writer, in the header
+
+    return folder.is_dir() and all(p.name == 'bag.mcap' and ours(p) for p in folder.iterdir())
 
 
 class _Ours:
@@ -282,6 +287,7 @@ class _Ours:
 
     def __enter__(self) -> '_Ours':
         self._bag.__enter__()
+        self._bag.raw.set_custom_data(MARK, 'replay')
         if isinstance(self._recording, Bag) and self._kind == 'all':
             self._copier = Copier(self._recording.messages, self._bag.raw,
                                   self._recording.connections,

@@ -39,7 +39,6 @@ LAND_SPEED = 0.4  # m/s
 LEVEL = np.array([1.0, 1.0, 0.0, 1.0])
 PICK_UP_S = 1.5  # s a vehicle may need to start sinking
 LANDED_S, LANDED_SPEED = 1.0, 0.08  # s, m/s: it sank, and does not sink any more
-SANK_SPEED = 0.15  # m/s
 
 
 class Mission:
@@ -150,8 +149,9 @@ class Mission:
             self.say = 'landed'
             return np.zeros(4)
         self._sinking += dt
-        # who never sank has no ground below: its autopilot may not listen to this yet
-        self._sank |= motion is not None and motion.velocity[2] < -SANK_SPEED
+        # who never sank may be held in the air by somebody else, so this goes on; who stands on
+        # the ground already is asked to sink, by which an autopilot knows that it may disarm
+        self._sank |= motion is not None and motion.velocity[2] < -LANDED_SPEED
         still = (self._sank and motion is not None and self._sinking > PICK_UP_S
                  and abs(motion.velocity[2]) < LANDED_SPEED)
         self._held = self._held + dt if still else 0.0

@@ -98,6 +98,6 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
 
 def _hear(executor: SingleThreadedExecutor, until: float) -> None:
     """Go on for a moment, whatever happens."""
-    with suppress(Exception):
-        while time.monotonic() < until:
+    while rclpy.ok() and time.monotonic() < until:
+        with suppress(Exception):
             executor.spin_once(timeout_sec=0.02)

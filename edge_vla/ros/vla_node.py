@@ -204,7 +204,7 @@ class VlaNode(LifecycleNode):
         self._motion: tuple[float, Motion] | None = None
         self._reading: Context | None = None
         self._given = ''  # the instruction that is followed, or read just now
-        self._heard: dict[str, int] = {}  # when each publisher sent its newest instruction
+        self._heard: dict[str, tuple[Any, Any]] = {}  # time and number of each sender's newest
         self._error = ''
         self._error_at = -math.inf
         self._state = 'disabled'
@@ -238,7 +238,7 @@ class VlaNode(LifecycleNode):
             self._number, self._sender = number, sender
 
     def _on_frame(self, message: Any, decode: Any) -> bool:
-        """Answer an image; return whether it could be used."""
+        """Answer an image; return whether it was new and could be used."""
         if not self._active or self._pipeline is None:
             return False
         received = time.monotonic()
@@ -248,7 +248,7 @@ class VlaNode(LifecycleNode):
                 stamp_ns = self.get_clock().now().nanoseconds
             frame = decode(message, stamp_ns)
             if frame.stamp_ns == self._stamp_ns and self._last_good is not None:
-                return True  # a camera that hangs may repeat itself for ever: nothing new came
+                return False  # a camera that hangs may repeat itself for ever: nothing new came
             if frame.stamp_ns < self._stamp_ns:
                 self.get_logger().warning('the clock went back: the flight starts anew',
                                           throttle_duration_sec=LOG_EVERY_S)
@@ -344,10 +344,14 @@ class VlaNode(LifecycleNode):
     # --- slow loop ---
 
     def _on_instruction(self, message: String, info: Mapping[str, Any]) -> None:
-        sender, sent = str(info.get('publisher_gid')), info.get('source_timestamp') or 0
-        if sent and sent <= self._heard.get(sender, 0):  # the other subscription had it
-            return
-        self._heard[sender] = sent
+        sender = str(info.get('publisher_gid'))
+        sent, number = info.get('source_timestamp'), info.get('publication_sequence_number')
+        before = self._heard.get(sender)
+        if before is not None:  # the other subscription had it, unless a clock was set back
+            if sent == before[0] or (None not in (number, before[1]) and sent < before[0]
+                                     and number <= before[1]):
+                return
+        self._heard[sender] = sent, number
         self._instruct(message.data)
 
     def _instruct(self, text: str) -> None:
@@ -366,6 +370,10 @@ class VlaNode(LifecycleNode):
         pipeline.set_context(context)
         if context is not None:
             understood = pipeline.understands(context)
+            if understood:
+                self._given = self._given or context.instruction.strip()
+            elif pipeline.planner is not None:
+                self._given = ''  # said again the planner may have more time for it
             self.get_logger().info(f'"{context.instruction}": ' + (
                 context.text if understood else 'not understood, hovering'))
             if self._active:  # at once; what is seen of it follows

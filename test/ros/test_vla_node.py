@@ -18,6 +18,7 @@
 from array import array
 import math
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
 from edge_vla.config import settings_of, VlaNodeConfig  # noqa: E402
 from edge_vla.ros import conversions, qos  # noqa: E402
 from edge_vla.ros.conversions import Frame, frame_to_image  # noqa: E402
+from edge_vla.ros.vla_node import VlaNode  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
@@ -203,6 +205,26 @@ def test_a_plain_publisher_is_heard_and_may_repeat_itself(bench) -> None:  # noq
     bench.until(lambda: camera.fly(2) and bench.log('vla_node').count(
         '"hover, then land": ') == 2, 'another reading')
     assert bench.log('vla_node').count('"hover": ') == 1
+
+
+def test_what_comes_twice_is_heard_once_whatever_the_clock() -> None:
+    heard: list[str] = []
+    node = SimpleNamespace(_heard={}, _instruct=heard.append)
+
+    def hear(text: str, sent: int, number: int | None, gid: int = 1) -> None:
+        VlaNode._on_instruction(node, String(data=text), {
+            'publisher_gid': {'data': bytes([gid])}, 'source_timestamp': sent,
+            'publication_sequence_number': number})
+    for text, sent, number in (('a', 10, 1), ('b', 20, 2), ('a', 10, 1), ('b', 20, 2)):
+        hear(text, sent, number)
+    assert heard == ['a', 'b']
+    hear('stop', 5, 3)  # the publisher's clock was set back
+    hear('stop', 5, 3)
+    hear('go', 1, 1, gid=2)
+    assert heard == ['a', 'b', 'stop', 'go']
+    for text, sent in (('x', 9), ('x', 9), ('y', 3)):  # a middleware that does not number
+        hear(text, sent, None, gid=3)
+    assert heard[4:] == ['x', 'y']
 
 
 def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
