@@ -53,6 +53,8 @@ class Bytes:
 class FakeCache:
     """Counts tokens."""
 
+    record = None
+
     def __init__(self, capacity: int) -> None:
         self.length, self.capacity = 0, capacity
 

@@ -88,7 +88,7 @@ class Table:
             self.table = like.table + .3 * self.table
         self.config = SimpleNamespace(vocab_size=vocabulary, eos_token_id=10**9)
         self.tokenizer, self.chat, self.held = tokenizer, None, []
-        self.cache, self.capacity = self, capacity
+        self.cache, self.capacity, self.record = self, capacity, None
 
     @property
     def length(self) -> int:

@@ -82,8 +82,12 @@ class KVCache:
         Slots there are, `capacity` rounded up.
     first, last : int
         The layers it is of, and the one after them.
+    record : object
+        Whoever knows which tokens these are, None for nobody.
 
     """
+
+    record: object = None
 
     def __init__(self, config: BitNetConfig, capacity: int, kind: str, first: int = 0,
                  last: int = 0) -> None:

@@ -227,13 +227,22 @@ def _compile(source: str) -> Any:
         raise MissingDependencyError(f'the sandbox of jinja2 {found} can be escaped from: '
                                      "pip install --upgrade 'jinja2>=3.1.6'")
 
+    class Generated(jinja2.ext.Extension):
+        """``{% generation %}``: what a training loss counts; here it is what it holds."""
+
+        tags = {'generation'}
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(('name:endgeneration',), drop_needle=True)
+
     def refuse(message: str) -> None:
         raise InstructionError(f'the chat template refuses the conversation: {message}')
 
     def now(form: str) -> str:
         return datetime.now().strftime(form)
     room = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, Generated])
     room.filters['tojson'] = partial(json.dumps, ensure_ascii=False)
     room.globals |= {'raise_exception': refuse, 'strftime_now': now}
     try:

@@ -41,7 +41,7 @@ class BitNetConfig(DecoderConfig):
     rms_norm_eps: float = 1e-5
     rope_theta: float = 500000.0
     bos_token_id: int = 128000
-    eos_token_id: int = 128001
+    eos_token_id: int | tuple[int, ...] = 128001
     tie_word_embeddings: bool = True
     hidden_act: str = 'relu2'
 
@@ -79,7 +79,16 @@ class BitNetConfig(DecoderConfig):
 
     @staticmethod
     def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {'tie_word_embeddings': False, 'max_position_embeddings': 2048, **values}
+        raw = {'tie_word_embeddings': False, 'max_position_embeddings': 2048, **values}
+        if raw.get('num_key_value_heads', 0) is None:  # no sharing
+            raw['num_key_value_heads'] = raw.get('num_attention_heads')
+        return raw
+
+    @staticmethod
+    def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
+        ends = values.get('eos_token_id', BitNetConfig.eos_token_id)
+        return {'eos_token_id': tuple(int(i) for i in ends) if isinstance(ends, list | tuple)
+                else int(ends)}
 
     def to_json(self) -> str:
         """Return config.json as Hugging Face writes it for packed weights."""

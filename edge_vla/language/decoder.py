@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from functools import cached_property
 import os
 from pathlib import Path
-from threading import Timer
+from threading import RLock, Timer
 from typing import Any
+import weakref
 
 from edge_vla.checkpoints.sources import open_source
 from edge_vla.exceptions import CheckpointError
@@ -144,6 +145,8 @@ class Decoder:
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
+        weakref.finalize(self, self._crew.close).atexit = False  # they would outlive it
+        self._lock = RLock()
         self._paces = Pace(self.threads), Pace(self.threads)  # of few tokens, of many
         self._call = 0
         self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
@@ -217,7 +220,8 @@ class Decoder:
             system, on_text.
 
         """
-        return generate(self, prompt, cached=self._cached, **how)
+        with self._lock:  # another thread waits for its turn
+            return generate(self, prompt, cached=self._cached, **how)
 
     def close(self) -> None:
         """End the threads; the next step starts them again."""
@@ -333,7 +337,7 @@ class Decoder:
         self._call += 1
         call, slot, arrays = self._call, cache.length, cache.arrays
         run, whole, weights, work = self._program
-        shape = shape or whole
+        isa, shape = self.isa, shape or whole
         work = work._replace(logits=logits.reshape(-1))
         if len(positions):
             work = work._replace(positions=positions)
@@ -345,7 +349,7 @@ class Decoder:
         threads = pace.begin(kind)
 
         def job(me: int) -> None:
-            run(self.isa, shape, weights, arrays, work, slot, tokens, first, subset, best, call,
+            run(isa, shape, weights, arrays, work, slot, tokens, first, subset, best, call,
                 threads, me)
         self._crew.run(job, threads)
         pace.end(tokens, kind)

@@ -112,13 +112,15 @@ class DecoderConfig(ABC):
         """
         cls._check_architecture(values, where)
         # newer files keep rope_theta here
-        rope = values.get('rope_parameters') or values.get('rope_scaling') or {}
-        if not isinstance(rope, Mapping):
-            raise CheckpointError(f'{where}: the parameters of RoPE are not a table')
-        kind = rope.get('rope_type', rope.get('type', 'default'))
-        if kind != 'default':
-            raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')
-        raw = cls._complete(values) | rope
+        raw = cls._complete(values)
+        for key in ('rope_scaling', 'rope_parameters'):
+            rope = values.get(key) or {}
+            if not isinstance(rope, Mapping):
+                raise CheckpointError(f'{where}: the parameters of RoPE are not a table')
+            kind = rope.get('rope_type', rope.get('type', 'default'))
+            if kind != 'default':
+                raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')
+            raw |= rope
         try:
             config = cls(**{f.name: f.type(raw[f.name]) for f in fields(cls)
                             if f.type in _PLAIN and f.name in raw} | cls._computed(raw))

@@ -36,6 +36,7 @@ class Cache(Protocol):
 
     length: int
     capacity: int
+    record: object
 
     def truncate(self, length: int) -> None:
         """Forget everything after the first `length` tokens."""
@@ -110,8 +111,8 @@ class CachedIds:
     """
     The tokens a decoder's cache holds: the next prompt is read from where it differs.
 
-    Belongs to one decoder, which between two calls may be rolled back or used on another text,
-    but not for exactly as many tokens.
+    Belongs to one decoder, which between two calls may be rolled back or used on another text: by
+    another record, or by hand if not for exactly as many tokens.
 
     Attributes
     ----------
@@ -135,8 +136,9 @@ class CachedIds:
 
         """
         same = 0
-        if cache.length == len(self.ids):
+        if cache.record is self and cache.length == len(self.ids):
             same = shared(self.ids, prompt[:-1])
+        cache.record = self
         cache.truncate(same)
         self.ids = list(prompt[:same])
         return same

@@ -110,11 +110,15 @@ def save_model(model: AnyModel, folder: Path, companions: Path | None = None) ->
 def _copy_companions(source: Path, folder: Path) -> None:
     """Copy the tokenizer's files, or write what a GGUF file says about it."""
     metadata, here = gguf_metadata(source), folder_of(source)
+    new = ([name for name in COMPANIONS if (here / name).exists()] if metadata is None else
+           ['tokenizer.json'] if 'tokenizer.ggml.tokens' in metadata else [])
+    if here.resolve() != folder.resolve() and new:  # what another model left would be taken too
+        for name in COMPANIONS:
+            (folder / name).unlink(missing_ok=True)
     if metadata is None:
-        for name in COMPANIONS if here.resolve() != folder.resolve() else ():
-            if (here / name).exists():
-                shutil.copyfile(here / name, folder / name)
-    elif 'tokenizer.ggml.tokens' in metadata:
+        for name in new if here.resolve() != folder.resolve() else ():
+            shutil.copyfile(here / name, folder / name)
+    elif new:
         values = outer_tokens(metadata)
         if 'tokenizer.chat_template' in metadata:
             values['chat_template'] = metadata['tokenizer.chat_template']

@@ -228,7 +228,18 @@ def gguf_metadata(path: Path) -> dict[str, Any] | None:
     if path.is_dir() and not (path / 'tokenizer.json').exists():
         found = sorted(path.glob('*.gguf'))
         path = found[0] if len(found) == 1 else path
-    return GgufFile(path).metadata if path.suffix == '.gguf' and path.is_file() else None
+    return GgufFile(path).metadata if _is_gguf(path) else None
+
+
+def _is_gguf(path: Path) -> bool:
+    """Tell by its first bytes whether a file is one: downloads have all kinds of names."""
+    if path.suffix == '.gguf':
+        return path.is_file()
+    try:
+        with path.open('rb') as file:
+            return file.read(4) == b'GGUF'
+    except OSError:  # a folder, or nothing: whoever opens the weights says so
+        return False
 
 
 def outer_tokens(metadata: Mapping[str, Any]) -> dict[str, str]:
