@@ -260,7 +260,7 @@ def test_prompt_caching_changes_nothing(real: Any) -> None:
         real.cache.truncate(0)
         if shared:  # what the last call with `cached` left
             forward(cached.ids)
-
+            real.cache.record = cached
         real.forward = lambda ids: reads.append(len(ids)) or forward(ids)
         got = generate(real, prompt, max_tokens=5, sampling=sampling, cached=cached)
         real.forward = forward

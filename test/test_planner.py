@@ -286,7 +286,7 @@ class Scripted:
 
     def __init__(self, text: str, tokenizer: Any, sure: float = 9.0) -> None:
         self.config = SimpleNamespace(vocab_size=900, eos_token_id=tokenizer.special[TURN])
-        self.cache = SimpleNamespace(length=0, capacity=4096, truncate=self._truncate)
+        self.cache = SimpleNamespace(length=0, capacity=4096, record=None, truncate=self._truncate)
         self.tokenizer, self.chat = tokenizer, None
         self._text, self._sure, self._ids = text.encode() + b'\n', sure, []
 

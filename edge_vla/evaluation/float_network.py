@@ -46,8 +46,12 @@ class FloatCache:
         Tokens it holds.
     keys, values : numpy.ndarray
         float32 [layers, key-value heads, capacity, head size].
+    record : object
+        Whoever knows which tokens these are.
 
     """
+
+    record: object = None
 
     def __init__(self, config: BitNetConfig, capacity: int) -> None:
         shape = (config.num_hidden_layers, config.num_key_value_heads, capacity, config.head_dim)
