@@ -20,7 +20,7 @@ import json
 from typing import Any
 
 from edge_vla.exceptions import CheckpointError
-from edge_vla.language.decoder_config import DecoderConfig
+from edge_vla.language.decoder_config import DecoderConfig, token_ids
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ class BitNetConfig(DecoderConfig):
 
     @staticmethod
     def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
-        ends = values.get('eos_token_id', BitNetConfig.eos_token_id)
-        return {'eos_token_id': tuple(int(i) for i in ends) if isinstance(ends, list | tuple)
-                else int(ends)}
+        ends = token_ids(values.get('eos_token_id', BitNetConfig.eos_token_id))
+        return {'eos_token_id': ends[0] if len(ends) == 1 else ends}
 
     def to_json(self) -> str:
         """Return config.json as Hugging Face writes it for packed weights."""

@@ -145,3 +145,8 @@ class DecoderConfig(ABC):
     def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that are more than the value of one key."""
         return {}
+
+
+def token_ids(value: Any) -> tuple[int, ...]:
+    """Return the ids of tokens that a file gives as one or as a list."""
+    return tuple(int(i) for i in value) if isinstance(value, list | tuple) else (int(value),)

@@ -20,7 +20,7 @@ import json
 from typing import Any
 
 from edge_vla.exceptions import CheckpointError
-from edge_vla.language.decoder_config import DecoderConfig
+from edge_vla.language.decoder_config import DecoderConfig, token_ids
 
 CONVOLUTION, ATTENTION = 'conv', 'full_attention'
 _PUBLISHED = tuple(ATTENTION if i in (2, 5, 8, 10, 12, 14) else CONVOLUTION for i in range(16))
@@ -116,7 +116,7 @@ class Lfm2Config(DecoderConfig):
     @staticmethod
     def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
         return {'intermediate_size': _adjusted(values), 'layer_types': _layer_types(values),
-                'eos_token_id': _ids(values['eos_token_id'])}
+                'eos_token_id': token_ids(values['eos_token_id'])}
 
     def to_json(self) -> str:
         """Return config.json as Hugging Face writes it."""
@@ -147,7 +147,3 @@ def _layer_types(raw: Mapping[str, Any]) -> tuple[str, ...]:
         raise ValueError(f'num_hidden_layers is {count}')
     places = {int(i) for i in raw.get('full_attn_idxs', range(count))}
     return tuple(ATTENTION if i in places else CONVOLUTION for i in range(count))
-
-
-def _ids(value: Any) -> tuple[int, ...]:
-    return tuple(int(i) for i in value) if isinstance(value, list | tuple) else (int(value),)

@@ -112,11 +112,12 @@ def _copy_companions(source: Path, folder: Path) -> None:
     metadata, here = gguf_metadata(source), folder_of(source)
     new = ([name for name in COMPANIONS if (here / name).exists()] if metadata is None else
            ['tokenizer.json'] if 'tokenizer.ggml.tokens' in metadata else [])
-    if here.resolve() != folder.resolve() and new:  # what another model left would be taken too
+    elsewhere = here.resolve() != folder.resolve()
+    if elsewhere and new:  # what another model left would be taken too
         for name in COMPANIONS:
             (folder / name).unlink(missing_ok=True)
     if metadata is None:
-        for name in new if here.resolve() != folder.resolve() else ():
+        for name in new if elsewhere else ():
             shutil.copyfile(here / name, folder / name)
     elif new:
         values = outer_tokens(metadata)

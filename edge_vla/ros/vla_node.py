@@ -204,7 +204,7 @@ class VlaNode(LifecycleNode):
         self._motion: tuple[float, Motion] | None = None
         self._reading: Context | None = None
         self._given = ''  # the instruction that is followed, or read just now
-        self._heard: dict[str, tuple[Any, Any]] = {}  # time and number of each sender's newest
+        self._heard: dict[str, tuple[int, int]] = {}  # time and number of each sender's newest
         self._error = ''
         self._error_at = -math.inf
         self._state = 'disabled'
@@ -246,9 +246,9 @@ class VlaNode(LifecycleNode):
             stamp_ns = conversions.to_nanoseconds(message.header.stamp)
             if stamp_ns == 0:  # a driver that does not stamp: time of arrival is the best there is
                 stamp_ns = self.get_clock().now().nanoseconds
-            frame = decode(message, stamp_ns)
-            if frame.stamp_ns == self._stamp_ns and self._last_good is not None:
+            if stamp_ns == self._stamp_ns and self._last_good is not None:
                 return False  # a camera that hangs may repeat itself for ever: nothing new came
+            frame = decode(message, stamp_ns)
             if frame.stamp_ns < self._stamp_ns:
                 self.get_logger().warning('the clock went back: the flight starts anew',
                                           throttle_duration_sec=LOG_EVERY_S)
@@ -345,12 +345,12 @@ class VlaNode(LifecycleNode):
 
     def _on_instruction(self, message: String, info: Mapping[str, Any]) -> None:
         sender = str(info.get('publisher_gid'))
-        sent, number = info.get('source_timestamp'), info.get('publication_sequence_number')
-        before = self._heard.get(sender)
-        if before is not None:  # the other subscription had it, unless a clock was set back
-            if sent == before[0] or (None not in (number, before[1]) and sent < before[0]
-                                     and number <= before[1]):
-                return
+        sent = info.get('source_timestamp') or 0
+        number = info.get('publication_sequence_number') or 0
+        last, newest = self._heard.get(sender, (0, 0))
+        # the other subscription had it, unless a clock was set back or nobody says when it came
+        if sent and (sent == last or (sent < last and 0 < number <= newest)):
+            return
         self._heard[sender] = sent, number
         self._instruct(message.data)
 

@@ -225,6 +225,9 @@ def test_what_comes_twice_is_heard_once_whatever_the_clock() -> None:
     for text, sent in (('x', 9), ('x', 9), ('y', 3)):  # a middleware that does not number
         hear(text, sent, None, gid=3)
     assert heard[4:] == ['x', 'y']
+    for text in ('u', 'v'):  # one that does not even say when
+        hear(text, 0, None, gid=4)
+    assert heard[6:] == ['u', 'v']
 
 
 def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
