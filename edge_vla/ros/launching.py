@@ -88,12 +88,12 @@ def single_process() -> DeclareLaunchArgument:
 
 
 def middleware() -> SetEnvironmentVariable:
-    """Choose our profile of Fast DDS, with room for whole images, unless the user has one."""
+    """Choose our profile of Fast DDS, with room for whole images, unless the user chose."""
+    chosen = [EnvironmentVariable(name, default_value='')
+              for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS')]
     return SetEnvironmentVariable(
         'FASTDDS_DEFAULT_PROFILES_FILE', str(share() / 'config' / 'fastdds.xml'),
-        condition=UnlessCondition(PythonExpression(
-            ["'", EnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', default_value=''),
-             "' != ''"])))
+        condition=UnlessCondition(PythonExpression(["'", *chosen, "' != ''"])))
 
 
 def value(context: LaunchContext, name: str) -> str:

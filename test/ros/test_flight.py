@@ -15,7 +15,10 @@
 
 """Both nodes together: flying, losing the simulator, getting it back, leaving in order."""
 
+from pathlib import Path
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -127,8 +130,9 @@ def test_it_flies_and_tells_how(flight: Flight) -> None:
     flight.await_motion()
 
 
-def kill_simulator(bench) -> tuple[list[float], list[float]]:  # noqa: ANN001
-    """Kill the simulator; return when zero and when motion was heard, s after the kill."""
+def kill_simulator(flight: Flight) -> float:
+    """Kill the simulator, return when the zero was heard, s after it, and go on flying."""
+    bench = flight.bench
     # like an autopilot, the witness hears nothing from the simulator
     witness = type(bench)(bench.folder, bench.domain)
     commands = witness.listen(TwistStamped, 'cmd_vel', qos.COMMAND)
@@ -138,29 +142,72 @@ def kill_simulator(bench) -> tuple[list[float], list[float]]:  # noqa: ANN001
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed = time.monotonic()
-        witness.spin(2.0)
+        witness.until(lambda: any(t > killed and speed(m) == 0 for t, m in commands),
+                      'a zero', 8.0)
+        stopped = next(t for t, m in commands if t > killed and speed(m) == 0)
+        witness.spin(1.0)
     finally:
         witness.close()
-    after = [(t - killed, speed(m)) for t, m in commands if t > killed]
-    return [t for t, v in after if v == 0], [t for t, v in after if v > 0]
+    assert not any(speed(m) for t, m in commands if t > stopped)
+    bench.start('sim_node', **SCENE)
+    flight.await_motion()
+    assert bench.processes['vla_node'].poll() is None
+    return stopped - killed
 
 
 def test_killing_the_simulator_stops_and_restarting_resumes(flight: Flight) -> None:
-    bench, heard = flight.bench, []
-    # a process killed while it writes into shared memory can keep the middleware of those it
-    # wrote to busy for a second, about one time in twenty: then hearing is late, not sending
-    for _ in range(3):
-        stopped, moving = kill_simulator(bench)
-        assert stopped, 'no zero was heard at all'
-        assert not moving or max(moving) < min(stopped)
-        heard.append(min(stopped))
-        bench.start('sim_node', **SCENE)
-        flight.await_motion()
-        assert bench.processes['vla_node'].poll() is None
-        if heard[-1] < .6:  # 0.5 s and what this process needs to hear of it
-            break
-    assert min(heard) < .6, heard
-    assert max(heard) < 1.6, heard
+    heard: list[float] = []
+    # a process killed in the shared memory of Fast DDS can hold up all who send there for one
+    # to three seconds, about one time in thirteen (doc/autopilots.md); not each of three times
+    while len(heard) < 3 and min(heard, default=9) > .6:
+        heard.append(kill_simulator(flight))
+    assert min(heard) < .6, heard  # 0.4 s and what this process needs to hear of it
+    assert max(heard) < 4.0, heard
+
+
+LOOPBACK = """<?xml version="1.0" encoding="UTF-8"?>
+<dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"><profiles>
+  <transport_descriptors><transport_descriptor>
+    <transport_id>udp</transport_id><type>UDPv4</type>
+    <interfaceWhiteList><address>127.0.0.1</address></interfaceWhiteList>
+    <maxInitialPeersRange>32</maxInitialPeersRange>
+  </transport_descriptor></transport_descriptors>
+  <participant profile_name="udp" is_default_profile="true"><rtps>
+    <userTransports><transport_id>udp</transport_id></userTransports>
+    <useBuiltinTransports>false</useBuiltinTransports>
+    <builtin><initialPeersList><locator><udpv4><address>127.0.0.1</address></udpv4></locator>
+    </initialPeersList></builtin>
+  </rtps></participant>
+</profiles></dds>
+"""
+KILLS = """
+import os
+from pathlib import Path
+import sys
+sys.path.insert(0, sys.argv[1])
+from conftest import Bench
+from test_flight import Flight, kill_simulator
+folder = Path(sys.argv[2])
+# the range LOCALHOST would add shared memory whatever the profile says
+os.environ |= {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT',
+               'FASTDDS_DEFAULT_PROFILES_FILE': str(folder / 'udp.xml')}
+bench = Bench(folder)
+try:
+    flight = Flight(bench)
+    print(*(kill_simulator(flight) for _ in range(3)))
+finally:
+    bench.close()
+"""
+
+
+def test_without_shared_memory_nothing_holds_up_a_zero(tmp_path: Path) -> None:
+    (tmp_path / 'udp.xml').write_text(LOOPBACK)
+    # in a process of its own: the middleware reads its profile once
+    done = subprocess.run(
+        [sys.executable, '-c', KILLS, str(Path(__file__).parent), str(tmp_path)],
+        capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert max(map(float, done.stdout.split())) < .6, done.stdout
 
 
 def test_a_simulator_as_fast_as_it_goes_still_listens(bench) -> None:  # noqa: ANN001

@@ -113,7 +113,8 @@ def launched(root: Path, tmp_path: Path, monkeypatch) -> Any:  # noqa: ANN001
         [str(prefix), os.environ.get('AMENT_PREFIX_PATH', '')]))
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))
     monkeypatch.setenv('RECORD', f'{tmp_path}/record_')
-    for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'IGN_GAZEBO_RESOURCE_PATH'):
+    for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS',
+                 'IGN_GAZEBO_RESOURCE_PATH'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('GZ_SIM_RESOURCE_PATH', '/mine')
 

@@ -133,7 +133,8 @@ def launched(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lau
                                                       os.environ.get(variable, '')]))
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))
     monkeypatch.setenv('RECORD', f'{tmp_path}/record_')
-    monkeypatch.delenv('FASTDDS_DEFAULT_PROFILES_FILE', raising=False)
+    for variable in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS'):
+        monkeypatch.delenv(variable, raising=False)
     return Launched(share, tmp_path)
 
 
@@ -175,11 +176,15 @@ def test_the_pilot_alone(launched: Launched) -> None:
     assert record['parameters'] == defaults | {'use_sim_time': False, 'autostart': True}
 
 
-def test_a_profile_of_the_users_own_is_kept(launched: Launched,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', 'mine.xml')
+@pytest.mark.parametrize(('variable', 'text', 'profile'), [
+    ('FASTDDS_DEFAULT_PROFILES_FILE', 'mine.xml', 'mine.xml'),
+    ('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4?sockets_size=4MB', None)])
+def test_a_middleware_of_the_users_own_is_kept(launched: Launched, variable: str, text: str,
+                                               profile: str | None,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
     launched.run(launched.include('vla_launch.py'))
-    assert json.loads((launched.folder / 'record_vla_node').read_text())['profile'] == 'mine.xml'
+    assert json.loads((launched.folder / 'record_vla_node').read_text())['profile'] == profile
 
 
 def test_the_pilot_in_the_simulator(launched: Launched) -> None:
