@@ -142,10 +142,12 @@ def kill_simulator(flight: Flight) -> float:
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed = time.monotonic()
-        witness.until(lambda: any(t > killed and speed(m) == 0 for t, m in commands),
-                      'a zero', 8.0)
-        stopped = next(t for t, m in commands if t > killed and speed(m) == 0)
-        witness.spin(1.0)
+
+        def zeros() -> list[float]:
+            return [t for t, m in commands if t > killed and speed(m) == 0]
+        witness.until(lambda: bool(zeros()), 'a zero', 8.0)
+        witness.spin(2.0)  # does it stay?
+        stopped = zeros()[0]
     finally:
         witness.close()
     assert not any(speed(m) for t, m in commands if t > stopped)
