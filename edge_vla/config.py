@@ -143,8 +143,8 @@ class SimConfig:
     instruction: str = setting('', 'objects named here are put into the scene')
     wind: float = setting(1.0, 'mean wind speed', 'm/s', 0.0, 20.0)
     style: str = setting('meadow', 'ground, sky and light',
-                         choices=('meadow', 'random', 'winter', 'autumn', 'urban', 'sunset',
-                                  'night'))
+                         choices=('meadow', 'random', 'wide', 'winter', 'autumn', 'urban',
+                                  'sunset', 'night'))
     real_time_factor: float = setting(1.0, 'simulated seconds per second; 0 is as fast as it goes',
                                       '', 0.0, 100.0)
     command_timeout: float = setting(0.5, 'the autopilot holds position without commands for '

@@ -28,6 +28,7 @@ from edge_vla.pipeline import SHIPPED_MODEL
 from edge_vla.policy.liquid import ACTION_SCALE, Grounding, INPUTS, LiquidPolicy
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import fit_image, PatchEncoder
+from edge_vla.vision.exposure import expose
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -187,7 +188,9 @@ def test_numba_pilot_equals_torch(ternary: bool, kind: str, tmp_path: Path) -> N
         context = rng.random(CONTEXT_SIZE).astype(np.float32)
         dt = float(rng.uniform(.01, .3))
         tokens = encoder.encode(image)
-        want = net.encoder(torch.as_tensor(image)[None])
+        exposed = image.copy()
+        expose(exposed)
+        want = net.encoder(torch.as_tensor(exposed)[None])
         np.testing.assert_allclose(tokens, want[0].detach(), atol=2e-5)
         grounding.attend(context)
         features = grounding.look(tokens)

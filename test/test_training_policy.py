@@ -137,6 +137,66 @@ def test_frames_follow_from_seed_and_step_alone() -> None:
     assert not torch.equal(monotone[0], monotone[2])  # seen again, augmented anew
 
 
+def test_hard_frames_come_with_clear_ones_of_the_same_scene() -> None:
+    frames, again = (grounding.Frames(5, 200, wide=True) for _ in range(2))
+    batch = frames[3]
+    assert all(torch.equal(v, again[3][k]) for k, v in batch.items())
+    hard, clear = batch['images'].numpy(), batch['clear'].numpy()
+    assert hard.shape == clear.shape and hard.dtype == clear.dtype == np.uint8
+    # in a meadow by day the same objects stand in the same places, nothing is dark and dirty
+    blue_above = clear[:, :24, :, 2].mean((1, 2)) > clear[:, 48:, :, 2].mean((1, 2))
+    assert blue_above.mean() > .9
+    assert 10 < np.abs(hard.astype(int) - clear).mean()
+    kept = [k for k in range(len(hard)) if np.abs(hard[k].astype(int) - clear[k]).mean() < 20]
+    assert .1 * len(hard) < len(kept) < .6 * len(hard)
+
+
+def test_hard_pictures_learn_to_be_seen_as_clear_ones() -> None:
+    colour = torch.tensor([[-1, 3]])
+    wanted = torch.randn(1, 2, 64, generator=torch.Generator().manual_seed(0))
+    assert grounding.likeness_loss(wanted, wanted, colour) == 0
+    ground, thing = wanted.clone(), wanted.clone()
+    ground[0, 0] += 1
+    thing[0, 1] += 1
+    ratio = (grounding.likeness_loss(thing, wanted, colour)
+             / grounding.likeness_loss(ground, wanted, colour))
+    assert ratio == pytest.approx(4)
+    torch.manual_seed(0)
+    teacher = PilotNet().requires_grad_(False)
+    torch.manual_seed(0)
+    net = PilotNet()
+    sampler = grounding.FrameSampler(np.random.default_rng(0), 4, 4, wide=True)
+    batch = {k: torch.as_tensor(v) for k, v in sampler.batch().items()}
+    alike = batch | {'images': batch['clear']}
+    assert grounding.grounding_loss(net, alike, False, teacher, 1.)[1]['unlike'] < 1e-6
+    optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+    unlike = []
+    for _ in range(25):
+        loss, readings = grounding.grounding_loss(net, batch, False, teacher, 2.)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        unlike.append(readings['unlike'])
+    assert unlike[-1] < .8 * unlike[0]
+
+
+def test_likeness_wants_a_pilot_to_be_like(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='--initial'):
+        policy.train_grounding(replace(TINY, wide=True, likeness=1.), tmp_path)
+
+
+def test_dirt_stays_on_a_lens_for_a_flight() -> None:
+    torch.manual_seed(0)
+    net = PilotNet()
+    fleet = imitation.Fleet(Worlds(24, 0, ('wide',), chain=0.), 0, wide=True)
+    fleet.collect(net, 2, 0.)
+    dirt = list(fleet._dirt)
+    assert 0 < sum(d is not None for d in dirt) < 16
+    fleet.collect(net, 2, 0.)
+    assert all(a is b for a, b, reset in zip(dirt, fleet._dirt, fleet.reset, strict=True)
+               if not reset)
+
+
 def test_training_never_shows_the_unseen_pairs() -> None:
     worlds = Worlds(40, 3, without=UNSEEN_PAIRS)
     shown = {(o.colour, o.shape) for s in worlds.scenes for o in s.objects}
@@ -293,6 +353,8 @@ def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None: 
                                          'policy: exact\n')
     (recipes / 'language.yaml').write_text(
         'steps: 2\nbatch: 8\nvocabulary: 330\nhidden: 32\nfeed_forward: 40\nlayers: 1\n')
+    (recipes / 'wide.yaml').write_text(flown + 'grounding_steps: 2\nworkers: 0\nwide: true\n'
+                                       'likeness: 1.0\nfloat_share: 0.0\n')
     with pytest.raises(ConfigError, match='nowhere'):
         pilot.main(['--out', str(out), '--recipes', str(tmp_path / 'nowhere')])
     assert pilot.main(['--out', str(out), '--recipes', str(recipes)]) == 0
@@ -300,7 +362,10 @@ def test_one_command_trains_a_pilot_that_flies(tmp_path: Path, capsys) -> None: 
     made = Pipeline.load(PipelineConfig(model=str(out)))
     assert (out / 'language' / 'model.safetensors').stat().st_size < 2e5  # its own, not ours
     remembers, metadata = read_safetensors(out / 'memory' / 'policy.safetensors')
-    flies = read_safetensors(out / 'policy.safetensors')[0]
+    flies, metadata_of_it = read_safetensors(out / 'policy.safetensors')
+    assert '"likeness": 1.0' in metadata_of_it['recipe']
+    base = read_safetensors(out / 'base' / 'policy.safetensors')[0]
+    assert not np.array_equal(base['encoder.stem.weight'], flies['encoder.stem.weight'])
     assert metadata['kind'] == 'exact' and 'policy.cell.f.weight' in remembers
     assert all(k.startswith('policy.') for k in remembers)
     assert not np.array_equal(remembers['policy.head.weight'], flies['policy.head.weight'])

@@ -134,7 +134,7 @@ def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:
     e[12:15] = g * 1.45 + rng.normal(0, .03, 3)
     e[15:18] = np.array([.38, .58, .9]) + rng.normal(0, .04, 3)
     e[18:21] = .86, .9, .96
-    if style == 'random':  # domain randomisation: nothing of the look can be relied on
+    if style in ('random', 'wide'):  # domain randomisation: nothing of the look can be relied on
         e[7] = rng.integers(3)
         g = rng.uniform(.1, .7, 3) * .6 + rng.uniform(.1, .7) * .4
         e[9:12], e[12:15] = g, g * rng.uniform(1.1, 1.6) + rng.normal(0, .05, 3)
@@ -146,6 +146,8 @@ def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:
             e[3:5] *= rng.uniform(.3, .7)
             e[15:21] *= rng.uniform(.1, .6)
         e[21] = rng.random() < .8
+        if style == 'wide':
+            _widen(rng, e)
     elif style == 'winter':
         e[9:12], e[12:15] = (.78, .8, .84), (.9, .92, .95)
         e[15:18], e[18:21] = (.7, .75, .8), (.85, .87, .9)
@@ -165,6 +167,23 @@ def sample_light(rng: np.random.Generator, style: str) -> np.ndarray:
         e[3], e[4] = .22, .12
     e[9:21] = np.clip(e[9:21], 0, 1)
     return e
+
+
+def _widen(rng: np.random.Generator, e: np.ndarray) -> None:
+    """Randomise a light row further: a low sun, a sky of any colour, grey and vivid ground."""
+    if rng.random() < .4:
+        elevation, azimuth = rng.uniform(.12, .5), rng.uniform(0, 2 * np.pi)
+        e[0:3] = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
+                  np.sin(elevation))
+    if rng.random() < .35:
+        e[18:21] = rng.uniform(.1, 1., 3)
+        if rng.random() < .5:
+            e[15:18] = rng.uniform(.05, .9, 3)
+    ground = rng.random()
+    if ground < .5:
+        e[9:12] = (rng.uniform(.1, .6) + rng.normal(0, .03, 3) if ground < .2
+                   else rng.uniform(.05, .7, 3))
+        e[12:15] = e[9:12] * rng.uniform(1.1, 1.7) + rng.normal(0, .03, 3)
 
 
 def sample_scene(rng: np.random.Generator, task: str, style: str = 'meadow',

@@ -25,10 +25,11 @@ import math
 import cv2
 from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, UNSEEN_PAIRS, VERBS
 from edge_vla.sim.raycast import A, FAR, OBJECT_COLUMNS, render_batch, surface_distance
-from edge_vla.sim.scene import MAX_OBJECTS, sample_scene, Scene
+from edge_vla.sim.scene import MAX_OBJECTS, sample_light, sample_scene, Scene
 from edge_vla.sim.tasks import TASKS
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
+from edge_vla.vision.exposure import expose
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,6 +37,9 @@ import torch.nn.functional as F  # noqa: N812
 
 RECOGNITION = 4.0  # weight of the loss that asks for every pair
 TRAIN_STYLES = ('meadow', 'random')  # the named seasons stay unseen, for the shift suite
+WIDE_STYLES = ('meadow', 'wide')
+CLEAR = .4  # share of pictures that are not spoilt while hard ones are learned from clear ones
+DIRTY = .15  # share of lenses with dirt on them there
 
 
 def soften(rng: np.random.Generator, vector: np.ndarray) -> np.ndarray:
@@ -93,11 +97,14 @@ class FrameSampler:
     rng : numpy.random.Generator
     scenes, poses : int
         A batch holds scenes x poses frames.
+    wide : bool
+        More kinds of light and ground; every frame comes in the light of a meadow too.
 
     """
 
-    def __init__(self, rng: np.random.Generator, scenes: int = 16, poses: int = 8) -> None:
-        self.rng, self.scenes, self.poses = rng, scenes, poses
+    def __init__(self, rng: np.random.Generator, scenes: int = 16, poses: int = 8,
+                 wide: bool = False) -> None:
+        self.rng, self.scenes, self.poses, self.wide = rng, scenes, poses, wide
 
     def pose(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw where the camera is, m [3], and its rotation to the world [3, 3]."""
@@ -138,16 +145,21 @@ class FrameSampler:
         return k, soften(rng, plan.vector())
 
     def batch(self) -> dict[str, np.ndarray]:
-        """Return images, contexts, labels and located targets of one batch."""
+        """Return images, perhaps clear ones, contexts, labels and places of one batch."""
         rng, n = self.rng, self.scenes * self.poses
+        styles, share = (WIDE_STYLES, .5) if self.wide else (TRAIN_STYLES, .6)
         rows = np.zeros((n, MAX_OBJECTS, OBJECT_COLUMNS))
         counts = np.zeros(n, np.int64)
         positions, rotations = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        scenes, target, context = [], np.zeros(n, np.int64), np.zeros((n, CONTEXT_SIZE),
-                                                                      np.float32)
+        scenes, target = [], np.zeros(n, np.int64)
+        context, clear = np.zeros((n, CONTEXT_SIZE), np.float32), []
         for i in range(self.scenes):
-            scene = sample_scene(rng, str(rng.choice(TASKS)), TRAIN_STYLES[rng.random() < .6],
-                                 count=(2, 7), without=UNSEEN_PAIRS)
+            style = styles[rng.random() < share]
+            scene = sample_scene(rng, str(rng.choice(TASKS)), style, count=(2, 7),
+                                 without=UNSEEN_PAIRS)
+            if self.wide:
+                clear += [scene.light if style == styles[0] else sample_light(rng, styles[0])
+                          ] * self.poses
             r = scene.rows()
             for j in range(i * self.poses, (i + 1) * self.poses):
                 rows[j], counts[j] = r, len(scene.objects)
@@ -157,13 +169,19 @@ class FrameSampler:
         lights = np.stack([s.light for s in scenes])
         zoom = 2 if rng.random() < .4 else 1  # some of the batches are smoothed like a real lens
         h, w = layout.HEIGHT * zoom, layout.WIDTH * zoom
-        images, ids = np.empty((n, h, w, 3), np.uint8), np.empty((n, h, w), np.int8)
-        depth = np.empty((n, h, w), np.float32)
-        render_batch(images, ids, depth, rows, counts, positions, rotations, layout.TAN_HALF,
-                     lights)
+        pictures = {'images': np.empty((n, h, w, 3), np.uint8)}
+        ids, depth = np.empty((n, h, w), np.int8), np.empty((n, h, w), np.float32)
+        render_batch(pictures['images'], ids, depth, rows, counts, positions, rotations,
+                     layout.TAN_HALF, lights)
+        if self.wide:
+            pictures['clear'] = np.empty((n, h, w, 3), np.uint8)
+            render_batch(pictures['clear'], np.zeros((n, 0, 0), np.int8),
+                         np.zeros((n, 0, 0), np.float32), rows, counts, positions, rotations,
+                         layout.TAN_HALF, np.stack(clear))
         if zoom > 1:
-            images = np.stack([cv2.resize(im, (layout.WIDTH, layout.HEIGHT),
-                                          interpolation=cv2.INTER_AREA) for im in images])
+            pictures = {name: np.stack([
+                cv2.resize(im, (layout.WIDTH, layout.HEIGHT), interpolation=cv2.INTER_AREA)
+                for im in images]) for name, images in pictures.items()}
             ids, depth = ids[:, ::zoom, ::zoom], depth[:, ::zoom, ::zoom]
         coverage, nearness, kind = labels(ids, depth, target)
         colour, shape = np.full_like(kind, -1), np.full_like(kind, -1)
@@ -173,8 +191,8 @@ class FrameSampler:
             colour[j, seen] = [COLOURS.index(s.objects[k].colour) for k in kind[j, seen]]
             shape[j, seen] = [SHAPES.index(s.objects[k].shape) for k in kind[j, seen]]
             located[j] = locate(rows[j, max(target[j], 0)], positions[j], rotations[j])
-        return {'images': images, 'context': context, 'coverage': coverage,
-                'nearness': nearness, 'colour': colour, 'shape': shape, 'located': located}
+        return pictures | {'context': context, 'coverage': coverage, 'nearness': nearness,
+                           'colour': colour, 'shape': shape, 'located': located}
 
 
 def locate(row: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
@@ -236,6 +254,30 @@ def augment(generator: torch.Generator, images: Tensor, strength: float = 1.0) -
     return x.clamp_(0, 255).to(torch.uint8)
 
 
+def draw_dirt(rng: np.random.Generator, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw what is under dirt on a lens, bool [h, w], and its colour, float64 [3]."""
+    v, u = np.mgrid[:h, :w] + .5
+    centres = rng.random((rng.integers(1, 7), 2)) * (h, w)
+    away = np.min([np.hypot(v - y, u - x) for y, x in centres], 0)
+    colour = (rng.uniform(10, 60) + rng.normal(0, 6, 3) if rng.random() < .6
+              else rng.uniform(0, 255, 3))
+    return away <= np.quantile(away, rng.uniform(.02, .15)), np.clip(colour, 0, 255)
+
+
+def spoil(rng: np.random.Generator, generator: torch.Generator, images: np.ndarray) -> np.ndarray:
+    """Return frames, uint8 [N, H, W, 3], as hard as a pilot has to bear, exposed as in flight."""
+    hard = images.copy()
+    for i in np.flatnonzero(rng.random(len(hard)) < DIRTY):
+        dirty, colour = draw_dirt(rng, *hard.shape[1:3])
+        hard[i][dirty] = colour
+    hard = augment(generator, torch.as_tensor(hard), rng.random()).numpy()
+    kept = rng.random(len(images)) < CLEAR
+    hard[kept] = images[kept]
+    for image in hard:
+        expose(image)
+    return hard
+
+
 class Frames(torch.utils.data.Dataset):
     """
     Training batches, each a pure function of (seed, step).
@@ -249,26 +291,32 @@ class Frames(torch.utils.data.Dataset):
     ----------
     seed, steps : int
         Seed of everything and number of batches.
+    wide : bool
+        As for `FrameSampler`; then all pictures but the share `CLEAR` are hard from the start.
 
     """
 
     DELAY = 64
     RAMP = .4
 
-    def __init__(self, seed: int, steps: int) -> None:
-        self.seed, self.steps = seed, steps
+    def __init__(self, seed: int, steps: int, wide: bool = False) -> None:
+        self.seed, self.steps, self.wide = seed, steps, wide
         self._rendered = lru_cache(self.DELAY // 2 + 2)(self._render)
 
     def __len__(self) -> int:
         return self.steps
 
     def _render(self, k: int) -> dict[str, np.ndarray]:
-        return FrameSampler(np.random.default_rng([self.seed, k])).batch()
+        return FrameSampler(np.random.default_rng([self.seed, k]), wide=self.wide).batch()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         k = (step - self.DELAY if step % 2 and step >= self.DELAY else step) // 2
         batch = {name: torch.as_tensor(v) for name, v in self._rendered(k).items()}
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
+        if self.wide:
+            rng = np.random.default_rng([self.seed, step, 1])
+            hard = spoil(rng, generator, self._rendered(k)['images'])
+            return batch | {'images': torch.as_tensor(hard)}
         strength = min(1.0, .25 + .75 * step / (self.RAMP * self.steps))
         return batch | {'images': augment(generator, batch['images'], strength)}
 
@@ -319,12 +367,59 @@ def recognition_loss(net: PilotNet, tokens: Tensor, colour: Tensor, shape: Tenso
                                               pos_weight=torch.tensor(4.)) * RECOGNITION
 
 
-def grounding_loss(net: PilotNet, batch: dict[str, Tensor],
-                   half: bool = False) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of one batch and its readings; `half` encodes in bfloat16."""
+def encode(net: PilotNet, images: Tensor, half: bool) -> Tensor:
+    """Return the tokens of frames, float32 [N, TOKENS, CHANNELS]; `half` means in bfloat16."""
     with torch.autocast('cpu', torch.bfloat16, enabled=half):
-        tokens = net.encoder(torch.as_tensor(batch['images']))
-    tokens = tokens.float()
+        tokens = net.encoder(torch.as_tensor(images))
+    return tokens.float()
+
+
+def likeness_loss(tokens: Tensor, wanted: Tensor, colour: Tensor) -> Tensor:
+    """
+    Tell how far the tokens of hard pictures are from those that clear ones should have.
+
+    What reads the tokens then reads on, in any light, without being trained anew (distillation
+    of features, Romero et al. 2015, between two views of the same scene).
+
+    Parameters
+    ----------
+    tokens, wanted : Tensor
+        float32 [N, TOKENS, CHANNELS].
+    colour : Tensor
+        int64 [N, TOKENS], -1 where there is no object; objects count four times.
+
+    Returns
+    -------
+    Tensor
+        Mean square in units of the variance of each channel, a scalar.
+
+    """
+    error = ((tokens - wanted) ** 2 / (wanted.flatten(0, 1).var(0) + 1e-3)).mean(-1)
+    weight = 1 + 3 * (colour >= 0).float()
+    return (error * weight).sum() / weight.sum()
+
+
+def grounding_loss(net: PilotNet, batch: dict[str, Tensor], half: bool = False,
+                   teacher: PilotNet | None = None,
+                   likeness: float = 0.) -> tuple[Tensor, dict[str, float]]:
+    """
+    Return the loss of one batch and its readings.
+
+    Parameters
+    ----------
+    net : PilotNet
+        What learns.
+    batch : dict of str to Tensor
+        Of `Frames`.
+    half : bool
+        Encode in bfloat16.
+    teacher : PilotNet, optional
+        Whose tokens of the clear pictures are those to have.
+    likeness : float
+        Weight of that.
+
+    """
+    tokens = encode(net, batch['images'], half)
     features, score, near = net.grounding(tokens, torch.as_tensor(batch['context']))
     coverage = torch.as_tensor(batch['coverage'])
     label = (coverage / .25).clamp(max=1)
@@ -340,6 +435,12 @@ def grounding_loss(net: PilotNet, batch: dict[str, Tensor],
     for head, known in ((net.colour, colour), (net.shape, shape)):
         loss = loss + .25 * F.cross_entropy(head(tokens).flatten(0, 1), known.flatten(),
                                             ignore_index=-1)
+    unlike = torch.zeros(())
+    if teacher is not None:
+        with torch.no_grad():
+            wanted = encode(teacher, batch['clear'], half)
+        unlike = likeness_loss(tokens, wanted, colour)
+        loss = loss + likeness * unlike
     with torch.no_grad():
         hit = coverage.gather(1, score.argmax(1, keepdim=True))[:, 0] > 0
         seen, none = visible > 0, coverage.amax(1) == 0
@@ -348,4 +449,6 @@ def grounding_loss(net: PilotNet, batch: dict[str, Tensor],
         readings = {'hit': float((hit & present)[seen].float().mean()),
                     'false': float(present[none].float().mean()),
                     'bearing': float(err[0]), 'log_gap': float(err[2])}
+    if teacher is not None:
+        readings['unlike'] = float(unlike.detach())
     return loss, readings

@@ -34,10 +34,18 @@ from edge_vla.sim import judge
 from edge_vla.sim.tasks import TASKS
 from edge_vla.sim.worlds import LONGEST_LAG, Worlds
 from edge_vla.training.blackouts import Blackouts
-from edge_vla.training.grounding import augment, soften, TRAIN_STYLES
+from edge_vla.training.grounding import (
+    augment,
+    DIRTY,
+    draw_dirt,
+    soften,
+    TRAIN_STYLES,
+    WIDE_STYLES,
+)
 from edge_vla.training.optimise import descend, record, save, schedule
 from edge_vla.training.pilot_torch import initial_weights, PilotNet
 from edge_vla.vision import layout
+from edge_vla.vision.exposure import expose
 import numpy as np
 import torch
 from torch import Tensor
@@ -68,12 +76,14 @@ class Fleet:
         Share of flights whose camera now and then shows nothing.
     longest : float
         For how long at most, s.
+    wide : bool
+        Whether some lenses are dirty, and pictures exposed, as in a stage 1 that is wide.
 
     """
 
     def __init__(self, worlds: Worlds, seed: int, blackout: float = 0.,
-                 longest: float = 3.) -> None:
-        self.worlds = worlds
+                 longest: float = 3., wide: bool = False) -> None:
+        self.worlds, self.wide = worlds, wide
         self.rng = np.random.default_rng(seed)
         self.augmenting = np.random.default_rng(seed + 1)
         b = worlds.count
@@ -90,6 +100,7 @@ class Fleet:
         self.pilots = np.zeros(b, bool)
         self.blind = np.zeros(b, bool)
         self.vary = np.zeros(b, bool)
+        self._dirt: list[tuple[np.ndarray, np.ndarray] | None] = [None] * b
         self.burst, self.noise = np.zeros(b, int), np.zeros((b, 4))
 
     def features(self, net: PilotNet, varied: bool) -> np.ndarray:
@@ -100,11 +111,18 @@ class Fleet:
                 self._plans[i], new[i] = plan, True
                 self.context[i] = soften(self.rng, plan.vector())
         self.blackouts.begin(new)
-        images = torch.as_tensor(self.worlds.images(~self.blackouts.dark))
+        pictures = self.worlds.images(~self.blackouts.dark)
+        for picture, dirt in zip(pictures, self._dirt, strict=True):
+            if dirt is not None:
+                picture[dirt[0]] = dirt[1]
+        images = torch.as_tensor(pictures)
         if varied and self.vary.any():
             which = torch.as_tensor(self.vary)
             generator = torch.Generator().manual_seed(int(self.augmenting.integers(2**40)))
             images[which] = augment(generator, images[which])
+        if self.wide:
+            for picture in pictures:
+                expose(picture)
         self.blackouts.darken(images.numpy())
         now, worlds = self._tick % len(self._late), np.arange(self.worlds.count)
         self._late[now] = net.see(images, torch.as_tensor(self.context))
@@ -137,6 +155,9 @@ class Fleet:
             self.pilots = np.where(new, rng.random(w.count) < share, self.pilots)
             self.blind = np.where(new, rng.random(w.count) < BLIND, self.blind)
             self.vary = np.where(new, rng.random(w.count) < .5, self.vary)
+            for i in np.flatnonzero(new) if self.wide else ():
+                self._dirt[i] = (draw_dirt(self.augmenting, layout.HEIGHT, layout.WIDTH)
+                                 if self.augmenting.random() < DIRTY else None)
             x = self.features(net, True)
             wanted = w.expert(~self.lit)
             command = np.where(self.pilots[:, None], self.act(net, x), wanted)
@@ -155,10 +176,10 @@ class Fleet:
         return {k: np.stack(v) for k, v in rows.items()}
 
 
-def evaluate(net: PilotNet, seed: int, count: int = 96) -> dict[str, float]:
-    """Fly one flight per world and return success and collision rates."""
+def evaluate(net: PilotNet, seed: int, count: int = 96, wide: bool = False) -> dict[str, float]:
+    """Fly one flight per world and return success and collision rates; `wide` as of `Fleet`."""
     worlds = Worlds(count, seed, ('meadow',), wind=1.0, rate=(20., 20.), restart=False)
-    fleet = Fleet(worlds, seed)
+    fleet = Fleet(worlds, seed, wide=wide)
     while worlds.live.any():
         fleet.dt, _ = worlds.step(fleet.act(net, fleet.features(net, False)))
         fleet.reset = np.zeros(count, bool)
@@ -243,8 +264,8 @@ def _fly(fleet: Fleet, policy: dict[str, Tensor], steps: int,
     return fleet, fleet.collect(_pilot(policy), steps, share)
 
 
-def _evaluate(policy: dict[str, Tensor], seed: int, count: int) -> dict[str, float]:
-    return evaluate(_pilot(policy), seed, count)
+def _evaluate(policy: dict[str, Tensor], seed: int, count: int, wide: bool) -> dict[str, float]:
+    return evaluate(_pilot(policy), seed, count, wide)
 
 
 def learn(net: PilotNet, recall: torch.nn.Linear | None, optimiser: torch.optim.Optimizer,
@@ -279,10 +300,11 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
     from edge_vla.training.export import export_pilot
     net, recall, optimiser = _grounded(recipe, grounded, keep)
     path, start, blocks = out / 'imitation.pt', 0, []
-    worlds = Worlds(recipe.worlds, recipe.seed, TRAIN_STYLES, wind=2.5, jitter=.15, shifted=.5,
+    styles = WIDE_STYLES if recipe.wide else TRAIN_STYLES
+    worlds = Worlds(recipe.worlds, recipe.seed, styles, wind=2.5, jitter=.15, shifted=.5,
                     rate=(10., 60.), without=UNSEEN_PAIRS)
-    fleet, flying = Fleet(worlds, recipe.seed, recipe.blackout,
-                          recipe.longest_dark), _policy_state(net)
+    fleet, flying = Fleet(worlds, recipe.seed, recipe.blackout, recipe.longest_dark,
+                          recipe.wide), _policy_state(net)
     if path.exists():
         state = torch.load(path, weights_only=False)
         net.load_state_dict(state['net'])
@@ -312,8 +334,8 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
             loss = learn(net, recall, optimiser, blocks, rng, k, recipe)
             readings = {'iteration': k + 1, 'loss': round(loss, 5)}
             if (k + 1) % recipe.evaluate_every == 0 or k + 1 == recipe.iterations:
-                readings |= pool.submit(_evaluate, _policy_state(net), 77,
-                                        recipe.evaluated).result()
+                readings |= pool.submit(_evaluate, _policy_state(net), 77, recipe.evaluated,
+                                        recipe.wide).result()
             record(out / 'imitation.jsonl', readings)
             bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
@@ -382,6 +404,6 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
         loss = learn(net, recall, optimiser, blocks, rng, k, recipe)
         bar.set_postfix({'loss': f'{loss:.4f}'})
         record(out / 'imitation.jsonl', {'iteration': k + 1, 'loss': round(loss, 5)})
-    record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated))
+    record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated, recipe.wide))
     export_pilot(net, recipe, out)
     return net

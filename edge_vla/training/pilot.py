@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Train a whole pilot with one command: policy and encoder, the policy that remembers, language.
+Train a whole pilot with one command: policy and encoder, memory, language, then other light.
 
 ``edge-vla train pilot --out runs/pilot`` makes a folder that flies:
 ``edge-vla evaluate --model runs/pilot``.
@@ -42,18 +42,20 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('runs/pilot'), help='folder of the pilot')
     parser.add_argument('--recipes', type=Path, default=Path('config/train'), metavar='FOLDER',
-                        help='with pilot.yaml, memory.yaml and language.yaml')
+                        help='with pilot.yaml, memory.yaml, language.yaml and wide.yaml')
     args = parser.parse_args(argv)
-    recipes = [args.recipes / name for name in ('pilot.yaml', 'memory.yaml', 'language.yaml')]
+    recipes = [args.recipes / f'{name}.yaml' for name in ('pilot', 'memory', 'language', 'wide')]
     for recipe in recipes:  # now, not after an hour
         if not recipe.is_file():
             raise ConfigError(f'{recipe} is missing: --recipes wants a folder like config/train')
-    started = time.monotonic()
-    policy.main(['--config', str(recipes[0]), '--out', str(args.out)])
+    started, base = time.monotonic(), args.out / 'base' / 'policy.safetensors'
+    policy.main(['--config', str(recipes[0]), '--out', str(base.parent)])
     policy.main(['--config', str(recipes[1]), '--out', str(args.out / 'memory'), '--stage',
-                 'imitation', '--grounding', str(args.out / 'policy.safetensors')])
+                 'imitation', '--grounding', str(base)])
     export_memory(args.out / 'memory', args.out)
     language.main(['--config', str(recipes[2]), '--out', str(args.out / 'language')])
+    # what reads the tokens stays as it is: hard pictures are seen as base sees clear ones
+    policy.main(['--config', str(recipes[3]), '--out', str(args.out), '--initial', str(base)])
     print(f'{(time.monotonic() - started) / 60:.0f} minutes; now: '
           f'edge-vla evaluate --model {args.out}')
     return 0

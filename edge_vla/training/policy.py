@@ -20,11 +20,13 @@ and, at the end, the shipped format ``policy.safetensors``.
 """
 
 import argparse
+import copy
 from dataclasses import asdict, dataclass
 import math
 from pathlib import Path
 
 from edge_vla.config import add_arguments, from_arguments, setting
+from edge_vla.exceptions import ConfigError
 from edge_vla.training.export import export_pilot
 from edge_vla.training.grounding import Frames, grounding_loss
 from edge_vla.training.optimise import descend, record, save, schedule
@@ -44,6 +46,9 @@ class Recipe:
     grounding_rate: float = setting(2e-3, 'peak learning rate of stage 1', '', 1e-6, 1.0)
     workers: int = setting(1, 'processes that render for stage 1, 0 for none', '', 0, 64)
     half: bool = setting(True, 'encode in bfloat16 while stage 1 learns')
+    wide: bool = setting(False, 'more kinds of light, ground and dirt, exposed as in flight')
+    likeness: float = setting(0., 'weight of seeing hard pictures as the pilot begun with sees '
+                              'clear ones; wants wide', '', 0, 100)
     policy: str = setting('cfc', 'what stage 2 trains; most are baselines of cfc and exact',
                           choices=('cfc', 'cfc_no_dt', 'exact', 'exact_no_dt', 'lstm', 'gru',
                                    'tcn'))
@@ -77,9 +82,16 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
         ``grounding.pt`` or ``policy.safetensors`` of another run to go on from; layers it lacks
         begin small.
 
+    Raises
+    ------
+    ConfigError
+        The recipe wants clear pictures seen as by a pilot to go on from, and there is none.
+
     """
     torch.manual_seed(recipe.seed)
-    net = PilotNet()
+    net, teacher = PilotNet(), None
+    if recipe.likeness and not (recipe.wide and initial):
+        raise ConfigError('likeness wants --wide true and a pilot to go on from: --initial')
     if initial is not None:
         known = initial_weights(initial, recipe.float_share == 0)
         with torch.no_grad():
@@ -87,6 +99,8 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
                 if f'encoder.{name}' not in known:
                     p.mul_(.05)
         net.load_state_dict(known, strict=False)
+        if recipe.likeness:
+            teacher = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.grounding_rate, weight_decay=1e-3)
     path, start = out / 'grounding.pt', 0
     if path.exists():
@@ -94,7 +108,7 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
         net.load_state_dict(state['net'])
         optimiser.load_state_dict(state['optimiser'])
         start = state['step']
-    frames = torch.utils.data.Subset(Frames(recipe.seed, recipe.grounding_steps),
+    frames = torch.utils.data.Subset(Frames(recipe.seed, recipe.grounding_steps, recipe.wide),
                                      range(start, recipe.grounding_steps))
     loader = torch.utils.data.DataLoader(frames, batch_size=None, num_workers=recipe.workers,
                                          prefetch_factor=8 if recipe.workers else None)
@@ -102,7 +116,7 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
     bar = tqdm(loader, 'grounding', initial=start, total=recipe.grounding_steps, mininterval=5)
     for step, batch in enumerate(bar, start):
         net.encoder.quantise(step >= recipe.float_share * recipe.grounding_steps)
-        loss, readings = grounding_loss(net, batch, recipe.half)
+        loss, readings = grounding_loss(net, batch, recipe.half, teacher, recipe.likeness)
         readings['loss'] = descend(optimiser, loss, schedule(
             step, recipe.grounding_steps, recipe.grounding_rate))
         for k, v in readings.items():

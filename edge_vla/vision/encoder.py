@@ -25,6 +25,7 @@ from edge_vla.kernels.dense import (
     take_changes,
 )
 from edge_vla.vision import layout
+from edge_vla.vision.exposure import expose
 import numpy as np
 
 BLANK = 2.0  # of 255; the plainest simulated scene, snow under a pale sky, has 5
@@ -95,7 +96,7 @@ def is_blank(image: np.ndarray) -> bool:
 
 class PatchEncoder:
     """
-    A frame becomes TOKENS tokens of CHANNELS features (numba, float32).
+    A frame, exposed anew if it is dark, becomes TOKENS tokens of CHANNELS features (float32).
 
     Features are computed only where the picture changed since they were. What a patch is compared
     with is the picture its features are of, so slow changes do not add up unseen.
@@ -166,6 +167,8 @@ class PatchEncoder:
         """
         fit_image(image, self.image)
         self.blank = is_blank(self.image)
+        if not self.blank:
+            expose(self.image)
         tolerance = self._tolerance if self._age else -1.0
         self._age = (self._age + 1) % self._refresh
         take_changes(self.image, layout.PATCH, tolerance, self.seen, self._changed)
