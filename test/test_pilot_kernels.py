@@ -242,7 +242,7 @@ def test_a_missing_or_misshapen_tensor_is_named() -> None:
 def moving_pictures(seed: int, frames: int, change: int) -> list[np.ndarray]:
     """Pictures in which a few patches change a little from one to the next."""
     rng = np.random.default_rng(seed)
-    picture = rng.integers(40, 200, (layout.HEIGHT, layout.WIDTH, 3))
+    picture = rng.integers(90, 250, (layout.HEIGHT, layout.WIDTH, 3))  # bright: as it comes
     out = []
     for _ in range(frames):
         for _ in range(int(rng.integers(0, 4))):

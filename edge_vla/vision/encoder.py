@@ -114,8 +114,8 @@ class PatchEncoder:
     Attributes
     ----------
     seen : numpy.ndarray
-        uint8 [HEIGHT, WIDTH, 3], the picture that the tokens are of: the last frame, but for
-        patches that count as unchanged.
+        uint8 [HEIGHT, WIDTH, 3], the picture that the tokens are of: the last frame, exposed,
+        but for patches that count as unchanged.
     encoded : numpy.ndarray
         uint8 [ROWS, COLUMNS], 1 where the tokens of the last frame were computed.
     blank : bool
