@@ -88,6 +88,14 @@ def absent(rng: np.random.Generator, names: list[tuple[str, str]]) -> tuple[str,
     return near[int(rng.integers(len(near)))]
 
 
+def ask(grounding: Grounding, tokens: np.ndarray, pair: tuple[str, str]) -> int | None:
+    """Return the token where a colour and shape are seen, or None."""
+    grounding.attend(Plan('go', *pair).vector())
+    grounding.look(tokens)
+    seen = grounding.probability
+    return int(seen.argmax()) if seen.max() > SURE else None
+
+
 def measure(model: Path, shift: str, scenes: int, seed: int) -> dict[str, float]:
     """Return shares: targets found, taken for others, false alarms, ghosts, obstacles."""
     tensors = read_safetensors(model / 'policy.safetensors')[0]
@@ -97,22 +105,16 @@ def measure(model: Path, shift: str, scenes: int, seed: int) -> dict[str, float]
     for picture in pictures(shift, scenes, seed):
         encoder.reset()
         tokens = encoder.encode(picture.image)
-
-        def ask(pair: tuple[str, str], tokens: np.ndarray = tokens) -> int | None:
-            """Return the token where a pair is seen, or None."""
-            grounding.attend(Plan('go', *pair).vector())
-            seen = grounding.probability
-            grounding.look(tokens)
-            return int(seen.argmax()) if seen.max() > SURE else None
-        for j, pair in enumerate(picture.names):
+        names, n = picture.names, len(picture.names)
+        coverage, (near, *_), _ = labels(*(np.repeat(a[None], n, 0) for a in (
+            picture.ids, picture.depth)), np.arange(n))
+        for j, pair in enumerate(names):
             if (picture.ids == j).sum() < LEAST_PX:
                 continue
-            coverage, near, _ = labels(picture.ids[None], picture.depth[None], np.array([j]))
-            token = ask(pair)
-            found.append(token is not None and coverage[0, token] > 0)
-            elsewhere.append(token is not None and coverage[0, token] == 0)
-        alarms.append(ask(absent(rng, picture.names)) is not None)
-        near = labels(picture.ids[None], picture.depth[None], np.array([-1]))[1][0]
+            token = ask(grounding, tokens, pair)
+            found.append(token is not None and coverage[j, token] > 0)
+            elsewhere.append(token is not None and coverage[j, token] == 0)
+        alarms.append(ask(grounding, tokens, absent(rng, names)) is not None)
         told = np.maximum(tokens @ tensors['grounding.near.weight'][0]
                           + tensors['grounding.near.bias'][0], 0)
         ghosts += list(told[near < FREE] > NEAR)

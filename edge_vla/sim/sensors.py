@@ -96,7 +96,29 @@ def _spots(rng: np.random.Generator, camera: CameraConfig, share: float) -> np.n
     centres = rng.random((SPOTS, 2)) * (camera.height, camera.width)
     if share <= 0:
         return None
-    v, u = np.mgrid[:camera.height, :camera.width] + .5
+    return nearest(centres, camera.height, camera.width, share)
+
+
+def nearest(centres: np.ndarray, height: int, width: int, share: float) -> np.ndarray:
+    """
+    Return the given share of a picture that is nearest to some points in it.
+
+    Parameters
+    ----------
+    centres : numpy.ndarray
+        float64 [N, 2], rows and columns, px.
+    height, width : int
+        Of the picture, px.
+    share : float
+        0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool [height, width].
+
+    """
+    v, u = np.mgrid[:height, :width] + .5
     distance = np.min([np.hypot(v - y, u - x) for y, x in centres], 0)
     return distance <= np.quantile(distance, share)
 

@@ -26,6 +26,7 @@ import cv2
 from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES, UNSEEN_PAIRS, VERBS
 from edge_vla.sim.raycast import A, FAR, OBJECT_COLUMNS, render_batch, surface_distance
 from edge_vla.sim.scene import MAX_OBJECTS, sample_light, sample_scene, Scene
+from edge_vla.sim.sensors import nearest
 from edge_vla.sim.tasks import TASKS
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
@@ -256,12 +257,10 @@ def augment(generator: torch.Generator, images: Tensor, strength: float = 1.0) -
 
 def draw_dirt(rng: np.random.Generator, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw what is under dirt on a lens, bool [h, w], and its colour, float64 [3]."""
-    v, u = np.mgrid[:h, :w] + .5
     centres = rng.random((rng.integers(1, 7), 2)) * (h, w)
-    away = np.min([np.hypot(v - y, u - x) for y, x in centres], 0)
     colour = (rng.uniform(10, 60) + rng.normal(0, 6, 3) if rng.random() < .6
               else rng.uniform(0, 255, 3))
-    return away <= np.quantile(away, rng.uniform(.02, .15)), np.clip(colour, 0, 255)
+    return nearest(centres, h, w, rng.uniform(.02, .15)), np.clip(colour, 0, 255)
 
 
 def spoil(rng: np.random.Generator, generator: torch.Generator, images: np.ndarray) -> np.ndarray:

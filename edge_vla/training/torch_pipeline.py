@@ -24,8 +24,7 @@ from edge_vla.pipeline import Pipeline
 from edge_vla.policy.liquid import ACTION_SCALE, place_of
 from edge_vla.training.pilot_torch import PilotNet
 from edge_vla.vision import layout
-from edge_vla.vision.encoder import fit_image, is_blank
-from edge_vla.vision.exposure import expose
+from edge_vla.vision.encoder import prepare
 import numpy as np
 import torch
 
@@ -56,10 +55,7 @@ class TorchPilot:
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Return the tokens of a frame, float32 [TOKENS, CHANNELS]."""
-        fit_image(image, self._image)
-        self.blank = is_blank(self._image)
-        if not self.blank:
-            expose(self._image)
+        self.blank = prepare(image, self._image)
         return self._net.encoder(torch.from_numpy(self._image)[None])[0].numpy()
 
     def attend(self, context: np.ndarray) -> None:

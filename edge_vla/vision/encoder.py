@@ -94,6 +94,33 @@ def is_blank(image: np.ndarray) -> bool:
     return bool(cv2.meanStdDev(means)[1].max() < BLANK)
 
 
+def prepare(image: np.ndarray, out: np.ndarray) -> bool:
+    """
+    Bring an image to what the pilot looks at: its size, and exposed anew if it is dark.
+
+    Parameters
+    ----------
+    image, out : numpy.ndarray
+        As for `fit_image`.
+
+    Returns
+    -------
+    bool
+        Whether it shows nothing, see `is_blank`; then it stays as dark as it is.
+
+    Raises
+    ------
+    ImageError
+        See `fit_image`.
+
+    """
+    fit_image(image, out)
+    blank = is_blank(out)
+    if not blank:
+        expose(out)
+    return blank
+
+
 class PatchEncoder:
     """
     A frame, exposed anew if it is dark, becomes TOKENS tokens of CHANNELS features (float32).
@@ -165,10 +192,7 @@ class PatchEncoder:
             See `fit_image`.
 
         """
-        fit_image(image, self.image)
-        self.blank = is_blank(self.image)
-        if not self.blank:
-            expose(self.image)
+        self.blank = prepare(image, self.image)
         tolerance = self._tolerance if self._age else -1.0
         self._age = (self._age + 1) % self._refresh
         take_changes(self.image, layout.PATCH, tolerance, self.seen, self._changed)
