@@ -75,6 +75,8 @@ class PipelineConfig:
     longest_dark: float = setting(3.0, 'a camera that shows nothing is flown without, by memory, '
                                   'for so long; then the vehicle only turns', 's', 0.0, 60.0,
                                   dynamic=True)
+    clean_lens: bool = setting(True, 'find dirt on the lens while the vehicle turns, and put what '
+                               'is around it in its place', dynamic=True)
     min_confidence: float = setting(0.3, 'below this the instruction is not understood: hover',
                                     '', 0.0, 1.0, dynamic=True)
     tolerance: float = setting(2.0, 'a patch of the picture that changed by no more than this on '

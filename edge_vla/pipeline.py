@@ -16,6 +16,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 import sys
 import threading
@@ -40,6 +41,7 @@ from edge_vla.policy.mission import Mission
 from edge_vla.policy.second_opinion import Name, SecondOpinion, Sighted
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
+from edge_vla.vision.lens import Lens
 import numpy as np
 
 SHIPPED_MODEL = Path(__file__).parent / 'checkpoints' / 'pilot'
@@ -140,6 +142,7 @@ class Pipeline:
         self.mission: Mission | None = None
         self._synchronous = synchronous
         self._encoder, self._grounding, sighted = self._pilot(tensors, kind)
+        self._lens = Lens()
         self._policy = BlackoutPolicy(sighted, memory)
         self._attended: np.ndarray | None = None
         self.opinion, self.look = SecondOpinion(), None
@@ -205,6 +208,7 @@ class Pipeline:
         for k in (1, 2):
             image = np.zeros((layout.HEIGHT, layout.WIDTH, 3), np.uint8)
             self._fly(Frame(k, image), motion, context, FIRST_DT_S)
+        self._lens.warm_up()
         adaptation = Adaptation()  # compiles even where this pilot's is off
         for k in (1, 2):
             adaptation.step(np.zeros(4), Motion(k, np.zeros(3), 0.0, 0.0, 0.0), FIRST_DT_S)
@@ -219,6 +223,7 @@ class Pipeline:
     def reset(self) -> None:
         """Forget the flight so far; the instruction stays and begins again."""
         self._restart()
+        self._lens.reset()
         with self._remembering:
             self._memory.reset()
             self._viewed = None
@@ -227,6 +232,7 @@ class Pipeline:
 
     def _restart(self) -> None:
         self._encoder.reset()
+        self._lens.lose()
         self._policy.reset()
         self.opinion.reset()
         self._last = self.look = None
@@ -385,8 +391,11 @@ class Pipeline:
 
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
-        tokens = self._encoder.encode(frame.image)
+        tokens = self._encoder.encode(frame.image, partial(
+            self._lens.clean, motion=motion, dt=dt) if self.config.clean_lens else None)
         blank = self._encoder.blank
+        if blank:
+            self._lens.lose()
         with self._remembering:
             kept = self._memory.push(tokens)
         mission = self.mission
@@ -419,7 +428,7 @@ class Pipeline:
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid.copy(), 'target_visible': float(features[0]),
             'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._policy.dark_s,
-            'tokens': kept,
+            'covered': self._lens.share, 'tokens': kept,
             'kept': (self._memory.marks if chosen is None else chosen).reshape(grid.shape).copy(),
             'step': 0 if mission is None else mission.index + 1,
             'doing': 'hover' if mission is None else mission.say})

@@ -185,16 +185,33 @@ def test_likeness_wants_a_pilot_to_be_like(tmp_path: Path) -> None:
         policy.train_grounding(replace(TINY, wide=True, likeness=1.), tmp_path)
 
 
-def test_dirt_stays_on_a_lens_for_a_flight() -> None:
+def test_a_wrong_white_balance_warms_or_cools() -> None:
+    rng = np.random.default_rng(0)
+    tints = np.stack([grounding.draw_tint(rng) for _ in range(400)])
+    tinted = tints[(tints != 1).any(1)]
+    assert .4 < len(tinted) / len(tints) < .6
+    assert np.allclose(tints[:, 0] + tints[:, 2], 2) and (tints[:, 1] == 1).all()
+    assert .7 <= tints.min() < .75 and 1.25 < tints.max() <= 1.3
+    images = rng.integers(0, 256, (3, 6, 8, 3), np.uint8)
+    before = images.copy()
+    grounding.tint(images, np.array([[1, 1, 1], [1.2, 1, .8], [.8, 1, 1.2]], np.float32))
+    wanted = before * np.array([[1, 1, 1], [1.2, 1, .8], [.8, 1, 1.2]])[:, None, None]
+    assert (images[0] == before[0]).all() and (images != before).any((1, 2, 3)).sum() == 2
+    assert np.abs(images - np.minimum(wanted, 255)).max() < 1 + 1e-4
+
+
+def test_dirt_and_tint_stay_on_a_camera_for_a_flight() -> None:
     torch.manual_seed(0)
     net = PilotNet()
     fleet = imitation.Fleet(Worlds(24, 0, ('wide',), chain=0.), 0, wide=True)
     fleet.collect(net, 2, 0.)
-    dirt = list(fleet._dirt)
+    dirt, tints = list(fleet._dirt), fleet._tints.copy()
     assert 0 < sum(d is not None for d in dirt) < 16
+    assert 4 < (tints != 1).any(1).sum() < 20
     fleet.collect(net, 2, 0.)
     assert all(a is b for a, b, reset in zip(dirt, fleet._dirt, fleet.reset, strict=True)
                if not reset)
+    assert (tints == fleet._tints)[~fleet.reset].all()
 
 
 def test_training_never_shows_the_unseen_pairs() -> None:

@@ -46,6 +46,7 @@ from std_srvs.srv import SetBool, Trigger
 RAW_LIFE_S = 1.0  # raw images younger than this make compressed ones superfluous
 LAST_WORD_S = 0.2  # how long a last zero may take to be acknowledged
 LOG_EVERY_S = 2.0
+COVERED = .05  # share of the picture under dirt from which diagnostics warn
 
 
 class VlaNode(LifecycleNode):
@@ -460,6 +461,8 @@ class VlaNode(LifecycleNode):
             message = 'no instruction: hovering'
         elif dark := self._doing.get('dark_s', 0.0):
             level, message = diagnostics.WARN, f'the picture shows nothing since {dark:.1f} s'
+        elif (covered := self._doing.get('covered', 0.0)) > COVERED:
+            level, message = diagnostics.WARN, f'dirt on {covered:.0%} of the picture'
         name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics.publish(diagnostics.array(
             self.get_clock().now().to_msg(), f'{name}: pilot', 'edge_vla', level, message, {
@@ -469,7 +472,9 @@ class VlaNode(LifecycleNode):
                 'frame age [s]': 'none' if age is None else f'{age:.3f}',
                 'frames': self._frames, 'frames dropped': self._dropped,
                 'frames refused': self._refused,
-                'times without images': self._lost, 'tokens': self._doing.get('tokens', 0),
+                'times without images': self._lost,
+                'dirt on the lens': f'{self._doing.get("covered", 0.0):.3f}',
+                'tokens': self._doing.get('tokens', 0),
                 'memory [MB]': f'{memory_mb():.0f}',
                 'safety': self._state, 'enabled': self._enabled,
                 'instruction': self._instruction,

@@ -41,6 +41,8 @@ TRAIN_STYLES = ('meadow', 'random')  # the named seasons stay unseen, for the sh
 WIDE_STYLES = ('meadow', 'wide')
 CLEAR = .4  # share of pictures that are not spoilt while hard ones are learned from clear ones
 DIRTY = .15  # share of lenses with dirt on them there
+TINTED = .5  # share of cameras with a wrong white balance there
+TINT = .3  # by how much red and blue are wrong at most, one up and the other down
 
 
 def soften(rng: np.random.Generator, vector: np.ndarray) -> np.ndarray:
@@ -263,6 +265,19 @@ def draw_dirt(rng: np.random.Generator, h: int, w: int) -> tuple[np.ndarray, np.
     return nearest(centres, h, w, rng.uniform(.02, .15)), np.clip(colour, 0, 255)
 
 
+def draw_tint(rng: np.random.Generator) -> np.ndarray:
+    """Draw by what a camera's white balance multiplies its channels, float32 [3]."""
+    warmer = rng.uniform(-TINT, TINT) if rng.random() < TINTED else 0.
+    return np.array([1 + warmer, 1, 1 - warmer], np.float32)
+
+
+def tint(images: np.ndarray, tints: np.ndarray) -> None:
+    """Multiply the channels of frames, uint8 [N, H, W, 3], by tints, float32 [N, 3], in place."""
+    for image, by in zip(images, tints, strict=True):
+        if (by != 1).any():
+            image[:] = np.minimum(image * by, 255)
+
+
 def spoil(rng: np.random.Generator, generator: torch.Generator, images: np.ndarray) -> np.ndarray:
     """Return frames, uint8 [N, H, W, 3], as hard as a pilot has to bear, exposed as in flight."""
     hard = images.copy()
@@ -270,6 +285,7 @@ def spoil(rng: np.random.Generator, generator: torch.Generator, images: np.ndarr
         dirty, colour = draw_dirt(rng, *hard.shape[1:3])
         hard[i][dirty] = colour
     hard = augment(generator, torch.as_tensor(hard), rng.random()).numpy()
+    tint(hard, np.stack([draw_tint(rng) for _ in hard]))
     kept = rng.random(len(images)) < CLEAR
     hard[kept] = images[kept]
     for image in hard:

@@ -38,7 +38,9 @@ from edge_vla.training.grounding import (
     augment,
     DIRTY,
     draw_dirt,
+    draw_tint,
     soften,
+    tint,
     TRAIN_STYLES,
     WIDE_STYLES,
 )
@@ -77,7 +79,8 @@ class Fleet:
     longest : float
         For how long at most, s.
     wide : bool
-        Whether some lenses are dirty, and pictures exposed, as in a stage 1 that is wide.
+        Whether some lenses are dirty, some colours wrong and pictures exposed, as in a stage 1
+        that is wide.
 
     """
 
@@ -101,6 +104,7 @@ class Fleet:
         self.blind = np.zeros(b, bool)
         self.vary = np.zeros(b, bool)
         self._dirt: list[tuple[np.ndarray, np.ndarray] | None] = [None] * b
+        self._tints = np.ones((b, 3), np.float32)
         self.burst, self.noise = np.zeros(b, int), np.zeros((b, 4))
 
     def features(self, net: PilotNet, varied: bool) -> np.ndarray:
@@ -121,6 +125,7 @@ class Fleet:
             generator = torch.Generator().manual_seed(int(self.augmenting.integers(2**40)))
             images[which] = augment(generator, images[which])
         if self.wide:
+            tint(pictures, self._tints)
             for picture in pictures:
                 expose(picture)
         self.blackouts.darken(images.numpy())
@@ -158,6 +163,7 @@ class Fleet:
             for i in np.flatnonzero(new) if self.wide else ():
                 self._dirt[i] = (draw_dirt(self.augmenting, layout.HEIGHT, layout.WIDTH)
                                  if self.augmenting.random() < DIRTY else None)
+                self._tints[i] = draw_tint(self.augmenting)
             x = self.features(net, True)
             wanted = w.expert(~self.lit)
             command = np.where(self.pilots[:, None], self.act(net, x), wanted)

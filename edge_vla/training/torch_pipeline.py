@@ -15,6 +15,7 @@
 
 """The float torch pilot behind the pipeline's interface: the baseline of the numba pilot."""
 
+from collections.abc import Callable
 from typing import Any
 
 from edge_vla.checkpoints.safetensors import take_weight
@@ -53,9 +54,10 @@ class TorchPilot:
         self._state = None
 
     @torch.no_grad()
-    def encode(self, image: np.ndarray) -> np.ndarray:
+    def encode(self, image: np.ndarray,
+               clean: Callable[[np.ndarray], None] | None = None) -> np.ndarray:
         """Return the tokens of a frame, float32 [TOKENS, CHANNELS]."""
-        self.blank = prepare(image, self._image)
+        self.blank = prepare(image, self._image, clean)
         return self._net.encoder(torch.from_numpy(self._image)[None])[0].numpy()
 
     def attend(self, context: np.ndarray) -> None:

@@ -14,6 +14,8 @@
 
 """Images of any size become patch tokens."""
 
+from collections.abc import Callable
+
 import cv2
 from edge_vla.checkpoints.safetensors import take, take_weight
 from edge_vla.exceptions import ImageError
@@ -94,14 +96,17 @@ def is_blank(image: np.ndarray) -> bool:
     return bool(cv2.meanStdDev(means)[1].max() < BLANK)
 
 
-def prepare(image: np.ndarray, out: np.ndarray) -> bool:
+def prepare(image: np.ndarray, out: np.ndarray,
+            clean: Callable[[np.ndarray], None] | None = None) -> bool:
     """
-    Bring an image to what the pilot looks at: its size, and exposed anew if it is dark.
+    Bring an image to what the pilot looks at: its size, clean, and exposed anew if it is dark.
 
     Parameters
     ----------
     image, out : numpy.ndarray
         As for `fit_image`.
+    clean : callable, optional
+        Takes dirt out of a picture of the pilot's size that shows something.
 
     Returns
     -------
@@ -117,6 +122,8 @@ def prepare(image: np.ndarray, out: np.ndarray) -> bool:
     fit_image(image, out)
     blank = is_blank(out)
     if not blank:
+        if clean is not None:
+            clean(out)
         expose(out)
     return blank
 
@@ -182,9 +189,17 @@ class PatchEncoder:
         """Compute all of the next frame."""
         self._age = 0
 
-    def encode(self, image: np.ndarray) -> np.ndarray:
+    def encode(self, image: np.ndarray,
+               clean: Callable[[np.ndarray], None] | None = None) -> np.ndarray:
         """
         Return the tokens of a frame, float32 [TOKENS, CHANNELS]; valid until the next call.
+
+        Parameters
+        ----------
+        image : numpy.ndarray
+            uint8 [H, W, 3], RGB.
+        clean : callable, optional
+            See `prepare`.
 
         Raises
         ------
@@ -192,7 +207,7 @@ class PatchEncoder:
             See `fit_image`.
 
         """
-        self.blank = prepare(image, self.image)
+        self.blank = prepare(image, self.image, clean)
         tolerance = self._tolerance if self._age else -1.0
         self._age = (self._age + 1) % self._refresh
         take_changes(self.image, layout.PATCH, tolerance, self.seen, self._changed)
