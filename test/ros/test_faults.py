@@ -43,7 +43,7 @@ class Unreliable:
         self.language, self.context, self.look = language, None, None
         self.adaptation = Adaptation()
         self.fault: object = None
-        self.resets, self.dark_s = 0, 0.0
+        self.resets, self.dark_s, self.covered = 0, 0.0, 0.0
 
     def load(self, config: object, synchronous: bool, adaptation: object,
              say: object) -> 'Unreliable':
@@ -55,7 +55,8 @@ class Unreliable:
         if isinstance(self.fault, Exception):
             raise self.fault
         velocity = np.array([1., 0., 0.]) if self.fault is None else self.fault
-        return Action(observation.frame.stamp_ns, velocity, 0.0, {'dark_s': self.dark_s})
+        return Action(observation.frame.stamp_ns, velocity, 0.0, {
+            'dark_s': self.dark_s, 'covered': self.covered})
 
     def sent(self, command: Command) -> None:
         """Hear what the gate let out."""
@@ -179,6 +180,11 @@ def test_a_camera_that_shows_nothing_is_told(cockpit: Cockpit) -> None:
     cockpit.pipeline.dark_s = 1.26
     cockpit.fly(1)
     assert cockpit.report()[:2] == (b'\x01', 'the picture shows nothing since 1.3 s')
+    cockpit.pipeline.dark_s, cockpit.pipeline.covered = 0.0, .12
+    cockpit.fly(1)
+    level, message, values = cockpit.report()
+    assert (level, message) == (b'\x01', 'dirt on 12% of the picture')
+    assert values['dirt on the lens'] == '0.120'
 
 
 def test_a_debug_image_that_cannot_be_drawn_stops_nothing(cockpit: Cockpit, monkeypatch) -> None:  # noqa: ANN001,E501
