@@ -391,10 +391,12 @@ class Pipeline:
 
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
-        tokens = self._encoder.encode(frame.image, partial(
-            self._lens.clean, motion=motion, dt=dt) if self.config.clean_lens else None)
+        clean = partial(self._lens.clean, motion=motion, dt=dt) if self.config.clean_lens else None
+        tokens = self._encoder.encode(frame.image, clean)
         blank = self._encoder.blank
-        if blank:
+        if clean is None:
+            self._lens.reset()
+        elif blank:
             self._lens.lose()
         with self._remembering:
             kept = self._memory.push(tokens)

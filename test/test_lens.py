@@ -14,6 +14,8 @@
 
 """Dirt on a lens is found while the vehicle turns, and nothing else is taken for it."""
 
+from dataclasses import replace
+
 import cv2
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Frame, Motion, Observation
@@ -140,14 +142,20 @@ def test_only_dirt_is_filled_with_what_is_around(seed: int, share: float) -> Non
 
 
 def test_the_pipeline_cleans_and_says_so() -> None:
-    said = {}
-    for clean in (True, False):
-        pipeline = Pipeline.load(PipelineConfig(clean_lens=clean, seeing=False))
-        sim = world(Effect(occlusion=.1))
-        for _ in range(120):
+    pipeline, sim = Pipeline.load(PipelineConfig(seeing=False)), world(Effect(occlusion=.1))
+
+    def covered(frames: int) -> float:
+        for _ in range(frames):
             sim.command(np.zeros(3), .8)
             sim.advance(TICK_NS)
             action = pipeline.step(Observation(
                 Frame(sim.time_ns, sim.frame().image), 'hover', sim.motion()))
-        said[clean] = action.info['covered']
-    assert said[True] > .08 and said[False] == 0
+        return action.info['covered']
+    assert covered(120) > .08
+    pipeline.config = replace(pipeline.config, clean_lens=False)
+    assert covered(60) == 0
+    pipeline.config = replace(pipeline.config, clean_lens=True)
+    assert covered(1) == 0
+    assert covered(120) > .08
+    pipeline.reset()
+    assert covered(1) == 0
