@@ -17,7 +17,7 @@
 
 from collections.abc import Sequence
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from edge_vla.datatypes import Motion
 import numpy as np
@@ -29,6 +29,12 @@ FASTEST = 1e3  # m/s, rad/s: what a driver did not initialise is often far beyon
 def believable(values: Sequence[float] | np.ndarray) -> bool:
     """Tell whether velocities and angles (m/s, rad/s, rad) are numbers that a flight can have."""
     return bool((np.abs(values) <= FASTEST).all())
+
+
+def measured(motion: Motion | None) -> TypeGuard[Motion]:
+    """Tell whether there are a velocity and a yaw rate, and both are numbers."""
+    return motion is not None and bool(
+        np.isfinite((*motion.velocity, motion.yaw_rate)).all())
 
 
 def motion_from_odometry(stamp_ns: int, quaternion: Sequence[float], linear: Sequence[float],

@@ -24,6 +24,7 @@ import math
 
 from edge_vla.datatypes import Context, Motion
 from edge_vla.language.plan import MOVING, Plan, Step
+from edge_vla.motion import measured
 from edge_vla.policy.resolver import CHOSEN, Resolver
 from edge_vla.policy.sightings import Sight, sightings
 import numpy as np
@@ -165,7 +166,7 @@ class Mission:
         bearing, _, gap = sight.located()
         visible = sight.features[0] > VISIBLE
         velocity, yaw_rate = command[:3], float(command[3])
-        if motion is not None and np.isfinite((*motion.velocity, motion.yaw_rate)).all():
+        if measured(motion):
             velocity, yaw_rate = motion.velocity, motion.yaw_rate
         if self.plan.verb in ('orbit_left', 'orbit_right'):
             self._sweep(yaw_rate * dt, bearing if visible else None, gap)

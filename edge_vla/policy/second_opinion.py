@@ -31,6 +31,7 @@ from typing import NamedTuple
 from edge_vla.datatypes import Motion
 from edge_vla.language.plan import Plan
 from edge_vla.language.sight import Located
+from edge_vla.motion import measured
 from edge_vla.policy.mission import ARRIVED_SPEED, VISIBLE
 from edge_vla.policy.sightings import Sight
 from edge_vla.vision import layout
@@ -134,7 +135,7 @@ class SecondOpinion:
 
         """
         vx, vy, rate = float(command[0]), float(command[1]), float(command[3])
-        if motion is not None and np.isfinite((*motion.velocity, motion.yaw_rate)).all():
+        if measured(motion):
             vx, vy, rate = float(motion.velocity[0]), float(motion.velocity[1]), motion.yaw_rate
         x, y, heading = self.pose
         middle = heading + rate * dt / 2

@@ -24,6 +24,7 @@ import math
 
 from edge_vla.datatypes import Motion
 from edge_vla.kernels.lens import doubt, fill, find_dirt, peel
+from edge_vla.motion import measured
 from edge_vla.vision import layout
 import numpy as np
 
@@ -89,8 +90,7 @@ class Lens:
         """
         if doubt(image, self._colour, self._evidence):
             self._peel()
-        if motion is None or not motion.velocity.any() or not np.isfinite(
-                (*motion.velocity, motion.yaw_rate)).all():
+        if not measured(motion) or not motion.velocity.any():
             self.lose()  # a velocity of exactly nothing is one that is not measured
         elif self._known:
             # in the frame of the vehicle as it was, near enough
@@ -123,8 +123,7 @@ class Lens:
         self._count = int(peel(self._evidence, self._ring, self._order))
         self.share = self._count / self._ring.size
         if self.share > LARGEST:
-            self._evidence[:] = 0
-            self._count, self.share = 0, 0.
+            self.reset()
 
     def _circles(self) -> bool:
         """Tell whether an object about the centre of the turn would be in the picture."""
