@@ -15,6 +15,7 @@
 """What lies between the products of a decoder, against NumPy: norms, attention, heads, threads."""
 
 import threading
+from typing import NamedTuple
 
 from bitnet_models import runnable_isas
 from edge_vla.kernels import reference, rows, team
@@ -31,7 +32,8 @@ from edge_vla.kernels.head import (
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.vectors import vexp, vload, vstore
 from hypothesis import given, settings, strategies as st
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 import numpy as np
 import pytest
 
@@ -205,7 +207,7 @@ def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
         want = values.astype(np.float64) @ rounded
         for k in range(vocabulary):
             got, = group_logits(isa, bits, packed.reshape(-1), halves.view(np.uint16).reshape(-1),
-                                k, width, high, (0,), factors, totals, (0,))
+                                (k,), width, high, (0,), factors, totals, (0,))
             assert got == pytest.approx(want[k], abs=2e-4)
 
 
@@ -213,7 +215,7 @@ def test_logits_of_every_kind_of_head(isa: Isa, groups: int, seed: int) -> None:
 @pytest.mark.parametrize('bits', [4, 6])
 def test_tokens_together_have_the_logits_they_have_alone(isa: Isa, bits: int) -> None:
     width, rng = 1024, np.random.default_rng(bits)
-    packed, halves = quantise_groups(normal(rng, 3, width), bits)
+    packed, halves = quantise_groups(normal(rng, 4, width), bits)
     about = 4 * width // GROUP
     x = np.zeros(4 * width, np.int8)
     factors, totals = np.zeros(4 * about, np.float32), np.zeros(4 * about, np.int32)
@@ -221,12 +223,17 @@ def test_tokens_together_have_the_logits_they_have_alone(isa: Isa, bits: int) ->
         rows.quantise_groups_row(normal(rng, width), width, GROUP, 2 ** (bits - 1),
                                  x[t * width:], factors[t * about:], totals[t * about:])
     head = isa, bits, packed.reshape(-1), halves.view(np.uint16).reshape(-1)
-    for k in range(3):
-        together = group_logits(*head, k, width, x, (0, width, 2 * width, 3 * width), factors,
-                                totals, (0, about, 2 * about, 3 * about))
-        alone = [group_logits(*head, k, width, x, (t * width,), factors, totals, (t * about,))[0]
-                 for t in range(4)]
-        assert list(together) == alone and len(set(alone)) == 4
+    every, abouts = (0, width, 2 * width, 3 * width), (0, about, 2 * about, 3 * about)
+    alone = np.array([[group_logits(*head, (k,), width, x, every[t:t + 1], factors, totals,
+                                    abouts[t:t + 1])[0] for t in range(4)] for k in range(4)])
+    assert len(set(alone.ravel())) == 16
+    for k in range(4):
+        together = group_logits(*head, (k,), width, x, every, factors, totals, abouts)
+        assert list(together) == list(alone[k])
+    for t in range(4):  # and rows together
+        together = group_logits(*head, (2, 0, 3, 1), width, x, every[t:t + 1], factors, totals,
+                                abouts[t:t + 1])
+        assert list(together) == list(alone[[2, 0, 3, 1], t])
 
 
 @every_isa
@@ -243,9 +250,39 @@ def test_extreme_heads_do_not_wrap(isa: Isa) -> None:
         for code in (0, 255):
             value = (-1 if code == 0 else 1) * 2 ** (bits - 1) - (code == 255)
             got, = group_logits(isa, bits, np.full(width * bits // 8, code, np.uint8), np.ones(
-                20, np.float16).view(np.uint16), 0, width, high, (0,), np.ones(80, np.float32),
+                20, np.float16).view(np.uint16), (0,), width, high, (0,), np.ones(80, np.float32),
                 np.full(80, GROUP * 127 * 2 ** (bits - 3), np.int32), (0,))
             assert got == value * width * 127
+
+
+@intrinsic
+def _owner(typing, array):
+    """Return the address of what counts an array's references, 0 for nothing."""
+    def generate(context, builder, signature, args):
+        owner = context.make_array(signature.args[0])(context, builder, args[0]).meminfo
+        return builder.ptrtoint(owner, context.get_value_type(types.intp))
+    return types.intp(array), generate
+
+
+class _Lent(NamedTuple):
+    """Arrays as a program is given them: some in a tuple of a tuple."""
+
+    row: np.ndarray
+    nested: tuple[np.ndarray, np.ndarray]
+    number: int
+
+
+def test_what_is_lent_is_the_same_and_counts_no_references() -> None:
+    @njit(nogil=True)
+    def call(lent):
+        mine = team.borrow(lent)
+        part = mine.nested[1][1:]
+        part[:] = mine.row[1:] * mine.number
+        counted = _owner(lent.row) != 0 and _owner(lent.nested[1]) != 0
+        return counted, _owner(mine.row), _owner(mine.nested[1]), _owner(part)
+    row, other = np.arange(4.), np.zeros(4)
+    assert call(_Lent(row, (row, other), 3)) == (True, 0, 0, 0)
+    assert list(other) == [0, 3, 6, 9]
 
 
 @pytest.mark.parametrize('threads', [1, 2, 5])

@@ -30,7 +30,6 @@ from edge_vla.kernels.phases import (
     pieces,
     product_row,
     remember_head,
-    remember_token,
     share,
 )
 from edge_vla.kernels.rows import gate_row, norm_row, quantise_row
@@ -154,12 +153,19 @@ def _position(work, slot, t):
 
 
 @njit(cache=True, nogil=True)
+def _pieces(isa, w, which, tokens, threads):
+    """Return into how many pieces a product is cut: no more than there is to share."""
+    return min(items(isa, w.units[which], tokens, threads), pieces(threads))
+
+
+@njit(cache=True, nogil=True)
 def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     if phase % 2 and phase != 3:  # matrices one after the other, each to a place of its own
-        each = pieces(threads)
         which = QUERY if phase == 1 else (OUTPUT if phase == 5 else (GATE if phase == 7 else DOWN))
-        which += piece // each
+        while piece >= _pieces(isa, w, which, tokens, threads):
+            piece -= _pieces(isa, w, which, tokens, threads)
+            which += 1
         out = work.a
         if which == KEY or which == UP:
             out = work.b
@@ -167,13 +173,14 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
             out = work.b[s.value_at:]
         units = w.units[which]
         count = items(isa, units, tokens, threads)
-        first, last = share(count, threads, piece % each)
+        first, last = share(count, threads, piece)
         product(isa, w.packed, w.bases[layer, which], w.blocks[which], units, first, last, count,
                 work.codes, s.code_stride, work.totals, work.scales, w.scales[layer, which],
                 tokens, out, s.stride, work.scratch[me])
     elif phase == 2:
-        remember_token(s, w, cache, work, layer - s.first_cached, slot + piece,
-                       _position(work, slot, piece), piece, me)
+        for t in range(tokens):
+            remember_head(s, w, cache, work, layer - s.first_cached, slot + t,
+                          _position(work, slot, t), t, piece, me)
     elif phase == 3:
         t, kv, cached = piece // s.kv_heads, piece % s.kv_heads, layer - s.first_cached
         if tokens == 1:  # it sees nothing that others remember in this phase
@@ -184,16 +191,19 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
 
 
 @njit(cache=True, nogil=True)
-def _count(s, phase, tokens, threads):
+def _count(isa, s, w, phase, tokens, threads):
     """Return how many pieces a phase of a layer has."""
     if phase == 1:
-        return 3 * pieces(threads)
+        return (_pieces(isa, w, QUERY, tokens, threads) + _pieces(isa, w, KEY, tokens, threads)
+                + _pieces(isa, w, VALUE, tokens, threads))
+    if phase == 5:
+        return _pieces(isa, w, OUTPUT, tokens, threads)
     if phase == 7:
-        return 2 * pieces(threads)
-    if phase == 5 or phase == 9:
-        return pieces(threads)
-    if phase == 2 and tokens == 1:
-        return 0
+        return 2 * _pieces(isa, w, UP, tokens, threads)
+    if phase == 9:
+        return _pieces(isa, w, DOWN, tokens, threads)
+    if phase == 2:
+        return s.kv_heads if tokens > 1 else 0
     return tokens * s.kv_heads if phase == 3 else tokens
 
 
@@ -234,10 +244,12 @@ def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, best, call, t
         How many threads there are, and which one this is.
 
     """
+    w, cache, work, subset = (team.borrow(w), team.borrow(cache), team.borrow(work),
+                              team.borrow(subset))
     number = 0
     for layer in range(s.first_layer, s.last_layer):
         for phase in range(PHASES):
-            count = _count(s, phase, tokens, threads)
+            count = _count(isa, s, w, phase, tokens, threads)
             piece = team.take(work.sync, number, call, count)
             while piece >= 0:
                 _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me)

@@ -137,39 +137,43 @@ def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.
     return out
 
 
-def _group_row(bits: int) -> Any:
-    def operation(typing, isa, head, start, scales, first, width, x, places, factors, totals,
+def _group_rows(bits: int) -> Any:
+    def operation(typing, isa, head, starts, scales, firsts, width, x, places, factors, totals,
                   abouts):
         def generate(context, builder, signature, args):
-            _, head, start, scales, first, width, x, places, factors, totals, abouts = args
+            _, head, starts, scales, firsts, width, x, places, factors, totals, abouts = args
             isa, kinds = signature.args[0].isa, signature.args
             unpack, columns = (_four_bits, GROUP) if bits == 4 else (_six_bits, 2 * GROUP)
-            row = data_pointer(context, builder, kinds[1], head, start)
-            halves = data_pointer(context, builder, kinds[3], scales, first)
-            tokens = []
-            for place, about in zip(cgutils.unpack_tuple(builder, places),
-                                    cgutils.unpack_tuple(builder, abouts), strict=True):
-                tokens.append((accumulator(builder, F32X16),
-                               data_pointer(context, builder, kinds[6], x, place),
-                               data_pointer(context, builder, kinds[8], factors, about),
-                               data_pointer(context, builder, kinds[9], totals, about)))
-            with cgutils.for_range(builder, builder.udiv(width, LONG(WIDE))) as loop:
+            starts, firsts, places, abouts = (
+                cgutils.unpack_tuple(builder, v) for v in (starts, firsts, places, abouts))
+            rows = [(data_pointer(context, builder, kinds[1], head, start),
+                     data_pointer(context, builder, kinds[3], scales, first),
+                     [accumulator(builder, F32X16) for _ in places])
+                    for start, first in zip(starts, firsts, strict=True)]
+            tokens = [(data_pointer(context, builder, kinds[6], x, place),
+                       data_pointer(context, builder, kinds[8], factors, about),
+                       data_pointer(context, builder, kinds[9], totals, about))
+                      for place, about in zip(places, abouts, strict=True)]
+
+            def take(at: ir.Value, row: ir.Value, halves: ir.Value, cells: list[ir.Value],
+                     ) -> None:
+                """Add what some columns of a row give."""
                 if isa.prefetch:
                     for line in range(0, WIDE * bits // 8, 64):
                         prefetch(builder, advance(builder, row, builder.add(builder.mul(
-                            loop.index, LONG(WIDE * bits // 8)), LONG(_AHEAD + line))))
+                            at, LONG(WIDE * bits // 8)), LONG(_AHEAD + line))))
                 codes = []
                 for k in range(WIDE // columns):
-                    block = builder.mul(loop.index, LONG(WIDE // columns))
+                    block = builder.mul(at, LONG(WIDE // columns))
                     codes += unpack(builder, row, builder.add(block, LONG(k)))
-                half = load(builder, advance(builder, halves, builder.mul(
-                    loop.index, LONG(8))), ir.VectorType(HALF, 4))
+                half = load(builder, advance(builder, halves, builder.mul(at, LONG(8))),
+                            ir.VectorType(HALF, 4))
                 scale = builder.fpext(half, ir.VectorType(FLOAT, 4))
                 scale = builder.shuffle_vector(scale, scale, ir.Constant(
                     ir.VectorType(INT, LANES), [lane // 4 for lane in range(LANES)]))
-                at_lanes = builder.mul(loop.index, LONG(4 * LANES))
-                for sums, codes_of_x, factors_at, totals_at in tokens:
-                    here = advance(builder, codes_of_x, builder.mul(loop.index, LONG(WIDE)))
+                at_lanes = builder.mul(at, LONG(4 * LANES))
+                for cell, (codes_of_x, factors_at, totals_at) in zip(cells, tokens, strict=True):
+                    here = advance(builder, codes_of_x, builder.mul(at, LONG(WIDE)))
                     groups = [_group_sums(builder, isa, codes[2 * g:2 * g + 2],
                                           advance(builder, here, GROUP * g)) for g in range(4)]
                     # four lanes for each group from here on
@@ -180,15 +184,19 @@ def _group_row(bits: int) -> Any:
                         builder, factors_at, at_lanes), F32X16))
                     builder.store(call(builder, 'llvm.fma.v16f32', F32X16,
                                        builder.sitofp(value, F32X16), factor,
-                                       load(builder, sums, F32X16)), sums)
+                                       load(builder, cell, F32X16)), cell)
+
+            with cgutils.for_range(builder, builder.udiv(width, LONG(WIDE))) as loop:
+                for row in rows:
+                    take(loop.index, *row)
             return context.make_tuple(builder, signature.return_type, [
-                reduce(builder, load(builder, sums, F32X16), builder.fadd)
-                for sums, *_ in tokens])
-        return types.UniTuple(types.float32, len(places))(
-            isa, head, types.int64, scales, types.int64, types.int64, x, places, factors, totals,
+                reduce(builder, load(builder, cell, F32X16), builder.fadd)
+                for *_, cells in rows for cell in cells])
+        return types.UniTuple(types.float32, len(starts) * len(places))(
+            isa, head, starts, scales, firsts, types.int64, x, places, factors, totals,
             abouts), generate
-    operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * x) of a {bits}-bit '
-                         'row and some tokens as float32.')
+    operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * x) of some {bits}-bit '
+                         'rows, each with some tokens, as float32.')
     return intrinsic(operation)
 
 
@@ -201,7 +209,7 @@ def _group_sums(builder: ir.IRBuilder, isa: Isa, codes: list[ir.Value], x: ir.Va
     return total
 
 
-_four_bit_row, _six_bit_row = _group_row(4), _group_row(6)
+_four_bit_rows, _six_bit_rows = _group_rows(4), _group_rows(6)
 
 
 @intrinsic
@@ -233,9 +241,9 @@ def byte_logit(isa, head, scales, token, width, high, low, at, high_total, low_t
 
 
 @njit(cache=True, nogil=True)
-def group_logits(isa, bits, head, scales, row, width, x, places, factors, totals, abouts):
+def group_logits(isa, bits, head, scales, rows, width, x, places, factors, totals, abouts):
     """
-    Return the logit of a row of 4 or 6 bits for some tokens; it is unpacked once for all.
+    Return the logits of rows of 4 or 6 bits, each unpacked once for all of some tokens.
 
     Parameters
     ----------
@@ -247,8 +255,8 @@ def group_logits(isa, bits, head, scales, row, width, x, places, factors, totals
         All rows.
     scales : uint16
         Of all groups, the bits of float16.
-    row : int
-        Which row.
+    rows : tuple of int
+        Which rows; they are read in turn.
     width : int
         Columns of a row, a multiple of WIDE.
     x, factors, totals : int8, float32, int32
@@ -259,14 +267,24 @@ def group_logits(isa, bits, head, scales, row, width, x, places, factors, totals
     Returns
     -------
     tuple of float32
-        As many as tokens.
+        For each row, of each token.
 
     """
-    start, first = row * (width * bits // 8), row * (width // GROUP)
+    starts, firsts = _times(rows, width * bits // 8), _times(rows, width // GROUP)
     if bits == 4:
-        return _four_bit_row(isa, head, start, scales, first, width, x, places, factors, totals,
-                             abouts)
-    return _six_bit_row(isa, head, start, scales, first, width, x, places, factors, totals, abouts)
+        return _four_bit_rows(isa, head, starts, scales, firsts, width, x, places, factors, totals,
+                              abouts)
+    return _six_bit_rows(isa, head, starts, scales, firsts, width, x, places, factors, totals,
+                         abouts)
+
+
+@intrinsic
+def _times(typing, rows, by):
+    """Return the multiples of some numbers."""
+    def generate(context, builder, signature, args):
+        return context.make_tuple(builder, signature.return_type, [
+            builder.mul(row, args[1]) for row in cgutils.unpack_tuple(builder, args[0])])
+    return rows(rows, types.int64), generate
 
 
 def quantise_rows_8bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -95,7 +95,7 @@ def _logit(isa, s, w, work, bits, row, t):
     if element_bytes(w.head_scales) == 4:
         return byte_logit(isa, w.head, w.head_scales, row, n, work.high, work.low, t * n,
                           work.sums[about], work.sums[about + 1], work.steps[about])
-    v, = group_logits(isa, bits, w.head, w.head_scales, row, n, work.high, (t * n,),
+    v, = group_logits(isa, bits, w.head, w.head_scales, (row,), n, work.high, (t * n,),
                       work.steps, work.sums, (about,))
     return v
 
@@ -125,15 +125,26 @@ def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, thre
 
 @njit(cache=True, nogil=True)
 def _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last):
-    """Do rows of 4 or 6 bits, four tokens at once as long as there are so many."""
-    n, about, bits = s.head_width, s.about, _bits(s, w)
-    for i in range(last - first):
+    """Do rows of 4 or 6 bits, four of them or four tokens at once as long as there are so many."""
+    n, about, bits, done = s.head_width, s.about, _bits(s, w), 0
+    if places(isa) == 4 and tokens - first_token == 1:
+        t, far = first_token, (last - first) // 4
+        done = 4 * far
+        for i in range(far):
+            p, q, r, u = first + i, first + far + i, first + 2 * far + i, first + 3 * far + i
+            rows = p, q, r, u
+            if subset.shape[0]:
+                rows = subset[p], subset[q], subset[r], subset[u]
+            work.logits[p], work.logits[q], work.logits[r], work.logits[u] = group_logits(
+                isa, bits, w.head, w.head_scales, rows, n, work.high, (t * n,), work.steps,
+                work.sums, (t * about,))
+    for i in range(done, last - first):
         k = _in_turn(first, last, i, places(isa))
         row = subset[k] if subset.shape[0] else k
         t, at = first_token, k
         while t + 4 <= tokens:
             a, b, c, d = group_logits(
-                isa, bits, w.head, w.head_scales, row, n, work.high,
+                isa, bits, w.head, w.head_scales, (row,), n, work.high,
                 (t * n, (t + 1) * n, (t + 2) * n, (t + 3) * n), work.steps, work.sums,
                 (t * about, (t + 1) * about, (t + 2) * about, (t + 3) * about))
             work.logits[at], work.logits[at + count] = a, b

@@ -32,7 +32,7 @@ from edge_vla.kernels.phases import (
     attend_token,
     pieces,
     product_row,
-    remember_token,
+    remember_head,
     share,
 )
 from edge_vla.kernels.rows import norm_heads, norm_row, quantise_blocks_row, silu_gate_row
@@ -198,12 +198,12 @@ def _convolve(s, w, cache, work, conv, position, t):
 
 
 @njit(cache=True, nogil=True)
-def _remember(s, w, cache, work, layer, position, t, me):
-    """Norm and rotate a token's query and key, and put key and value into the cache."""
-    at = t * s.stride
-    norm_heads(work.a[at:at + s.stride], s.heads, w.query_norm[layer], s.eps)
-    norm_heads(work.b[at:at + s.stride], s.kv_heads, w.key_norm[layer], s.eps)
-    remember_token(s, w, cache, work, layer, position, position, t, me)
+def _remember(s, w, cache, work, layer, position, t, kv, me):
+    """Norm and rotate a token's queries and key of a head, and cache key and value."""
+    group = s.heads // s.kv_heads
+    norm_heads(work.a[t * s.stride + kv * group * s.size:], group, w.query_norm[layer], s.eps)
+    norm_heads(work.b[t * s.stride + kv * s.size:], 1, w.key_norm[layer], s.eps)
+    remember_head(s, w, cache, work, layer, position, position, t, kv, me)
 
 
 @njit(cache=True, nogil=True)
@@ -237,7 +237,8 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
         if conv >= 0:
             _gate(s, w, cache, work, conv, position + piece, piece)
         else:
-            _remember(s, w, cache, work, attention, position + piece, piece, me)
+            for t in range(tokens):
+                _remember(s, w, cache, work, attention, position + t, t, piece, me)
     elif phase == 3:
         if conv >= 0:
             _convolve(s, w, cache, work, conv, position + piece, piece)
@@ -257,7 +258,9 @@ def _count(s, w, layer, phase, tokens, threads):
         return 2 * pieces(threads)
     if phase == 5 or phase == 9:
         return pieces(threads)
-    return tokens * s.kv_heads if phase == 3 and w.convolution[layer] < 0 else tokens
+    if w.convolution[layer] < 0 and phase == 2:
+        return s.kv_heads
+    return tokens * s.kv_heads if w.convolution[layer] < 0 and phase == 3 else tokens
 
 
 @njit(cache=True, nogil=True)
@@ -271,6 +274,8 @@ def run(isa, s, w, cache, work, position, tokens, first_logit, subset, best, cal
         As in `bitnet.run`.
 
     """
+    w, cache, work, subset = (team.borrow(w), team.borrow(cache), team.borrow(work),
+                              team.borrow(subset))
     number = 0
     for layer in range(s.layers):
         for phase in range(PHASES):

@@ -31,10 +31,12 @@ def share(count, threads, piece):
     Return the range of `count` items that a piece is.
 
     Three quarters go out in one long run a thread, the rest in four short ones each, so that
-    whoever is early does more.
+    whoever is early does more. Of few items, a piece is one.
     """
     if threads == 1:
         return 0, count
+    if count <= pieces(threads):
+        return min(piece, count), min(piece + 1, count)
     long = count * 3 // (4 * threads)
     if piece < threads:
         return piece * long, (piece + 1) * long
@@ -64,15 +66,13 @@ def add_product(s, work, t):
 
 
 @njit(cache=True, nogil=True)
-def remember_token(s, w, cache, work, layer, slot, position, t, me):
-    """Rotate a token's queries and keys by its position, and put keys and values into a slot."""
-    for kv in range(s.kv_heads):
-        remember_head(s, w, cache, work, layer, slot, position, t, kv, me)
-
-
-@njit(cache=True, nogil=True)
 def remember_head(s, w, cache, work, layer, slot, position, t, kv, me):
-    """Do this for a key-value head and the queries that share it."""
+    """
+    Rotate a token's key and its queries by its position, and put key and value into a slot.
+
+    Of one key-value head: slots lie so close together that threads which did a token each would
+    take cache lines from each other.
+    """
     cos, sin, group = w.cos[position], w.sin[position], s.heads // s.kv_heads
     a, b = t * s.stride + kv * group * s.size, t * s.stride + kv * s.size
     to = (t * s.heads + kv * group) * s.size_p
