@@ -32,7 +32,7 @@ from numba import njit
 
 SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
 SHORT = 10  # units that one thread reads as fast as two
-PART = 40  # units that many tokens are multiplied with: filling their tables is 6 % of it
+PART = by_amx.UNITS  # units that many tokens are multiplied with: filling tables is 6 % of it
 
 
 @njit(cache=True, nogil=True)

@@ -15,10 +15,11 @@
 """
 The innermost loops of products of several tokens with '5bit' matrices on Intel's matrix unit.
 
-AMX multiplies a *tile* of up to 16 tokens' activations with a tile of 16 rows' weights, 60
-columns, in 16 cycles, however many tokens there are. Codes are unpacked as for `ternary_dots`: a
-run of 32 rows is two tiles of 15 quads. Tiles are loaded from memory only, and wait for what is
-still on its way there: while a run is unpacked, the one two before it is multiplied.
+AMX multiplies a *tile* of up to 16 tokens' activations with a tile of 16 rows' weights, up to 64
+columns, in 16 cycles, however many tokens there are. Codes are unpacked to quads, see
+`ternary_amx_codes`: a run of 32 rows is two tiles of twelve. Tiles are loaded from memory only,
+and wait for what is still on its way there: while a run is unpacked, the one two before it is
+multiplied.
 
 Four of the eight tiles are used: two of sums, one of activations, one of weights. The CPU renames
 tiles, out of a store that it seems to share between the threads of a core: with all eight, as the
@@ -28,16 +29,8 @@ long again, and alone as long (measured; doc/benchmarks.md).
 Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter on AMX.
 """
 
-from collections.abc import Callable
-
-from edge_vla.kernels.ternary_dots import (
-    DIGITS,
-    HALVES,
-    in_order,
-    RUN,
-    run_codes,
-    unpack_digit,
-)
+from edge_vla.kernels.ternary_amx_codes import QUADS, RUN, run_codes
+from edge_vla.kernels.ternary_dots import DIGITS, HALVES, in_order, unpack_digit
 from edge_vla.kernels.ternary_tables import CHUNK, LINE, LINES, UNIT
 from edge_vla.kernels.vectors import (
     advance,
@@ -59,14 +52,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 TOKENS = 16  # rows of a tile of activations
-QUADS = UNIT * DIGITS  # of a run: rows of a tile of weights
 WORD = LINES * LINE  # bytes of a word of a unit
 LAG = 2  # runs between unpacking and multiplying
 SLOTS = 2 * LAG  # a power of two above LAG
 SLOT = QUADS * HALVES * LINE  # bytes of an unpacked run of 32 rows
 SUMS, ACTIVATIONS, WEIGHTS = range(HALVES), HALVES, HALVES + 1  # tiles
 AHEAD = 2 * UNIT * WORD  # bytes: two runs of a unit
-NEAR = 2  # which cache holds what the next unit needs
+FURTHER = CHUNK * WORD  # ... and the next unit, which is brought ...
+NEAR = 2  # ... to this level of caches
 
 
 def emit_tile(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
@@ -191,42 +184,41 @@ class _Pass:
         self.builder.store(run, self.late[0])
         self.builder.store(self.builder.add(self.builder.load(self.steps), LONG(1)), self.steps)
 
-    def unpack(self, read: Callable[[int], list[ir.Value]]) -> None:
+    def unpack(self, words: list[ir.Value]) -> None:
         """Unpack a run, and multiply an earlier one meanwhile."""
-        for k, found in run_codes(self.builder, read, 1):
+        for f, found in enumerate(run_codes(self.builder, words)):
             for d in range(DIGITS):
                 for half, code in enumerate(found):
-                    place = ((DIGITS * k + d) * HALVES + half) * LINE
+                    place = ((DIGITS * f + d) * HALVES + half) * LINE
                     store(self.builder, unpack_digit(self.builder, code, d),
                           advance(self.builder, self.slot(), place))
-            if k % 2:
-                self.multiply(k // 2)
+            if f % 2:
+                self.multiply(f // 2)
 
 
-def _reader(builder: ir.IRBuilder, here: ir.Value, line: int, left: ir.Value, further: ir.Value,
-            ) -> Callable[[int], list[ir.Value]]:
+def _read_run(builder: ir.IRBuilder, here: ir.Value, line: int, left: ir.Value) -> list[ir.Value]:
     """
-    Return how to load the words of a run of one line.
+    Load the words of a run of one line, as many as are left; others may be any.
 
-    The first one has both lines brought into the nearest cache, the second one has those of the
-    next unit brought near.
+    The first line has both brought into the nearest cache, the second one has those of the next
+    unit brought near.
     """
-    def read(k: int) -> list[ir.Value]:
-        inside = builder.icmp_signed('<', LONG(k), left)  # else any: it is multiplied by 0
+    words = []
+    for k in range(UNIT):
+        inside = builder.icmp_signed('<', LONG(k), left)
         word = advance(builder, here, builder.select(inside, LONG(k * WORD), LONG(0)))
         for other in range(LINES):
-            ahead = advance(builder, word, other * LINE)
             if line == 0:
-                prefetch(builder, advance(builder, ahead, AHEAD))
+                prefetch(builder, advance(builder, word, other * LINE + AHEAD))
             else:
-                prefetch(builder, advance(builder, ahead, further), NEAR)
-        return [load(builder, advance(builder, word, line * LINE), SHORTS)]
-    return read
+                prefetch(builder, advance(builder, word, other * LINE + FURTHER), NEAR)
+        words.append(load(builder, advance(builder, word, line * LINE), SHORTS))
+    return words
 
 
 @intrinsic
-def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks, x, step, codes,
-                   out, start, stride):
+def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks, x, step,
+                   codes, sums, start, stride):
     """
     Multiply some units of a panel with the tokens of `open_tiles`.
 
@@ -245,26 +237,26 @@ def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks,
     chunk, chunks : int
         Which chunk of columns, and how many from there; sums begin with the first one.
     x : uint8 [M]
-        Their activations, see `ternary_dots.spread`: token after token, run after run.
+        Their activations, see `ternary_amx_codes.spread`: token after token, run after run.
     step : int
         From run to run.
     codes : uint8 [SLOTS * SLOT]
         Scratch.
-    out : int32 or float32 [L], changed
-        Exact sums, in the order of tiles: see `settle_rows`.
+    sums : uint8 [L], changed
+        Exact int32 sums, in the order of tiles: see `settle_rows`.
     start, stride : int
-        Where the first token's first row is, and from token to token.
+        Where the first unit's are, and from row to row of tiles.
 
     """
     def generate(context, builder, signature, args):
         packed, at, size, first, count, words, chunk, chunks, x, step, *others = args
-        codes, out, start, stride = others
+        codes, sums, start, stride = others
         kind = signature.args
         weights = data_pointer(context, builder, kind[0], packed, at)
         tiles = _Pass(builder, data_pointer(context, builder, kind[8], x, LONG(0)), step,
                       data_pointer(context, builder, kind[10], codes, LONG(0)),
-                      data_pointer(context, builder, kind[11], out, start),
-                      builder.mul(stride, LONG(4)), builder.icmp_signed('==', chunk, LONG(0)))
+                      data_pointer(context, builder, kind[11], sums, start), stride,
+                      builder.icmp_signed('==', chunk, LONG(0)))
 
         def go_through(unit: ir.Value, line: int) -> None:
             with cgutils.for_range(builder, chunks) as loop:
@@ -279,9 +271,8 @@ def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks,
                 with cgutils.for_range(builder, runs) as inner:
                     done = builder.mul(inner.index, LONG(UNIT))
                     tiles.prepare()
-                    tiles.unpack(_reader(builder, tiles.at(here, done, WORD), line,
-                                         builder.sub(wide, done),
-                                         builder.mul(wide, LONG(WORD))))
+                    tiles.unpack(_read_run(builder, tiles.at(here, done, WORD), line,
+                                           builder.sub(wide, done)))
                     tiles.proceed(builder.add(earlier, inner.index))
 
         with cgutils.for_range(builder, count) as loop:
@@ -295,22 +286,26 @@ def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks,
         tiles.end()
         return context.get_dummy_value()
     n = types.int64
-    return types.void(packed, n, n, n, n, n, n, n, x, n, codes, out, n, n), generate
+    return types.void(packed, n, n, n, n, n, n, n, x, n, codes, sums, n, n), generate
 
 
 @intrinsic
-def settle_rows(typing, out, start, units, total, factor):
+def settle_rows(typing, sums, start, out, at, units, total, factor):
     """
-    Put the rows of tiles in order, in place, as the sums of trits and times `factor` if floats.
+    Write sums of trits in the order of rows, and times `factor` if they are to be floats.
 
     Parameters
     ----------
     typing : object
         Numba's, of no concern to the caller.
-    out : int32 or float32 [L], changed
-        Sums of (trit + 1) * x of some units of 64 rows, int32 whatever the type.
-    start, units : int
-        Where the first row is, and how many units.
+    sums : uint8 [N]
+        Of `multiply_units`: int32, of (trit + 1) * x.
+    start : int
+        Where those of a token are.
+    out : int32 or float32 [L], written
+        Result.
+    at, units : int
+        Where its first row is, and how many units of 64 rows.
     total : int
         Sum of the token's activations.
     factor : float32
@@ -318,18 +313,21 @@ def settle_rows(typing, out, start, units, total, factor):
 
     """
     def generate(context, builder, signature, args):
-        out, start, units, total, factor = args
-        kind = signature.args[0]
-        target = data_pointer(context, builder, kind, out, start)
+        sums, start, out, at, units, total, factor = args
+        kind = signature.args
+        source = data_pointer(context, builder, kind[0], sums, start)
+        target = data_pointer(context, builder, kind[2], out, at)
         less, times = splat(builder, total), splat(builder, factor)
         with cgutils.for_range(builder, builder.mul(units, LONG(LINES))) as loop:
-            here = advance(builder, target, builder.mul(loop.index, LONG(HALVES * LINE)))
+            here, there = (advance(builder, p, builder.mul(loop.index, LONG(HALVES * LINE)))
+                           for p in (source, target))
             pair = [load(builder, advance(builder, here, part * LINE), INTS)
                     for part in range(HALVES)]
             for part in range(HALVES):
                 value = builder.sub(in_order(builder, pair, part), less)
-                if kind.dtype == types.float32:
+                if kind[2].dtype == types.float32:
                     value = builder.fmul(builder.sitofp(value, F32X16), times)
-                store(builder, value, advance(builder, here, part * LINE))
+                store(builder, value, advance(builder, there, part * LINE))
         return context.get_dummy_value()
-    return types.void(out, types.int64, types.int64, types.int32, types.float32), generate
+    n = types.int64
+    return types.void(sums, n, out, n, n, types.int32, types.float32), generate

@@ -23,20 +23,23 @@ from edge_vla.kernels.ternary_amx import (
     SLOTS,
     TOKENS,
 )
-from edge_vla.kernels.ternary_dots import RUN, spread
-from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, panel_of, place, UNIT
+from edge_vla.kernels.ternary_amx_codes import RUN, spread
+from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, LINE, panel_of, place, UNIT
 from numba import njit
 
+UNITS = 40  # at most, multiplied at once
 CODES = SLOTS * SLOT
 CHUNKS = 4  # whose activations stay in the nearest cache beside what else is needed
-SCRATCH = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN
+SUMS = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN
+ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums; those of others lie in other sets
+SCRATCH = SUMS + TOKENS * ROW
 
 
 @njit(cache=True, nogil=True)
 def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
          weight_scale, a, b, out, stride, scratch):
-    """Multiply units `first` to `last` with tokens `a` to `b`, at most TOKENS."""
-    runs, step, chunks = scratch[CODES:], (b - a) * RUN, (words + CHUNK - 1) // CHUNK
+    """Multiply units `first` to `last`, at most UNITS, with tokens `a` to `b`, at most TOKENS."""
+    runs, step, chunks = scratch[CODES:SUMS], (b - a) * RUN, (words + CHUNK - 1) // CHUNK
     groups = (chunks + CHUNKS - 1) // CHUNKS
     open_tiles(b - a)
     for g in range(groups):
@@ -50,9 +53,9 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
             v = min(last, end)
             multiply_units(packed, base + place(units, words, start, 0, words), end - start,
                            u - start, v - u, words, chunk, after - chunk, runs, step, scratch,
-                           out, a * stride + u * GROUP, stride)
+                           scratch, SUMS + (u - first) * GROUP * 4, ROW)
             u = v
     close_tiles()
     for t in range(a, b):
-        settle_rows(out, t * stride + first * GROUP, last - first, totals[t],
-                    weight_scale / scales[t])
+        settle_rows(scratch, SUMS + (t - a) * ROW, out, t * stride + first * GROUP, last - first,
+                    totals[t], weight_scale / scales[t])

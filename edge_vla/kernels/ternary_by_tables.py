@@ -15,6 +15,7 @@
 """Parts of products with '5bit' matrices by tables, see `ternary_tables`."""
 
 from edge_vla.kernels.ternary_tables import (
+    AHEAD,
     CHUNK,
     CHUNK_TABLES,
     fill_tables,
@@ -30,6 +31,7 @@ from edge_vla.kernels.ternary_tables import (
     UNIT_TABLES,
     WORD_TABLES,
 )
+from edge_vla.kernels.vectors import fetch
 from numba import njit
 
 FEW = 4  # tokens multiplied at once
@@ -101,11 +103,12 @@ def one_apart(isa, packed, base, words, units, first, last, x, width, totals, sc
         if chunk < whole:
             apart, groups = (whole - chunk + groups - 1) // groups, groups - 1
         wide, step = min(CHUNK, words - chunk * CHUNK), 0
-        for k in range(apart):
-            _fill_chunk(x, 0, chunk + k, wide, scratch, k * CHUNK_TABLES * LINE)
         at = base + place(units, words, first, chunk * CHUNK, wide)
         if apart > 1:  # all chunks of the panel but the last one are as large
             step = base + place(units, words, first, (chunk + 1) * CHUNK, wide) - at
+        for k in range(apart):  # memory need not wait for tables
+            fetch(packed, at + k * step, AHEAD)
+            _fill_chunk(x, 0, chunk + k, wide, scratch, k * CHUNK_TABLES * LINE)
         for unit in range(first, last):
             e = at + (unit - first) * wide * LINES * LINE
             f, g, h = e + step, e + 2 * step, e + 3 * step

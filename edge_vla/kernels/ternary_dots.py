@@ -65,7 +65,7 @@ RUN = 64  # bytes of a run of activations: 15 quads, and 4 that nobody reads
 QUADS = CHUNK * DIGITS  # of a chunk
 WIDE = 6  # tokens multiplied at once with unpacked codes
 UNPACKED = QUADS * LINES * HALVES * LINE  # bytes of the codes of a unit in a chunk
-_LONGS = ir.VectorType(LONG, 8)
+_FOURTH = ir.Constant(ir.VectorType(ir.IntType(1), 64), [0, 0, 0, 1] * LANES)
 
 
 def _run_columns() -> list[int]:
@@ -129,21 +129,25 @@ def _windows(builder: ir.IRBuilder, offsets: list[int], vector: ir.Value) -> ir.
     return builder.bitcast(found, BYTES)
 
 
-def _word_codes(builder: ir.IRBuilder, word: ir.Value, extra: ir.Value | None) -> list[ir.Value]:
+def word_codes(builder: ir.IRBuilder, word: ir.Value, other: ir.Value | None = None, at: int = 0,
+               ) -> list[ir.Value]:
     """
     Return the codes of a word of 32 rows, four bytes a row, as two vectors.
 
     The first has rows 4 i and 4 i + 1, the second the two after. A fourth byte is the code of
-    `extra`, or nothing of use; the topmost three bits of any are not either.
+    another word that begins with bit `at`, or nothing of use; the topmost three bits of any are
+    not either.
     """
-    if extra is None:
-        return [_windows(builder, [0, 5, 10, 0, 16, 21, 26, 16], word),
-                _windows(builder, [32, 37, 42, 32, 48, 53, 58, 48], word)]
-    word, extra = builder.bitcast(word, _LONGS), builder.bitcast(extra, _LONGS)
-    half, low = every(_LONGS, 32), every(_LONGS, 2 ** 32 - 1)
-    pairs = [builder.or_(builder.and_(word, low), builder.shl(extra, half)),
-             builder.or_(builder.lshr(word, half), builder.and_(extra, builder.not_(low)))]
-    return [_windows(builder, [0, 5, 10, 32, 16, 21, 26, 48], pair) for pair in pairs]
+    found = []
+    for row in (0, 32):
+        after = row + 16
+        three = _windows(builder, [row, row + 5, row + 10, row,
+                                   after, after + 5, after + 10, after], word)
+        if other is not None:
+            fourth = _windows(builder, [row + at] * 4 + [after + at] * 4, other)
+            three = builder.select(_FOURTH, fourth, three)
+        found.append(three)
+    return found
 
 
 def unpack_digit(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value:
@@ -152,16 +156,20 @@ def unpack_digit(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value
     return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, codes)
 
 
-def run_codes(builder: ir.IRBuilder, read: Callable[[int], list[ir.Value]], lines: int = LINES,
-              ) -> Iterator[tuple[int, list[ir.Value]]]:
+def gather_bits(builder: ir.IRBuilder, extra: ir.Value, word: ir.Value) -> ir.Value:
+    """Add the topmost bits of a word to those of the words before: five are one more code."""
+    return call(builder, 'llvm.fshl.v32i16', SHORTS, extra, word, every(SHORTS, 1))
+
+
+def _run_codes(builder: ir.IRBuilder, read: Callable[[int], list[ir.Value]],
+               ) -> Iterator[tuple[int, list[ir.Value]]]:
     """Read the words of a run, and yield which one it is and its codes, two vectors a line."""
-    extra = [every(SHORTS, 0)] * lines
+    extra = [every(SHORTS, 0)] * LINES
     for k in range(UNIT):
         raw = read(k)
-        extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
-                 for e, r in zip(extra, raw, strict=True)]
+        extra = [gather_bits(builder, e, r) for e, r in zip(extra, raw, strict=True)]
         yield k, [codes for r, e in zip(raw, extra, strict=True)
-                  for codes in _word_codes(builder, r, e if k == UNIT - 1 else None)]
+                  for codes in word_codes(builder, r, e if k == UNIT - 1 else None)]
 
 
 def _walk(builder: ir.IRBuilder, weights: ir.Value, words: ir.Value, ahead: bool,
@@ -184,12 +192,12 @@ def _walk(builder: ir.IRBuilder, weights: ir.Value, words: ir.Value, ahead: bool
     runs = builder.udiv(words, LONG(UNIT))
     with cgutils.for_range(builder, runs) as loop:
         first = builder.mul(loop.index, LONG(UNIT * LINES * LINE))
-        for k, codes in run_codes(builder, partial(read, first)):
+        for k, codes in _run_codes(builder, partial(read, first)):
             take(loop.index, LONG(0), k, codes)
     with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
         word = builder.add(builder.mul(runs, LONG(UNIT)), loop.index)
         take(runs, loop.index, 0, [codes for r in read(builder.mul(word, LONG(LINES * LINE)), 0)
-                                   for codes in _word_codes(builder, r, None)])
+                                   for codes in word_codes(builder, r)])
 
 
 def _four(builder: ir.IRBuilder, run: ir.Value, by: int) -> ir.Value:

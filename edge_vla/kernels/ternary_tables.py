@@ -59,6 +59,7 @@ CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 *
 CHUNK_TABLES = 5 * UNIT_TABLES
 PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
+AHEAD = 40 * LINE  # bytes: what is asked for while a line is read
 TOGETHER = 8  # tokens that codes are brought near for
 
 
@@ -175,7 +176,6 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
         sums = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in first]
         # which tables each chunk is looked up in
         users = [range(len(first))] if len(chunks) == 1 else [[c] for c in range(len(chunks))]
-        next_unit = builder.mul(words, LONG(LINES * LINE))
 
         def look_up(codes: list[ir.Value], here: list[ir.Value], table: int, user: int) -> None:
             entries = load(builder, advance(builder, here[user], table * LINE), SHORTS)
@@ -190,7 +190,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
                 address = advance(builder, advance(builder, chunks[chunk], word),
                                   (LINES * k + line) * LINE)
                 if isa.prefetch:
-                    prefetch(builder, advance(builder, address, next_unit))
+                    prefetch(builder, advance(builder, address, AHEAD))
                 raw.append(load(builder, address, SHORTS))
             for d in range(WORD_TABLES):
                 codes = [builder.lshr(r, every(SHORTS, 5 * d)) if d else r for r in raw]
