@@ -211,14 +211,15 @@ def _show(report: dict[str, Any]) -> None:
     print(f'{report["shape"]} on {report["machine"]["cpu"]}: {report["isa"]}, {report["packing"]} '
           f'body {sizes["body"] / 1e6:.1f} MB, {report["head"]} head {sizes["head"] / 1e6:.1f} MB')
     print(f'{"threads":>7} {"decode":>12} {"greedy":>12} {"16-token head":>14} '
-          f'{"prefill":>12} {"2":>5} {"4":>5} {"8 at once":>10} {"memory":>10} {"used":>10} '
-          f'{"share":>6}')
+          f'{"prefill":>12} {"2":>5} {"4":>5} {"8 at once":>10} {"4, all logits":>14} '
+          f'{"memory":>10} {"used":>10} {"share":>6}')
     for row in report['results']:
         print(f'{row["threads"]:7d} {row["tokens_per_second"]:8.1f} t/s '
               f'{row["greedy_tokens_per_second"]:8.1f} t/s '
               f'{row["restricted_tokens_per_second"]:10.1f} t/s '
               f'{row["prefill_tokens_per_second"]:8.1f} t/s {row["cost_of_two"]:4.2f}x '
               f'{row["cost_of_four"]:4.2f}x {row["cost_of_eight"]:9.2f}x '
+              f'{row["cost_of_four_with_all_logits"]:13.2f}x '
               f'{row["bandwidth_gb_s"]:5.1f} GB/s {row["used_gb_s"]:5.1f} GB/s '
               f'{row["share_of_bandwidth"]:5.0%}')
     print(f'resident {memory["resident"]:.0f} MB, peak {memory["peak"]:.0f} MB, before loading '

@@ -167,7 +167,8 @@ def _actions(decoder: Decoder, prompt: int) -> dict[str, Callable[[], Any]]:
         decoder.forward(ids[:prompt])
     return {'token': step(1), 'greedy': step(1, best=1), 'restricted': step(1, few),
             'two': step(2, best=1),
-            'four': step(4, best=1), 'eight': step(8, best=1), 'prefill': prefill}
+            'four': step(4, best=1), 'eight': step(8, best=1), 'four_all': step(4),
+            'prefill': prefill}
 
 
 def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], rounds: int = 7,
@@ -194,6 +195,7 @@ def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], roun
         For each thread count the medians: tokens_per_second, greedy_tokens_per_second (where only
         the likeliest token is wanted), restricted_tokens_per_second (a head of 16 tokens),
         prefill_tokens_per_second, cost_of_two, _four, _eight (in units of one greedy token),
+        cost_of_four_with_all_logits (of one with all),
         bandwidth_gb_s (measured), used_gb_s and share_of_bandwidth.
 
     """
@@ -222,7 +224,8 @@ def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], roun
                'restricted_tokens_per_second': 1 / t['restricted'],
                'prefill_tokens_per_second': prompt / t['prefill'],
                'cost_of_two': t['two'] / t['greedy'], 'cost_of_four': t['four'] / t['greedy'],
-               'cost_of_eight': t['eight'] / t['greedy'], 'bandwidth_gb_s': read,
+               'cost_of_eight': t['eight'] / t['greedy'],
+               'cost_of_four_with_all_logits': t['four_all'] / t['token'], 'bandwidth_gb_s': read,
                'used_gb_s': used, 'share_of_bandwidth': used / read}
 
 
