@@ -29,8 +29,8 @@ long again, and alone as long (measured; doc/benchmarks.md).
 Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter on AMX.
 """
 
-from edge_vla.kernels.ternary_amx_codes import QUADS, RUN, run_codes
-from edge_vla.kernels.ternary_dots import DIGITS, HALVES, in_order, unpack_digit
+from edge_vla.kernels.ternary_amx_codes import QUADS, run_codes
+from edge_vla.kernels.ternary_dots import DIGITS, HALVES, in_order, RUN, unpack_digit
 from edge_vla.kernels.ternary_tables import CHUNK, LINE, LINES, UNIT
 from edge_vla.kernels.vectors import (
     advance,

@@ -26,36 +26,22 @@ permutation less a word, but everything that is unpacked is stored, and loaded a
 
 from collections.abc import Iterator
 
-from edge_vla.kernels.ternary_dots import DIGITS, gather_bits, word_codes
-from edge_vla.kernels.ternary_tables import UNIT_COLUMNS
-from edge_vla.kernels.ternary_tiles import join
-from edge_vla.kernels.vectors import (
-    advance,
-    BYTE,
-    BYTES,
-    call,
-    data_pointer,
-    every,
-    LANES,
-    load,
-    LONG,
-    SHORTS,
-    store,
-)
+from edge_vla.kernels.ternary_dots import DIGITS, gather_bits, RUN, spread_as, word_codes
+from edge_vla.kernels.vectors import every, SHORTS
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 FOURS = 4  # times four codes of a run
 QUADS = FOURS * DIGITS
-RUN = 64  # bytes of a run of activations: 12 quads, and 16 that nobody reads
 
 
-def run_columns() -> list[int]:
-    """Return which column of a run each byte of its quads is."""
+def _run_columns() -> list[int]:
+    """Return which column of a run each byte of it is, RUN for none."""
     codes = [*([3 * f, 3 * f + 1, 3 * f + 2, 9 + f] for f in range(3)), [12, 13, 14, 15]]
-    return [3 * code + d for four in codes for d in range(DIGITS) for code in four]
+    columns = [3 * code + d for four in codes for d in range(DIGITS) for code in four]
+    return columns + [RUN] * (RUN - len(columns))
+
+
+spread = spread_as(_run_columns())
 
 
 def run_codes(builder: ir.IRBuilder, words: list[ir.Value]) -> Iterator[list[ir.Value]]:
@@ -66,41 +52,3 @@ def run_codes(builder: ir.IRBuilder, words: list[ir.Value]) -> Iterator[list[ir.
     for f in range(FOURS - 1):
         yield word_codes(builder, words[f], words[3], 5 * f)
     yield word_codes(builder, words[4], extra)
-
-
-@intrinsic
-def spread(typing, x, start, count, out, at, stride):
-    """
-    Write runs of 48 activations in the order of quads.
-
-    Parameters
-    ----------
-    typing : object
-        Numba's, of no concern to the caller.
-    x : int8 [N]
-        Activations.
-    start, count : int
-        The first one, and how many runs.
-    out : uint8 [M], written
-        RUN bytes a run.
-    at, stride : int
-        Where the first run goes, and how far it is from run to run.
-
-    """
-    columns = run_columns()
-    order = columns + [0] * (RUN - len(columns))
-
-    def generate(context, builder, signature, args):
-        x, start, count, out, at, stride = args
-        source = data_pointer(context, builder, signature.args[0], x, start)
-        target = data_pointer(context, builder, signature.args[3], out, at)
-        with cgutils.for_range(builder, count) as loop:
-            here = advance(builder, source, builder.mul(loop.index, LONG(UNIT_COLUMNS)))
-            parts = [load(builder, advance(builder, here, LANES * k), ir.VectorType(BYTE, LANES))
-                     for k in range(UNIT_COLUMNS // LANES)]
-            run = call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES,
-                       join(builder, [*parts, parts[-1]]), ir.Constant(BYTES, order))
-            store(builder, run, advance(builder, target, builder.mul(loop.index, stride)))
-        return context.get_dummy_value()
-    n = types.int64
-    return types.void(x, n, n, out, n, n), generate

@@ -23,7 +23,8 @@ from edge_vla.kernels.ternary_amx import (
     SLOTS,
     TOKENS,
 )
-from edge_vla.kernels.ternary_amx_codes import RUN, spread
+from edge_vla.kernels.ternary_amx_codes import spread
+from edge_vla.kernels.ternary_dots import RUN
 from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, LINE, panel_of, place, UNIT
 from numba import njit
 

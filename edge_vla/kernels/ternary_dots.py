@@ -78,11 +78,10 @@ def _run_columns() -> list[int]:
     return columns + [RUN] * (RUN - len(columns))
 
 
-def _spread_run(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+def _spread_run(builder: ir.IRBuilder, pointer: ir.Value, columns: list[int]) -> ir.Value:
     """Load 48 activations, and nothing after them, in the order of quads."""
     parts = [load(builder, advance(builder, pointer, LANES * k), ir.VectorType(BYTE, LANES))
              for k in range(UNIT_COLUMNS // LANES)]
-    columns = _run_columns()
     order = ir.Constant(BYTES, [c % RUN for c in columns])
     used = ir.Constant(BYTES, [-1 if c < RUN else 0 for c in columns])
     found = call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES,
@@ -90,35 +89,42 @@ def _spread_run(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
     return builder.and_(found, used)
 
 
-@intrinsic
-def spread(typing, x, start, count, out, at, stride):
-    """
-    Write runs of 48 activations in the order of quads.
+def spread_as(columns: list[int]) -> Callable:
+    """Return what brings runs into an order: which column each of RUN bytes is, RUN for none."""
+    @intrinsic
+    def spread(typing, x, start, count, out, at, stride):
+        """
+        Write runs of 48 activations in the order of quads.
 
-    Parameters
-    ----------
-    typing : object
-        Numba's, of no concern to the caller.
-    x : int8 [N]
-        Activations.
-    start, count : int
-        The first one, and how many runs.
-    out : uint8 [M], written
-        RUN bytes a run.
-    at, stride : int
-        Where the first run goes, and how far it is from run to run.
+        Parameters
+        ----------
+        typing : object
+            Numba's, of no concern to the caller.
+        x : int8 [N]
+            Activations.
+        start, count : int
+            The first one, and how many runs.
+        out : uint8 [M], written
+            RUN bytes a run.
+        at, stride : int
+            Where the first run goes, and how far it is from run to run.
 
-    """
-    def generate(context, builder, signature, args):
-        x, start, count, out, at, stride = args
-        source = data_pointer(context, builder, signature.args[0], x, start)
-        target = data_pointer(context, builder, signature.args[3], out, at)
-        with cgutils.for_range(builder, count) as loop:
-            here = advance(builder, source, builder.mul(loop.index, LONG(UNIT_COLUMNS)))
-            store(builder, _spread_run(builder, here),
-                  advance(builder, target, builder.mul(loop.index, stride)))
-        return context.get_dummy_value()
-    return types.void(x, types.int64, types.int64, out, types.int64, types.int64), generate
+        """
+        def generate(context, builder, signature, args):
+            x, start, count, out, at, stride = args
+            source = data_pointer(context, builder, signature.args[0], x, start)
+            target = data_pointer(context, builder, signature.args[3], out, at)
+            with cgutils.for_range(builder, count) as loop:
+                here = advance(builder, source, builder.mul(loop.index, LONG(UNIT_COLUMNS)))
+                store(builder, _spread_run(builder, here, columns),
+                      advance(builder, target, builder.mul(loop.index, stride)))
+            return context.get_dummy_value()
+        n = types.int64
+        return types.void(x, n, n, out, n, n), generate
+    return spread
+
+
+spread = spread_as(_run_columns())
 
 
 def _windows(builder: ir.IRBuilder, offsets: list[int], vector: ir.Value) -> ir.Value:
