@@ -244,8 +244,7 @@ def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, best, call, t
         How many threads there are, and which one this is.
 
     """
-    w, cache, work, subset = (team.borrow(w), team.borrow(cache), team.borrow(work),
-                              team.borrow(subset))
+    w, cache, work, subset = team.borrow((w, cache, work, subset))
     number = 0
     for layer in range(s.first_layer, s.last_layer):
         for phase in range(PHASES):

@@ -138,21 +138,21 @@ def _six_bits(builder: ir.IRBuilder, row: ir.Value, block: ir.Value) -> list[ir.
 
 
 def _group_rows(bits: int) -> Any:
-    def operation(typing, isa, head, starts, scales, firsts, width, x, places, factors, totals,
-                  abouts):
+    def operation(typing, isa, head, scales, rows, width, x, places, factors, totals, abouts):
         def generate(context, builder, signature, args):
-            _, head, starts, scales, firsts, width, x, places, factors, totals, abouts = args
+            _, head, scales, rows, width, x, places, factors, totals, abouts = args
             isa, kinds = signature.args[0].isa, signature.args
             unpack, columns = (_four_bits, GROUP) if bits == 4 else (_six_bits, 2 * GROUP)
-            starts, firsts, places, abouts = (
-                cgutils.unpack_tuple(builder, v) for v in (starts, firsts, places, abouts))
-            rows = [(data_pointer(context, builder, kinds[1], head, start),
-                     data_pointer(context, builder, kinds[3], scales, first),
-                     [accumulator(builder, F32X16) for _ in places])
-                    for start, first in zip(starts, firsts, strict=True)]
-            tokens = [(data_pointer(context, builder, kinds[6], x, place),
-                       data_pointer(context, builder, kinds[8], factors, about),
-                       data_pointer(context, builder, kinds[9], totals, about))
+            rows, places, abouts = (
+                cgutils.unpack_tuple(builder, v) for v in (rows, places, abouts))
+            line = builder.udiv(builder.mul(width, LONG(bits)), LONG(8))
+            groups = builder.udiv(width, LONG(GROUP))
+            rows = [(data_pointer(context, builder, kinds[1], head, builder.mul(row, line)),
+                     data_pointer(context, builder, kinds[2], scales, builder.mul(row, groups)),
+                     [accumulator(builder, F32X16) for _ in places]) for row in rows]
+            tokens = [(data_pointer(context, builder, kinds[5], x, place),
+                       data_pointer(context, builder, kinds[7], factors, about),
+                       data_pointer(context, builder, kinds[8], totals, about))
                       for place, about in zip(places, abouts, strict=True)]
 
             def take(at: ir.Value, row: ir.Value, halves: ir.Value, cells: list[ir.Value],
@@ -192,9 +192,8 @@ def _group_rows(bits: int) -> Any:
             return context.make_tuple(builder, signature.return_type, [
                 reduce(builder, load(builder, cell, F32X16), builder.fadd)
                 for *_, cells in rows for cell in cells])
-        return types.UniTuple(types.float32, len(starts) * len(places))(
-            isa, head, starts, scales, firsts, types.int64, x, places, factors, totals,
-            abouts), generate
+        return types.UniTuple(types.float32, len(rows) * len(places))(
+            isa, head, scales, rows, types.int64, x, places, factors, totals, abouts), generate
     operation.__doc__ = (f'Return sum(scale * (code - {2 ** (bits - 1)}) * x) of some {bits}-bit '
                          'rows, each with some tokens, as float32.')
     return intrinsic(operation)
@@ -270,21 +269,9 @@ def group_logits(isa, bits, head, scales, rows, width, x, places, factors, total
         For each row, of each token.
 
     """
-    starts, firsts = _times(rows, width * bits // 8), _times(rows, width // GROUP)
     if bits == 4:
-        return _four_bit_rows(isa, head, starts, scales, firsts, width, x, places, factors, totals,
-                              abouts)
-    return _six_bit_rows(isa, head, starts, scales, firsts, width, x, places, factors, totals,
-                         abouts)
-
-
-@intrinsic
-def _times(typing, rows, by):
-    """Return the multiples of some numbers."""
-    def generate(context, builder, signature, args):
-        return context.make_tuple(builder, signature.return_type, [
-            builder.mul(row, args[1]) for row in cgutils.unpack_tuple(builder, args[0])])
-    return rows(rows, types.int64), generate
+        return _four_bit_rows(isa, head, scales, rows, width, x, places, factors, totals, abouts)
+    return _six_bit_rows(isa, head, scales, rows, width, x, places, factors, totals, abouts)
 
 
 def quantise_rows_8bit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

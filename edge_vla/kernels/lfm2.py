@@ -274,8 +274,7 @@ def run(isa, s, w, cache, work, position, tokens, first_logit, subset, best, cal
         As in `bitnet.run`.
 
     """
-    w, cache, work, subset = (team.borrow(w), team.borrow(cache), team.borrow(work),
-                              team.borrow(subset))
+    w, cache, work, subset = team.borrow((w, cache, work, subset))
     number = 0
     for layer in range(s.layers):
         for phase in range(PHASES):

@@ -26,7 +26,8 @@ permutation less a word, but everything that is unpacked is stored, and loaded a
 
 from collections.abc import Iterator
 
-from edge_vla.kernels.ternary_dots import DIGITS, gather_bits, RUN, spread_as, word_codes
+from edge_vla.kernels.ternary_dots import DIGITS, RUN, spread_as, word_codes
+from edge_vla.kernels.ternary_tables import gather_bits
 from edge_vla.kernels.vectors import every, SHORTS
 from llvmlite import ir
 

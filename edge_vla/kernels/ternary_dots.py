@@ -30,6 +30,7 @@ from functools import partial
 
 from edge_vla.kernels.ternary_tables import (
     CHUNK,
+    gather_bits,
     LINE,
     LINES,
     UNIT,
@@ -160,11 +161,6 @@ def unpack_digit(builder: ir.IRBuilder, codes: ir.Value, digit: int) -> ir.Value
     """Return trit + 1 of one of the three columns of each code."""
     table = ir.Constant(BYTES, [i % 32 // 3 ** digit % 3 for i in range(64)])
     return call(builder, 'llvm.x86.avx512.permvar.qi.512', BYTES, table, codes)
-
-
-def gather_bits(builder: ir.IRBuilder, extra: ir.Value, word: ir.Value) -> ir.Value:
-    """Add the topmost bits of a word to those of the words before: five are one more code."""
-    return call(builder, 'llvm.fshl.v32i16', SHORTS, extra, word, every(SHORTS, 1))
 
 
 def _run_codes(builder: ir.IRBuilder, read: Callable[[int], list[ir.Value]],

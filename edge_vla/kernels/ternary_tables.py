@@ -134,6 +134,11 @@ def fill_tables(typing, x, start, count, tables, at):
     return types.void(x, types.int64, types.int64, tables, types.int64), generate
 
 
+def gather_bits(builder: ir.IRBuilder, extra: ir.Value, word: ir.Value) -> ir.Value:
+    """Add the topmost bits of a word to those of the words before: five are one more code."""
+    return call(builder, 'llvm.fshl.v32i16', SHORTS, extra, word, every(SHORTS, 1))
+
+
 @intrinsic
 def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fresh):
     """
@@ -207,8 +212,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
                 extra = [every(SHORTS, 0)] * LINES
                 for k in range(UNIT):
                     raw = take(here, chunk, word, k)
-                    extra = [call(builder, 'llvm.fshl.v32i16', SHORTS, e, r, every(SHORTS, 1))
-                             for e, r in zip(extra, raw, strict=True)]
+                    extra = [gather_bits(builder, e, r) for e, r in zip(extra, raw, strict=True)]
                 for user in users[chunk]:
                     look_up(extra, here, UNIT_TABLES - 1, user)
         with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
