@@ -27,6 +27,7 @@ from edge_vla.kernels.vectors import (
     call,
     data_pointer,
     F32X16,
+    fetch,
     FLOAT,
     HALF,
     LANES,
@@ -54,6 +55,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 import numpy as np
 
+SOON = 128  # positions that are asked for at once
 PAIRS = 'avx512f' in features()  # whether eight sums of 16 floats fit into the registers
 
 
@@ -177,6 +179,28 @@ def write_token(keys, values, key_scales, value_scales, head, capacity, position
             _put(keys, at + i * np.uint64(LANES), key[i])
             _put(values, to + (i - np.uint64(block)), value[i])
         to += np.uint64(capacity * LANES)
+
+
+@njit(cache=True, nogil=True)
+def bring(keys, values, head, capacity, length, size):
+    """
+    Ask for the first keys and values of a head; memory sees by itself that the rest is wanted.
+
+    Since they were last used all weights were read, so nothing of them is near.
+
+    Parameters
+    ----------
+    keys, values, head, capacity, size
+        As in `write_token`.
+    length : int
+        Positions that will be seen.
+
+    """
+    blocks = (min(length, SOON) + LANES - 1) // LANES
+    base = head * capacity * size
+    fetch(keys, base, blocks * LANES * size)
+    for block in range(0, size, LANES):
+        fetch(values, base + block * capacity, blocks * LANES * LANES)
 
 
 @njit(cache=True, nogil=True)

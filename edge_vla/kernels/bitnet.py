@@ -27,6 +27,7 @@ from edge_vla.kernels.head_phases import Probe, run_head, Sketch
 from edge_vla.kernels.phases import (
     add_product,
     attend_token,
+    bring_head,
     pieces,
     product_row,
     remember_head,
@@ -35,6 +36,7 @@ from edge_vla.kernels.phases import (
 from edge_vla.kernels.rows import gate_row, norm_row, quantise_row
 from edge_vla.kernels.ternary import items, product
 from edge_vla.kernels.ternary_tiles import BLOCK
+from edge_vla.kernels.vectors import fetch
 from numba import njit
 import numpy as np
 
@@ -123,20 +125,31 @@ class Work(NamedTuple):
     sync: np.ndarray  # int64
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _prepare(s, w, work, layer, phase, t):
-    """Add what the last product gave, norm, quantise: what a token needs before a product."""
+    """
+    Add what the last product gave, norm, quantise: what a token needs before a product.
+
+    What was last used before the weights of a layer were read is asked for first.
+    """
     x, width = work.x[t], s.hidden_p
     if phase == 0:  # before query, key, value
+        fetch(w.input_norm, layer * width, width)
+        fetch(work.h, t * width, width)
         if layer > s.first_layer:
             add_product(s, work, t)
         norm_row(work.h[t], w.input_norm[layer], s.hidden, s.eps, x)
     elif phase == 4:  # before output
+        fetch(w.attention_norm, layer * width, width)
         norm_row(x, w.attention_norm[layer], s.hidden, s.eps, x)
     elif phase == 6:  # before gate, up
+        fetch(w.post_norm, layer * width, width)
+        fetch(work.h, t * width, width)
         add_product(s, work, t)
         norm_row(work.h[t], w.post_norm[layer], s.hidden, s.eps, x)
     else:  # before down
+        fetch(w.ffn_norm, layer * s.ffn_p, s.ffn_p)
+        fetch(work.a, t * s.stride, s.ffn_p)
         x, width = product_row(work.a, s, t, s.ffn, s.ffn_p), s.ffn_p
         gate_row(x, work.b[t * s.stride:(t + 1) * s.stride], s.ffn_p)
         norm_row(x, w.ffn_norm[layer], s.ffn, s.eps, x)
@@ -158,7 +171,7 @@ def _pieces(isa, w, which, tokens, threads):
     return min(items(isa, w.units[which], tokens, threads), pieces(threads))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     if phase % 2 and phase != 3:  # matrices one after the other, each to a place of its own
@@ -178,12 +191,14 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
                 work.codes, s.code_stride, work.totals, work.scales, w.scales[layer, which],
                 tokens, out, s.stride, work.scratch[me])
     elif phase == 2:
+        bring_head(s, cache, layer - s.first_cached, slot + tokens, piece)
         for t in range(tokens):
             remember_head(s, w, cache, work, layer - s.first_cached, slot + t,
                           _position(work, slot, t), t, piece, me)
     elif phase == 3:
         t, kv, cached = piece // s.kv_heads, piece % s.kv_heads, layer - s.first_cached
         if tokens == 1:  # it sees nothing that others remember in this phase
+            bring_head(s, cache, cached, slot + 1, kv)
             remember_head(s, w, cache, work, cached, slot, _position(work, slot, 0), 0, kv, me)
         attend_token(s, cache, work, cached, slot + t, t, kv, me)
     else:

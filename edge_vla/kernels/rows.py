@@ -98,16 +98,25 @@ def quantise_row(x, width, codes):
 
     """
     top = vsplat(np.float32(1e-5))
-    for j in range(0, width, LANES):
-        top = vmax(vabs(vload(x, j)), top)
-    scale = np.float32(127) / vtop(top)
-    s = vsplat(scale)
     total = vsplat(np.float32(0))  # of integers below 2^24: exact
-    for j in range(0, width, LANES):
+    upper, more, pairs = top, total, width // (2 * LANES) * 2 * LANES  # no chain waits for itself
+    for j in range(0, pairs, 2 * LANES):
+        top = vmax(vabs(vload(x, j)), top)
+        upper = vmax(vabs(vload(x, j + LANES)), upper)
+    for j in range(pairs, width, LANES):
+        top = vmax(vabs(vload(x, j)), top)
+    scale = np.float32(127) / vtop(vmax(upper, top))
+    s = vsplat(scale)
+    for j in range(0, pairs, 2 * LANES):
+        v, w = vround(vmul(vload(x, j), s)), vround(vmul(vload(x, j + LANES), s))
+        vstore(codes, j, v)
+        vstore(codes, j + LANES, w)
+        total, more = vadd(total, v), vadd(more, w)
+    for j in range(pairs, width, LANES):
         v = vround(vmul(vload(x, j), s))
         vstore(codes, j, v)
         total = vadd(total, v)
-    return scale, np.int32(vsum(total))
+    return scale, np.int32(vsum(vadd(total, more)))
 
 
 @njit(cache=True, nogil=True)

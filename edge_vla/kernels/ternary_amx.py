@@ -19,7 +19,7 @@ AMX multiplies a *tile* of up to 16 tokens' activations with a tile of 16 rows' 
 columns, in 16 cycles, however many tokens there are. Codes are unpacked to quads, see
 `ternary_amx_codes`: a run of 32 rows is two tiles of twelve. Tiles are loaded from memory only,
 and wait for what is still on its way there: while a run is unpacked, the one two before it is
-multiplied.
+multiplied. Up to eight tokens have a way of their own, see `ternary_amx_few`.
 
 Four of the eight tiles are used: two of sums, one of activations, one of weights. The CPU renames
 tiles, out of a store that it seems to share between the threads of a core: with all eight, as the
@@ -29,9 +29,11 @@ long again, and alone as long (measured; doc/benchmarks.md).
 Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter on AMX.
 """
 
+from collections.abc import Sequence
+
 from edge_vla.kernels.ternary_amx_codes import QUADS, run_codes
 from edge_vla.kernels.ternary_dots import DIGITS, HALVES, in_order, RUN, unpack_digit
-from edge_vla.kernels.ternary_tables import CHUNK, LINE, LINES, UNIT
+from edge_vla.kernels.ternary_tables import CHUNK, GROUP, LINE, LINES, UNIT
 from edge_vla.kernels.vectors import (
     advance,
     BYTE,
@@ -58,8 +60,8 @@ SLOTS = 2 * LAG  # a power of two above LAG
 SLOT = QUADS * HALVES * LINE  # bytes of an unpacked run of 32 rows
 SUMS, ACTIVATIONS, WEIGHTS = range(HALVES), HALVES, HALVES + 1  # tiles
 AHEAD = 2 * UNIT * WORD  # bytes: two runs of a unit
-FURTHER = CHUNK * WORD  # ... and the next unit, which is brought ...
-NEAR = 2  # ... to this level of caches
+FURTHER = CHUNK * WORD  # ... and the next unit
+NEAREST, NEAR = 3, 2  # caches
 
 
 def emit_tile(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
@@ -101,9 +103,55 @@ def close_tiles(typing):
     return types.void(), generate
 
 
+class TileSums:
+    """
+    Emits how sums are kept in tiles until those of other rows begin.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Where to emit.
+    target, size, stride
+        Where the first ones go, how far it is to the next ones, and from row to row of tiles.
+    fresh
+        Whether they are to begin with zero.
+
+    """
+
+    def __init__(self, builder: ir.IRBuilder, target: ir.Value, size: ir.Value, stride: ir.Value,
+                 fresh: ir.Value) -> None:
+        self._builder, self._target, self._size, self._stride, self._fresh = (
+            builder, target, size, stride, fresh)
+        self._number = cgutils.alloca_once_value(builder, LONG(-1))
+
+    def _places(self) -> list[tuple[int, ir.Value]]:
+        b = self._builder
+        here = advance(b, self._target, b.mul(b.load(self._number), self._size))
+        return [(tile, advance(b, here, tile * LINE)) for tile in SUMS]
+
+    def begin(self) -> None:
+        """Write those that there are, and begin the next ones."""
+        b = self._builder
+        with b.if_then(b.icmp_signed('>=', b.load(self._number), LONG(0))):
+            self.end()
+        b.store(b.add(b.load(self._number), LONG(1)), self._number)
+        with b.if_else(self._fresh) as (zero, earlier):
+            with zero:
+                for tile in SUMS:
+                    emit_tile(b, 'tilezero', tile)
+            with earlier:
+                for tile, place in self._places():
+                    emit_tile(b, 'tileloadd64', tile, place, self._stride)
+
+    def end(self) -> None:
+        """Write the last ones."""
+        for tile, place in self._places():
+            emit_tile(self._builder, 'tilestored64', tile, place, self._stride)
+
+
 class _Pass:
     """
-    Emits what is done run by run: the sums of 32 rows are kept in tiles until another 32 begin.
+    Emits what is done run by run: one is unpacked while one before it is multiplied.
 
     Parameters
     ----------
@@ -113,20 +161,17 @@ class _Pass:
         Bytes of a run, see `ternary_dots.spread`, and from run to run.
     scratch
         For unpacked runs.
-    target, stride
-        Sums of the first token, and bytes from token to token.
-    fresh
-        Whether they are to begin with zero.
+    sums : TileSums
+        Of 32 rows at a time.
 
     """
 
     def __init__(self, builder: ir.IRBuilder, activations: ir.Value, step: ir.Value,
-                 scratch: ir.Value, target: ir.Value, stride: ir.Value, fresh: ir.Value) -> None:
-        self.builder, self.activations, self.step, self.scratch = (
-            builder, activations, step, scratch)
-        self.target, self.stride, self.fresh = target, stride, fresh
-        self.steps, self.rows, *self.late = (  # `late`: the runs unpacked last, latest first
-            cgutils.alloca_once_value(builder, LONG(v)) for v in [0, -1, *[-1] * LAG])
+                 scratch: ir.Value, sums: TileSums) -> None:
+        self.builder, self.activations, self.step, self.scratch, self.sums = (
+            builder, activations, step, scratch, sums)
+        self.steps, *self.late = (  # `late`: the runs unpacked last, latest first
+            cgutils.alloca_once_value(builder, LONG(v)) for v in [0, *[-1] * LAG])
 
     def at(self, pointer: ir.Value, index: ir.Value, by: ir.Value | int) -> ir.Value:
         """Return an address some steps further."""
@@ -138,35 +183,11 @@ class _Pass:
         number = self.builder.sub(self.builder.load(self.steps), LONG(back))
         return self.at(self.scratch, self.builder.and_(number, LONG(SLOTS - 1)), SLOT)
 
-    def _sums(self, rows: ir.Value) -> list[tuple[int, ir.Value]]:
-        """Return the tiles of sums and their places."""
-        here = self.at(self.target, rows, HALVES * LINE)
-        return [(tile, advance(self.builder, here, tile * LINE)) for tile in SUMS]
-
-    def _begin(self, rows: ir.Value) -> None:
-        with self.builder.if_else(self.fresh) as (zero, earlier):
-            with zero:
-                for tile in SUMS:
-                    emit_tile(self.builder, 'tilezero', tile)
-            with earlier:
-                for tile, place in self._sums(rows):
-                    emit_tile(self.builder, 'tileloadd64', tile, place, self.stride)
-
-    def end(self) -> None:
-        """Write the sums of these rows."""
-        for tile, place in self._sums(self.builder.load(self.rows)):
-            emit_tile(self.builder, 'tilestored64', tile, place, self.stride)
-
     def prepare(self) -> None:
         """Load what the run that is multiplied now needs."""
         b, run = self.builder, self.builder.load(self.late[-1])
         with b.if_then(b.icmp_signed('==', run, LONG(0))):
-            rows = b.load(self.rows)
-            with b.if_then(b.icmp_signed('>=', rows, LONG(0))):
-                self.end()
-            rows = b.add(rows, LONG(1))
-            b.store(rows, self.rows)
-            self._begin(rows)
+            self.sums.begin()
         run = b.select(b.icmp_signed('>', run, LONG(0)), run, LONG(0))  # at first there is none
         here = self.at(self.activations, run, self.step)
         emit_tile(b, 'tileloadd64', ACTIVATIONS, here, LONG(RUN))
@@ -196,23 +217,21 @@ class _Pass:
                 self.multiply(f // 2)
 
 
-def _read_run(builder: ir.IRBuilder, here: ir.Value, line: int, left: ir.Value) -> list[ir.Value]:
+def read_words(builder: ir.IRBuilder, here: ir.Value, lines: Sequence[int], left: ir.Value,
+               ask: Sequence[tuple[int, int]]) -> list[list[ir.Value]]:
     """
-    Load the words of a run of one line, as many as are left; others may be any.
+    Load some lines of the words of a run, as many as are left; others may be any.
 
-    The first line has both brought into the nearest cache, the second one has those of the next
-    unit brought near.
+    Meanwhile what is some bytes after each word is brought into some cache: see `ask`.
     """
-    words = []
+    words = [[] for _ in lines]
     for k in range(UNIT):
         inside = builder.icmp_signed('<', LONG(k), left)
         word = advance(builder, here, builder.select(inside, LONG(k * WORD), LONG(0)))
-        for other in range(LINES):
-            if line == 0:
-                prefetch(builder, advance(builder, word, other * LINE + AHEAD))
-            else:
-                prefetch(builder, advance(builder, word, other * LINE + FURTHER), NEAR)
-        words.append(load(builder, advance(builder, word, line * LINE), SHORTS))
+        for after, level in ask:
+            prefetch(builder, advance(builder, word, after), level)
+        for found, line in zip(words, lines, strict=True):
+            found.append(load(builder, advance(builder, word, line * LINE), SHORTS))
     return words
 
 
@@ -253,12 +272,15 @@ def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks,
         codes, sums, start, stride = others
         kind = signature.args
         weights = data_pointer(context, builder, kind[0], packed, at)
+        total = TileSums(builder, data_pointer(context, builder, kind[11], sums, start),
+                     LONG(HALVES * LINE), stride, builder.icmp_signed('==', chunk, LONG(0)))
         tiles = _Pass(builder, data_pointer(context, builder, kind[8], x, LONG(0)), step,
-                      data_pointer(context, builder, kind[10], codes, LONG(0)),
-                      data_pointer(context, builder, kind[11], sums, start), stride,
-                      builder.icmp_signed('==', chunk, LONG(0)))
+                      data_pointer(context, builder, kind[10], codes, LONG(0)), total)
 
         def go_through(unit: ir.Value, line: int) -> None:
+            # the first line has both brought into the nearest cache, the second the next unit near
+            ask = [(other * LINE + (FURTHER if line else AHEAD), NEAR if line else NEAREST)
+                   for other in range(LINES)]
             with cgutils.for_range(builder, chunks) as loop:
                 begin = builder.mul(builder.add(chunk, loop.index), LONG(CHUNK))
                 left = builder.sub(words, begin)
@@ -271,8 +293,8 @@ def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks,
                 with cgutils.for_range(builder, runs) as inner:
                     done = builder.mul(inner.index, LONG(UNIT))
                     tiles.prepare()
-                    tiles.unpack(_read_run(builder, tiles.at(here, done, WORD), line,
-                                           builder.sub(wide, done)))
+                    tiles.unpack(*read_words(builder, tiles.at(here, done, WORD), [line],
+                                             builder.sub(wide, done), ask))
                     tiles.proceed(builder.add(earlier, inner.index))
 
         with cgutils.for_range(builder, count) as loop:
@@ -283,14 +305,14 @@ def multiply_units(typing, packed, at, size, first, count, words, chunk, chunks,
             for half in SUMS:
                 tiles.multiply(half)
             tiles.proceed(LONG(-1))
-        tiles.end()
+        total.end()
         return context.get_dummy_value()
     n = types.int64
     return types.void(packed, n, n, n, n, n, n, n, x, n, codes, sums, n, n), generate
 
 
 @intrinsic
-def settle_rows(typing, sums, start, out, at, units, total, factor):
+def settle_rows(typing, sums, start, step, out, at, units, total, factor):
     """
     Write sums of trits in the order of rows, and times `factor` if they are to be floats.
 
@@ -299,9 +321,9 @@ def settle_rows(typing, sums, start, out, at, units, total, factor):
     typing : object
         Numba's, of no concern to the caller.
     sums : uint8 [N]
-        Of `multiply_units`: int32, of (trit + 1) * x.
-    start : int
-        Where those of a token are.
+        Of `multiply_units` or `multiply_few`: int32, of (trit + 1) * x.
+    start, step : int
+        Where those of a token are, and from unit to unit.
     out : int32 or float32 [L], written
         Result.
     at, units : int
@@ -313,21 +335,22 @@ def settle_rows(typing, sums, start, out, at, units, total, factor):
 
     """
     def generate(context, builder, signature, args):
-        sums, start, out, at, units, total, factor = args
+        sums, start, step, out, at, units, total, factor = args
         kind = signature.args
         source = data_pointer(context, builder, kind[0], sums, start)
-        target = data_pointer(context, builder, kind[2], out, at)
+        target = data_pointer(context, builder, kind[3], out, at)
         less, times = splat(builder, total), splat(builder, factor)
-        with cgutils.for_range(builder, builder.mul(units, LONG(LINES))) as loop:
-            here, there = (advance(builder, p, builder.mul(loop.index, LONG(HALVES * LINE)))
-                           for p in (source, target))
-            pair = [load(builder, advance(builder, here, part * LINE), INTS)
-                    for part in range(HALVES)]
-            for part in range(HALVES):
-                value = builder.sub(in_order(builder, pair, part), less)
-                if kind[2].dtype == types.float32:
-                    value = builder.fmul(builder.sitofp(value, F32X16), times)
-                store(builder, value, advance(builder, there, part * LINE))
+        with cgutils.for_range(builder, units) as loop:
+            here = advance(builder, source, builder.mul(loop.index, step))
+            there = advance(builder, target, builder.mul(loop.index, LONG(GROUP * 4)))
+            for line in range(LINES):
+                places = [(HALVES * line + part) * LINE for part in range(HALVES)]
+                pair = [load(builder, advance(builder, here, by), INTS) for by in places]
+                for part, by in enumerate(places):
+                    value = builder.sub(in_order(builder, pair, part), less)
+                    if kind[3].dtype == types.float32:
+                        value = builder.fmul(builder.sitofp(value, F32X16), times)
+                    store(builder, value, advance(builder, there, by))
         return context.get_dummy_value()
     n = types.int64
-    return types.void(sums, n, out, n, n, types.int32, types.float32), generate
+    return types.void(sums, n, n, out, n, n, types.int32, types.float32), generate

@@ -42,7 +42,8 @@ def _run_columns() -> list[int]:
     return columns + [RUN] * (RUN - len(columns))
 
 
-spread = spread_as(_run_columns())
+COLUMNS = _run_columns()
+spread = spread_as(COLUMNS)
 
 
 def run_codes(builder: ir.IRBuilder, words: list[ir.Value]) -> Iterator[list[ir.Value]]:

@@ -14,6 +14,7 @@
 
 """Parts of products of several tokens with '5bit' matrices on the matrix unit."""
 
+from edge_vla.kernels import ternary_amx_few as of_few
 from edge_vla.kernels.ternary_amx import (
     close_tiles,
     multiply_units,
@@ -24,39 +25,76 @@ from edge_vla.kernels.ternary_amx import (
     TOKENS,
 )
 from edge_vla.kernels.ternary_amx_codes import spread
+from edge_vla.kernels.ternary_amx_few import FEW, lay_out, multiply_few, open_few
 from edge_vla.kernels.ternary_dots import RUN
 from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, LINE, panel_of, place, UNIT
 from numba import njit
+import numpy as np
 
 UNITS = 40  # at most, multiplied at once
-CODES = SLOTS * SLOT
 CHUNKS = 4  # whose activations stay in the nearest cache beside what else is needed
+CODES = SLOTS * SLOT
 SUMS = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN
 ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums; those of others lie in other sets
-SCRATCH = SUMS + TOKENS * ROW
+FEW_WALK = of_few.SLOTS * of_few.SLOT  # what `few` has in scratch
+FEW_ACTIVE = FEW_WALK + (of_few.WALK * 8 + LINE - 1) // LINE * LINE
+FEW_SUMS = FEW_ACTIVE + FEW * of_few.ACTIVE + LINE
+SCRATCH = max(SUMS + TOKENS * ROW, FEW_SUMS + FEW * UNITS * GROUP * 4)
 
 
 @njit(cache=True, nogil=True)
 def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
          weight_scale, a, b, out, stride, scratch):
     """Multiply units `first` to `last`, at most UNITS, with tokens `a` to `b`, at most TOKENS."""
+    if b - a <= FEW:
+        open_few(b - a)
+        _few(packed, base, words, units, first, last, x, width, a, b, scratch)
+        start, row, step = FEW_SUMS, GROUP * 4, (b - a) * GROUP * 4
+    else:
+        open_tiles(b - a)
+        _many(packed, base, words, units, first, last, x, width, a, b, scratch)
+        start, row, step = SUMS, ROW, GROUP * 4
+    close_tiles()
+    for t in range(a, b):
+        settle_rows(scratch, start + (t - a) * row, step, out, t * stride + first * GROUP,
+                    last - first, totals[t], weight_scale / scales[t])
+
+
+@njit(cache=True, nogil=True)
+def _few(packed, base, words, units, first, last, x, width, a, b, scratch):
+    """Write the sums of up to FEW tokens."""
+    walk = scratch[FEW_WALK:FEW_ACTIVE].view(np.int64)
+    active = scratch[FEW_ACTIVE:FEW_ACTIVE + (b - a) * of_few.ACTIVE + of_few.BOTH]
+    chunks = (words + CHUNK - 1) // CHUNK
+    groups = (chunks + of_few.PLACES - 1) // of_few.PLACES
+    for g in range(groups):
+        u = first
+        while u < last:  # panel by panel
+            start, end = panel_of(units, u)
+            v = min(last, end)
+            pairs = lay_out(x, a, b, width, words, g * chunks // groups,
+                            (g + 1) * chunks // groups, end - start, active, walk)
+            multiply_few(packed, base + place(units, words, start, 0, words), u - start, v - u,
+                         walk, pairs, active, b - a, scratch, g == 0, scratch,
+                         FEW_SUMS + (u - first) * (b - a) * GROUP * 4)
+            u = v
+
+
+@njit(cache=True, nogil=True)
+def _many(packed, base, words, units, first, last, x, width, a, b, scratch):
+    """Write the sums of more."""
     runs, step, chunks = scratch[CODES:SUMS], (b - a) * RUN, (words + CHUNK - 1) // CHUNK
     groups = (chunks + CHUNKS - 1) // CHUNKS
-    open_tiles(b - a)
     for g in range(groups):
         chunk, after = g * chunks // groups, (g + 1) * chunks // groups
         count = (min(words, after * CHUNK) - chunk * CHUNK + UNIT - 1) // UNIT
         for t in range(a, b):
             spread(x, t * width + 3 * chunk * CHUNK_TABLES, count, runs, (t - a) * RUN, step)
         u = first
-        while u < last:  # panel by panel
+        while u < last:
             start, end = panel_of(units, u)
             v = min(last, end)
             multiply_units(packed, base + place(units, words, start, 0, words), end - start,
                            u - start, v - u, words, chunk, after - chunk, runs, step, scratch,
                            scratch, SUMS + (u - first) * GROUP * 4, ROW)
             u = v
-    close_tiles()
-    for t in range(a, b):
-        settle_rows(scratch, SUMS + (t - a) * ROW, out, t * stride + first * GROUP, last - first,
-                    totals[t], weight_scale / scales[t])

@@ -79,7 +79,7 @@ def _run_columns() -> list[int]:
     return columns + [RUN] * (RUN - len(columns))
 
 
-def _spread_run(builder: ir.IRBuilder, pointer: ir.Value, columns: list[int]) -> ir.Value:
+def arrange(builder: ir.IRBuilder, pointer: ir.Value, columns: list[int]) -> ir.Value:
     """Load 48 activations, and nothing after them, in the order of quads."""
     parts = [load(builder, advance(builder, pointer, LANES * k), ir.VectorType(BYTE, LANES))
              for k in range(UNIT_COLUMNS // LANES)]
@@ -117,7 +117,7 @@ def spread_as(columns: list[int]) -> Callable:
             target = data_pointer(context, builder, signature.args[3], out, at)
             with cgutils.for_range(builder, count) as loop:
                 here = advance(builder, source, builder.mul(loop.index, LONG(UNIT_COLUMNS)))
-                store(builder, _spread_run(builder, here, columns),
+                store(builder, arrange(builder, here, columns),
                       advance(builder, target, builder.mul(loop.index, stride)))
             return context.get_dummy_value()
         n = types.int64
@@ -141,19 +141,21 @@ def word_codes(builder: ir.IRBuilder, word: ir.Value, other: ir.Value | None = N
     """
     Return the codes of a word of 32 rows, four bytes a row, as two vectors.
 
-    The first has rows 4 i and 4 i + 1, the second the two after. A fourth byte is the code of
+    The first has the even rows, the second the odd ones. A fourth byte is the code of
     another word that begins with bit `at`, or nothing of use; the topmost three bits of any are
     not either.
     """
     found = []
-    for row in (0, 32):
-        after = row + 16
-        three = _windows(builder, [row, row + 5, row + 10, row,
+    for row in (0, 16):  # the bit that it begins with, and the one after next
+        after = row + 32
+        codes = _windows(builder, [row, row + 5, row + 10, row,
                                    after, after + 5, after + 10, after], word)
-        if other is not None:
-            fourth = _windows(builder, [row + at] * 4 + [after + at] * 4, other)
-            three = builder.select(_FOURTH, fourth, three)
-        found.append(three)
+        if other is not None:  # a shift, for there is another place for it than for permutations
+            by, fourth = 24 - row - at, builder.bitcast(other, INTS)
+            fourth = (builder.shl(fourth, every(INTS, by)) if by > 0
+                      else builder.lshr(fourth, every(INTS, -by)))
+            codes = builder.select(_FOURTH, builder.bitcast(fourth, BYTES), codes)
+        found.append(codes)
     return found
 
 
@@ -209,7 +211,7 @@ def _four(builder: ir.IRBuilder, run: ir.Value, by: int) -> ir.Value:
 
 def in_order(builder: ir.IRBuilder, pair: list[ir.Value], part: int) -> ir.Value:
     """Return the first or last 16 of 32 rows, which unpacking mixed in two vectors."""
-    order = [8 * part + 2 * (i // 4) + i % 2 + LANES * (i // 2 % 2) for i in range(LANES)]
+    order = [8 * part + i // 2 + LANES * (i % 2) for i in range(LANES)]
     return builder.shuffle_vector(*pair, ir.Constant(INTS, order))
 
 
