@@ -30,12 +30,14 @@ from edge_vla.kernels.head_phases import Probe, run_head, Sketch
 from edge_vla.kernels.phases import (
     add_product,
     attend_token,
+    bring_head,
     pieces,
     product_row,
     remember_head,
     share,
 )
 from edge_vla.kernels.rows import norm_heads, norm_row, quantise_blocks_row, silu_gate_row
+from edge_vla.kernels.vectors import fetch
 from numba import njit
 import numpy as np
 
@@ -134,7 +136,7 @@ class Work(NamedTuple):
     sync: np.ndarray  # int64
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _ready(s, w, work, t, size, width):
     """Zero the padding of what goes into a product and quantise it, where the weights are."""
     x, blocks = work.x[t], s.wide // 32
@@ -146,28 +148,33 @@ def _ready(s, w, work, t, size, width):
                             work.code_sums[t * blocks:(t + 1) * blocks])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _prepare(s, w, work, layer, phase, t):
     """Do what a token needs before a product."""
     size, conv = s.hidden, w.convolution[layer]
     if phase == 0:  # before query, key, value or the three of a convolution
+        fetch(w.operator_norm, layer * s.hidden_p, s.hidden_p)
+        fetch(work.h, t * s.hidden_p, s.hidden_p)
         if layer > 0:
             add_product(s, work, t)
         norm_row(work.h[t], w.operator_norm[layer], s.hidden, s.eps, work.x[t])
     elif phase == 6:  # before gate, up
+        fetch(w.ffn_norm, layer * s.hidden_p, s.hidden_p)
+        fetch(work.h, t * s.hidden_p, s.hidden_p)
         add_product(s, work, t)
         if conv >= 0:
             for j in range(s.hidden):
                 work.h[t, j] += w.out_bias[conv, j]
         norm_row(work.h[t], w.ffn_norm[layer], s.hidden, s.eps, work.x[t])
     elif phase == 8:  # before down
+        fetch(work.a, t * s.stride, s.ffn_p)
         size = s.ffn
         silu_gate_row(product_row(work.a, s, t, s.ffn, s.ffn_p),
                       work.b[t * s.stride:(t + 1) * s.stride], s.ffn_p, work.x[t])
     _ready(s, w, work, t, size, w.columns[layer, DOWN if phase == 8 else UP])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _gate(s, w, cache, work, conv, position, t):
     """Write what a convolution sees of a token, B * x, to the cache; add biases."""
     row = work.a[t * s.stride:(t + 1) * s.stride]
@@ -182,7 +189,7 @@ def _gate(s, w, cache, work, conv, position, t):
         cache.pages[conv, position // page, after] = seen
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _convolve(s, w, cache, work, conv, position, t):
     """Convolve over time and gate with C; what was before the first token is zero."""
     x, size, last = work.x[t], s.hidden, w.taps.shape[1] - 1
@@ -197,16 +204,18 @@ def _convolve(s, w, cache, work, conv, position, t):
         x[j] *= work.a[at + j]
 
 
-@njit(cache=True, nogil=True)
-def _remember(s, w, cache, work, layer, position, t, kv, me):
-    """Norm and rotate a token's queries and key of a head, and cache key and value."""
+@njit(cache=True, nogil=True, forceinline=True)
+def _remember(s, w, cache, work, layer, position, tokens, kv, me):
+    """Norm and rotate queries and keys of a head, and cache keys and values."""
     group = s.heads // s.kv_heads
-    norm_heads(work.a[t * s.stride + kv * group * s.size:], group, w.query_norm[layer], s.eps)
-    norm_heads(work.b[t * s.stride + kv * s.size:], 1, w.key_norm[layer], s.eps)
-    remember_head(s, w, cache, work, layer, position, position, t, kv, me)
+    bring_head(s, cache, layer, position + tokens, kv)
+    for t in range(tokens):
+        norm_heads(work.a[t * s.stride + kv * group * s.size:], group, w.query_norm[layer], s.eps)
+        norm_heads(work.b[t * s.stride + kv * s.size:], 1, w.key_norm[layer], s.eps)
+        remember_head(s, w, cache, work, layer, position + t, position + t, t, kv, me)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _multiply(isa, s, w, work, layer, which, piece, tokens, threads, me):
     """Do a piece of a product."""
     out = work.a
@@ -225,7 +234,7 @@ def _multiply(isa, s, w, work, layer, which, piece, tokens, threads, me):
                       tokens, out, s.stride)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     attention, conv = w.attention[layer], w.convolution[layer]
@@ -233,18 +242,19 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
         each = pieces(threads)
         which = QUERY if phase == 1 else (OUTPUT if phase == 5 else (GATE if phase == 7 else DOWN))
         _multiply(isa, s, w, work, layer, which + piece // each, piece % each, tokens, threads, me)
+    elif phase == 2 and conv >= 0:
+        _gate(s, w, cache, work, conv, position + piece, piece)
     elif phase == 2:
-        if conv >= 0:
-            _gate(s, w, cache, work, conv, position + piece, piece)
-        else:
-            for t in range(tokens):
-                _remember(s, w, cache, work, attention, position + t, t, piece, me)
+        _remember(s, w, cache, work, attention, position, tokens, piece, me)
+    elif conv >= 0 and phase == 3:
+        if tokens == 1:
+            _gate(s, w, cache, work, conv, position, 0)
+        _convolve(s, w, cache, work, conv, position + piece, piece)
     elif phase == 3:
-        if conv >= 0:
-            _convolve(s, w, cache, work, conv, position + piece, piece)
-        else:
-            t = piece // s.kv_heads
-            attend_token(s, cache, work, attention, position + t, t, piece % s.kv_heads, me)
+        t, kv = piece // s.kv_heads, piece % s.kv_heads
+        if tokens == 1:
+            _remember(s, w, cache, work, attention, position, 1, kv, me)
+        attend_token(s, cache, work, attention, position + t, t, kv, me)
     else:
         _prepare(s, w, work, layer, phase, piece)
 
@@ -258,6 +268,8 @@ def _count(s, w, layer, phase, tokens, threads):
         return 2 * pieces(threads)
     if phase == 5 or phase == 9:
         return pieces(threads)
+    if phase == 2 and tokens == 1:  # done with phase 3
+        return 0
     if w.convolution[layer] < 0 and phase == 2:
         return s.kv_heads
     return tokens * s.kv_heads if w.convolution[layer] < 0 and phase == 3 else tokens
