@@ -165,6 +165,21 @@ def test_trials_of_a_hopeless_draft_lose_what_they_may() -> None:
     assert .3 * length.TRIFLE < lost / steps < length.TRIFLE
 
 
+def test_while_much_is_to_be_made_up_for_it_is_rarely_asked() -> None:
+    """Asking takes as long as a tenth of a small model's step."""
+    length, questions = DraftLength(), 0
+    for k in range(10000):
+        rests = length.rests()
+        if not rests:
+            questions += 1
+            if length.choose() > 0:
+                length.looked(1, 0, 100.0 if k < 1000 else 0.0, 2.0)
+                continue
+        if rests <= length.FRESH:
+            length.plain(1.0)
+    assert questions < 10000 / length.OFTEN / 4
+
+
 def test_plain_steps_are_timed_anew_before_a_free_draft_is_given_up_again() -> None:
     """The machine has become slower while it rested, and the draft is right now."""
     length, tokens, time = DraftLength(), 0, 0.0

@@ -214,7 +214,8 @@ class DraftLength:
         if best:
             self._wait = self.OFTEN
         elif self._lost > 0:
-            self._rest(self.OFTEN)
+            owed = round(self._lost / (self.TRIFLE * known[0]))
+            self._rest(min(max(self.OFTEN, owed), self.SELDOM))
         elif self._fresh >= self.FRESH:
             self._rest_longer()
             return min(1, self.most)  # the last trial for a while
@@ -339,6 +340,7 @@ class Speculation:
         self._decoder, self._draft, self._sampler = decoder, draft, sampler
         self._length, self._clock = length or length_for(decoder), clock
         self.proposed = self.kept = 0
+        self._counting = 0.0  # seconds that DraftLength took for the last look
         self._how = likeliest(decoder, sampler.config)
 
     def step(self, new: list[int], ids: Sequence[int], most: int) -> list[int]:
@@ -368,13 +370,15 @@ class Speculation:
             self._length.plain(self._clock() - drafted,
                                drafted - started if free and not rests else None)
             return [token]
+        drafting = drafted - started + self._counting  # a tenth of a small model's step
         logits = self._decoder.logits(new + proposal.ids, **self._how)[len(new) - 1:]
         tokens = agree(proposal, logits, ids, self._sampler)
         cache.truncate(start + len(new) + len(tokens) - 1)
         kept = len(tokens) - 1
         self.proposed, self.kept = self.proposed + len(proposal.ids), self.kept + kept
-        self._length.looked(len(proposal.ids), kept, drafted - started, self._clock() - drafted,
-                            free)
+        ended = self._clock()
+        self._length.looked(len(proposal.ids), kept, drafting, ended - drafted, free)
+        self._counting = self._clock() - ended
         return tokens
 
     def _plain(self, new: list[int], ids: Sequence[int]) -> int:
