@@ -165,6 +165,24 @@ def test_trials_of_a_hopeless_draft_lose_what_they_may() -> None:
     assert .3 * length.TRIFLE < lost / steps < length.TRIFLE
 
 
+def test_a_good_draft_recovers_from_a_bad_beginning() -> None:
+    """Its first four tokens are wrong, and each text costs it the reading of the prompt."""
+    length, rng, asks = DraftLength(), np.random.default_rng(2), 0
+    time = tokens = 0.0
+    for text in range(6):
+        for step in range(60):
+            n = asked(length)
+            asks += n > 0
+            kept = 0 if asks <= 4 else int(np.argmin([*(rng.random(n) < .8), False]))
+            seconds = 1.0 if n == 0 else 1.25 + .03 * n
+            if n:
+                length.looked(n, kept, .15 * n + (.4 if step == 0 else 0), seconds)
+                seconds += .15 * n
+            if text > 2:
+                time, tokens = time + seconds, tokens + kept * (n > 0) + 1
+    assert tokens / time > 1.3
+
+
 def test_while_much_is_to_be_made_up_for_it_is_rarely_asked() -> None:
     """Asking takes as long as a tenth of a small model's step."""
     length, questions = DraftLength(), 0

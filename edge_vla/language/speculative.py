@@ -144,10 +144,10 @@ class DraftLength:
     1 + c_1 + c_1 c_2 + ... tokens in time n d + l(n). Every length is timed apart, for kernels
     take several tokens at once and l has steps; one that was not tried lately is thought to cost
     no more than the next shorter one that was, so it is tried where it may pay. Where no length
-    is better than none, one is tried again ever more rarely, and not before plain decoding took so
-    long that what trials lost is a trifle; so is a free draft that won nothing, all told. Other
-    work on the computer makes single steps slow, and all of them for a while: times are medians
-    of a few, and plain steps are taken anew before a draft is given up.
+    is better than none, one is tried again, ever more rarely unless it is kept, and not before
+    plain decoding took so long that what trials lost is a trifle; so is a free draft that won
+    nothing, all told. Other work on the computer makes single steps slow, and all of them for a
+    while: times are medians of a few, and plain steps are taken anew before a draft is given up.
 
     Attributes
     ----------
@@ -269,6 +269,10 @@ class DraftLength:
         elif len(self._drafts) > 1 and 0 in self._looks:
             self._lost = max(0.0, self._lost + drafting + looking
                              - (kept + 1) * median_low(self._looks[0]))
+        if self._left and kept == proposed and not free:  # a trial that went well: not the last
+            unpaid = max(0, self._left - self.FRESH) * median_low(self._looks[0])
+            self._lost += self.TRIFLE * unpaid
+            self._left, self._wait = 0, self.OFTEN
 
     def _rest(self, steps: int) -> None:
         self._left = steps
