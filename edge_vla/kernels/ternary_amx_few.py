@@ -57,7 +57,7 @@ BOTH = LINE // 2  # bytes from row to row of a tile of activations
 ACTIVE = (RUNS + 1) // PAIR * STEPS * LINE  # bytes of a token's activations, and zeros
 SLOT = STEPS * ROWS * HALVES * LINE  # bytes of an unpacked pair
 SLOTS = 2  # one is unpacked, one multiplied
-WALK = 3 * (RUNS + 1)
+WALK = 3 * (RUNS + 1)  # numbers that say in which order runs are read
 _DUE = [1, 4, 6, 9, 12, 14]  # after which of the fours of codes of a pair to multiply
 
 

@@ -14,7 +14,7 @@
 
 """Parts of products of several tokens with '5bit' matrices on the matrix unit."""
 
-from edge_vla.kernels import ternary_amx_few as of_few
+from edge_vla.kernels import ternary_amx_few as few
 from edge_vla.kernels.ternary_amx import (
     close_tiles,
     multiply_units,
@@ -25,7 +25,6 @@ from edge_vla.kernels.ternary_amx import (
     TOKENS,
 )
 from edge_vla.kernels.ternary_amx_codes import spread
-from edge_vla.kernels.ternary_amx_few import FEW, lay_out, multiply_few, open_few
 from edge_vla.kernels.ternary_dots import RUN
 from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, LINE, panel_of, place, UNIT
 from numba import njit
@@ -36,18 +35,18 @@ CHUNKS = 4  # whose activations stay in the nearest cache beside what else is ne
 CODES = SLOTS * SLOT
 SUMS = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN
 ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums; those of others lie in other sets
-FEW_WALK = of_few.SLOTS * of_few.SLOT  # what `few` has in scratch
-FEW_ACTIVE = FEW_WALK + (of_few.WALK * 8 + LINE - 1) // LINE * LINE
-FEW_SUMS = FEW_ACTIVE + FEW * of_few.ACTIVE + LINE
-SCRATCH = max(SUMS + TOKENS * ROW, FEW_SUMS + FEW * UNITS * GROUP * 4)
+FEW_WALK = few.SLOTS * few.SLOT  # ... and what few tokens have in scratch
+FEW_ACTIVE = FEW_WALK + (few.WALK * 8 + LINE - 1) // LINE * LINE
+FEW_SUMS = FEW_ACTIVE + few.FEW * few.ACTIVE + LINE
+SCRATCH = max(SUMS + TOKENS * ROW, FEW_SUMS + few.FEW * UNITS * GROUP * 4)
 
 
 @njit(cache=True, nogil=True)
 def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
          weight_scale, a, b, out, stride, scratch):
     """Multiply units `first` to `last`, at most UNITS, with tokens `a` to `b`, at most TOKENS."""
-    if b - a <= FEW:
-        open_few(b - a)
+    if b - a <= few.FEW:
+        few.open_few(b - a)
         _few(packed, base, words, units, first, last, x, width, a, b, scratch)
         start, row, step = FEW_SUMS, GROUP * 4, (b - a) * GROUP * 4
     else:
@@ -62,21 +61,21 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
 
 @njit(cache=True, nogil=True)
 def _few(packed, base, words, units, first, last, x, width, a, b, scratch):
-    """Write the sums of up to FEW tokens."""
+    """Write the sums of up to few.FEW tokens."""
     walk = scratch[FEW_WALK:FEW_ACTIVE].view(np.int64)
-    active = scratch[FEW_ACTIVE:FEW_ACTIVE + (b - a) * of_few.ACTIVE + of_few.BOTH]
+    active = scratch[FEW_ACTIVE:FEW_ACTIVE + (b - a) * few.ACTIVE + few.BOTH]
     chunks = (words + CHUNK - 1) // CHUNK
-    groups = (chunks + of_few.PLACES - 1) // of_few.PLACES
+    groups = (chunks + few.PLACES - 1) // few.PLACES
     for g in range(groups):
         u = first
         while u < last:  # panel by panel
             start, end = panel_of(units, u)
             v = min(last, end)
-            pairs = lay_out(x, a, b, width, words, g * chunks // groups,
-                            (g + 1) * chunks // groups, end - start, active, walk)
-            multiply_few(packed, base + place(units, words, start, 0, words), u - start, v - u,
-                         walk, pairs, active, b - a, scratch, g == 0, scratch,
-                         FEW_SUMS + (u - first) * (b - a) * GROUP * 4)
+            pairs = few.lay_out(x, a, b, width, words, g * chunks // groups,
+                                (g + 1) * chunks // groups, end - start, active, walk)
+            few.multiply_few(packed, base + place(units, words, start, 0, words), u - start,
+                             v - u, walk, pairs, active, b - a, scratch, g == 0, scratch,
+                             FEW_SUMS + (u - first) * (b - a) * GROUP * 4)
             u = v
 
 
