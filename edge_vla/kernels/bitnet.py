@@ -165,6 +165,14 @@ def _position(work, slot, t):
     return work.positions[t] if work.positions.shape[0] else slot + t
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def _remember(s, w, cache, work, layer, slot, tokens, kv, me):
+    """Rotate queries and keys of a head, and cache keys and values."""
+    bring_head(s, cache, layer, slot + tokens, kv)
+    for t in range(tokens):
+        remember_head(s, w, cache, work, layer, slot + t, _position(work, slot, t), t, kv, me)
+
+
 @njit(cache=True, nogil=True)
 def _pieces(isa, w, which, tokens, threads):
     """Return into how many pieces a product is cut: no more than there is to share."""
@@ -191,15 +199,11 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
                 work.codes, s.code_stride, work.totals, work.scales, w.scales[layer, which],
                 tokens, out, s.stride, work.scratch[me])
     elif phase == 2:
-        bring_head(s, cache, layer - s.first_cached, slot + tokens, piece)
-        for t in range(tokens):
-            remember_head(s, w, cache, work, layer - s.first_cached, slot + t,
-                          _position(work, slot, t), t, piece, me)
+        _remember(s, w, cache, work, layer - s.first_cached, slot, tokens, piece, me)
     elif phase == 3:
         t, kv, cached = piece // s.kv_heads, piece % s.kv_heads, layer - s.first_cached
         if tokens == 1:  # it sees nothing that others remember in this phase
-            bring_head(s, cache, cached, slot + 1, kv)
-            remember_head(s, w, cache, work, cached, slot, _position(work, slot, 0), 0, kv, me)
+            _remember(s, w, cache, work, cached, slot, 1, kv, me)
         attend_token(s, cache, work, cached, slot + t, t, kv, me)
     else:
         _prepare(s, w, work, layer, phase, piece)

@@ -29,7 +29,7 @@ long again, and alone as long (measured; doc/benchmarks.md).
 Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter on AMX.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edge_vla.kernels.ternary_amx_codes import QUADS, run_codes
 from edge_vla.kernels.ternary_dots import DIGITS, HALVES, in_order, RUN, unpack_digit
@@ -129,7 +129,18 @@ class TileSums:
         here = advance(b, self._target, b.mul(b.load(self._number), self._size))
         return [(tile, advance(b, here, tile * LINE)) for tile in SUMS]
 
-    def begin(self) -> None:
+    def follow(self, step: ir.Value) -> ir.Value:
+        """
+        Begin others if this is the first step of some rows, number 0.
+
+        Returns the number, and 0 for what is multiplied before there is any: below 0.
+        """
+        b = self._builder
+        with b.if_then(b.icmp_signed('==', step, LONG(0))):
+            self._begin()
+        return b.select(b.icmp_signed('>', step, LONG(0)), step, LONG(0))
+
+    def _begin(self) -> None:
         """Write those that there are, and begin the next ones."""
         b = self._builder
         with b.if_then(b.icmp_signed('>=', b.load(self._number), LONG(0))):
@@ -147,6 +158,22 @@ class TileSums:
         """Write the last ones."""
         for tile, place in self._places():
             emit_tile(self._builder, 'tilestored64', tile, place, self._stride)
+
+
+def add_half(builder: ir.IRBuilder, codes: ir.Value, half: int) -> None:
+    """Add the product of the activations and the unpacked codes of 16 rows of a line."""
+    here = advance(builder, codes, half * LINE)
+    emit_tile(builder, 'tileloadd64', WEIGHTS, here, LONG(HALVES * LINE))
+    emit_tile(builder, 'tdpbsud', SUMS[half], ACTIVATIONS, WEIGHTS)
+
+
+def store_digits(builder: ir.IRBuilder, codes: list[ir.Value], target: ir.Value,
+                 rows: Iterable[int]) -> None:
+    """Unpack codes of either half of a line, each digit to a row of tiles of weights."""
+    for digit, row in enumerate(rows):
+        for half, code in enumerate(codes):
+            store(builder, unpack_digit(builder, code, digit),
+                  advance(builder, target, (row * HALVES + half) * LINE))
 
 
 class _Pass:
@@ -185,18 +212,13 @@ class _Pass:
 
     def prepare(self) -> None:
         """Load what the run that is multiplied now needs."""
-        b, run = self.builder, self.builder.load(self.late[-1])
-        with b.if_then(b.icmp_signed('==', run, LONG(0))):
-            self.sums.begin()
-        run = b.select(b.icmp_signed('>', run, LONG(0)), run, LONG(0))  # at first there is none
+        run = self.sums.follow(self.builder.load(self.late[-1]))
         here = self.at(self.activations, run, self.step)
-        emit_tile(b, 'tileloadd64', ACTIVATIONS, here, LONG(RUN))
+        emit_tile(self.builder, 'tileloadd64', ACTIVATIONS, here, LONG(RUN))
 
     def multiply(self, half: int) -> None:
         """Add the product of the activations and 16 rows."""
-        codes = advance(self.builder, self.slot(LAG), half * LINE)
-        emit_tile(self.builder, 'tileloadd64', WEIGHTS, codes, LONG(HALVES * LINE))
-        emit_tile(self.builder, 'tdpbsud', SUMS[half], ACTIVATIONS, WEIGHTS)
+        add_half(self.builder, self.slot(LAG), half)
 
     def proceed(self, run: ir.Value) -> None:
         """Remember which run was unpacked."""
@@ -208,11 +230,7 @@ class _Pass:
     def unpack(self, words: list[ir.Value]) -> None:
         """Unpack a run, and multiply an earlier one meanwhile."""
         for f, found in enumerate(run_codes(self.builder, words)):
-            for d in range(DIGITS):
-                for half, code in enumerate(found):
-                    place = ((DIGITS * f + d) * HALVES + half) * LINE
-                    store(self.builder, unpack_digit(self.builder, code, d),
-                          advance(self.builder, self.slot(), place))
+            store_digits(self.builder, found, self.slot(), range(DIGITS * f, DIGITS * (f + 1)))
             if f % 2:
                 self.multiply(f // 2)
 

@@ -26,19 +26,19 @@ In memory the activations of tokens and zeros take turns, and rows of tiles over
 
 from edge_vla.kernels.ternary_amx import (
     ACTIVATIONS,
+    add_half,
     AHEAD,
     configure,
     emit_tile,
     NEAREST,
     read_words,
-    SUMS,
+    store_digits,
     TileSums,
     TOKENS,
-    WEIGHTS,
     WORD,
 )
 from edge_vla.kernels.ternary_amx_codes import COLUMNS, FOURS, QUADS, run_codes
-from edge_vla.kernels.ternary_dots import arrange, DIGITS, HALVES, unpack_digit
+from edge_vla.kernels.ternary_dots import arrange, DIGITS, HALVES
 from edge_vla.kernels.ternary_tables import CHUNK, LINE, LINES, UNIT, UNIT_COLUMNS
 from edge_vla.kernels.vectors import advance, data_pointer, INTS, LANES, load, LONG, store
 from llvmlite import ir
@@ -166,10 +166,8 @@ class _Pairs:
 
     def begin(self) -> None:
         """Find where this pair is unpacked to, and what is multiplied with the one before it."""
-        b, late, turn = self.builder, self.builder.load(self.late), self.builder.load(self.turn)
-        with b.if_then(b.icmp_signed('==', late, LONG(0))):
-            self.sums.begin()
-        late = b.select(b.icmp_signed('>', late, LONG(0)), late, LONG(0))  # at first there is none
+        b, turn = self.builder, self.builder.load(self.turn)
+        late = self.sums.follow(b.load(self.late))
         self.here = advance(b, self.activations, b.mul(late, b.mul(self.stride, LONG(STEPS))))
         self.new, self.old = (advance(b, self.slots, b.mul(which, LONG(SLOT)))
                               for which in (turn, b.xor(turn, LONG(1))))
@@ -180,19 +178,14 @@ class _Pairs:
         if half == 0:
             here = advance(b, self.here, b.mul(self.stride, LONG(step)))
             emit_tile(b, 'tileloadd64', ACTIVATIONS, here, LONG(BOTH))
-        codes = advance(b, self.old, (step * ROWS * HALVES + half) * LINE)
-        emit_tile(b, 'tileloadd64', WEIGHTS, codes, LONG(HALVES * LINE))
-        emit_tile(b, 'tdpbsud', SUMS[half], ACTIVATIONS, WEIGHTS)
+        add_half(b, advance(b, self.old, step * ROWS * HALVES * LINE), half)
 
     def unpack(self, run: int, line: int, words: list[ir.Value]) -> None:
         """Unpack a line of a run of the pair, and multiply what is due meanwhile."""
         for f, found in enumerate(run_codes(self.builder, words)):
-            for d in range(DIGITS):
-                step, quad = divmod(run * QUADS + DIGITS * f + d, HALF)
-                row = step * ROWS + (LINES - 1 - line) * HALF + quad
-                for half, code in enumerate(found):
-                    store(self.builder, unpack_digit(self.builder, code, d),
-                          advance(self.builder, self.new, (row * HALVES + half) * LINE))
+            quads = (run * QUADS + DIGITS * f + d for d in range(DIGITS))
+            rows = (q // HALF * ROWS + (LINES - 1 - line) * HALF + q % HALF for q in quads)
+            store_digits(self.builder, found, self.new, rows)
             done = (run * LINES + line) * FOURS + f
             if done in _DUE:
                 self.multiply(_DUE.index(done))

@@ -270,13 +270,16 @@ class DraftLength:
             self._lost = max(0.0, self._lost + drafting + looking
                              - (kept + 1) * median_low(self._looks[0]))
         if self._left and kept == proposed and not free:  # a trial that went well: not the last
-            unpaid = max(0, self._left - self.FRESH) * median_low(self._looks[0])
-            self._lost += self.TRIFLE * unpaid
+            self._lost += self._earned(self._left)
             self._left, self._wait = 0, self.OFTEN
 
     def _rest(self, steps: int) -> None:
         self._left = steps
-        self._lost -= self.TRIFLE * max(0, steps - self.FRESH) * median_low(self._looks[0])
+        self._lost -= self._earned(steps)
+
+    def _earned(self, steps: int) -> float:
+        """Return what trials may lose for a rest; its last steps are counted when timed."""
+        return self.TRIFLE * max(0, steps - self.FRESH) * median_low(self._looks[0])
 
     def _rest_longer(self) -> None:
         self._rest(self._wait)
