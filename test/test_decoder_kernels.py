@@ -29,10 +29,13 @@ from edge_vla.kernels.head import (
     quantise_groups,
     quantise_rows_8bit,
 )
+from edge_vla.kernels.head_phases import Sketch
 from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.lending import borrow, compiled, Lent, replace
 from edge_vla.kernels.vectors import vexp, vload, vstore
 from hypothesis import given, settings, strategies as st
 from numba import njit, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 import numpy as np
 import pytest
@@ -275,7 +278,7 @@ class _Lent(NamedTuple):
 def test_what_is_lent_is_the_same_and_counts_no_references() -> None:
     @njit(nogil=True)
     def call(lent):
-        mine = team.borrow(lent)
+        mine = borrow(lent)
         part = mine.nested[1][1:]
         part[:] = mine.row[1:] * mine.number
         counted = _owner(lent.row) != 0 and _owner(lent.nested[1]) != 0
@@ -283,6 +286,28 @@ def test_what_is_lent_is_the_same_and_counts_no_references() -> None:
     row, other = np.arange(4.), np.zeros(4)
     assert call(_Lent(row, (row, other), 3)) == (True, 0, 0, 0)
     assert list(other) == [0, 3, 6, 9]
+
+
+def test_a_tuple_is_lent_once_and_seen_as_it_is() -> None:
+    @njit(nogil=True)
+    def call(lent, dither, factor):
+        mine = replace(borrow(lent), 'dither', borrow(dither))
+        mine.scales[:] = mine.dither * (factor * mine.codes.shape[0])
+        return _owner(mine.dither), _owner(mine.signs), mine.order[0, 1]
+
+    def sketch(codes: int) -> Sketch:  # of the package: the cache on disk must find its class
+        return Sketch(np.zeros(codes, np.uint8), np.zeros(4, np.float32), np.eye(
+            2, dtype=np.float32), np.int32([[5, 6]]), np.zeros(0, np.float32))
+    value, dither = sketch(3), np.arange(4, dtype=np.float32)
+    lent, other = Lent(value), Lent(sketch(7))
+    ready = compiled(call, lent, dither, 2)
+    for factor in (2, 5):
+        assert ready(lent, dither, factor) == (0, 0, 6)
+        assert list(value.scales) == [0, 3 * factor, 6 * factor, 9 * factor]
+    assert other.kind is lent.kind and ready(other, dither, 1) == (0, 0, 6)
+    assert list(other.value.scales) == [0, 7, 14, 21] and value.scales[3] == 45
+    with pytest.raises(TypingError, match='dither is array.float32.* got array.float64'):
+        call(lent, dither.astype(float), 1)
 
 
 @pytest.mark.parametrize('threads', [1, 2, 5])

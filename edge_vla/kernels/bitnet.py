@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from edge_vla.kernels import team
 from edge_vla.kernels.head_phases import Probe, run_head, Sketch
+from edge_vla.kernels.lending import borrow, replace
 from edge_vla.kernels.phases import (
     add_product,
     attend_token,
@@ -120,8 +121,8 @@ class Work(NamedTuple):
     steps: np.ndarray  # float32 [T * about]: what a step of them is
     sums: np.ndarray  # int32 [T * about]: their sums
     probe: Probe
-    logits: np.ndarray  # float32 [T * vocabulary]
-    positions: np.ndarray  # int64 [T], by which tokens are rotated; empty: by their slots
+    logits: np.ndarray  # float32, of a call
+    positions: np.ndarray  # int64, of a call
     sync: np.ndarray  # int64
 
 
@@ -227,7 +228,8 @@ def _count(isa, s, w, phase, tokens, threads):
 
 
 @njit(cache=True, nogil=True)
-def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, best, call, threads, me):
+def run(isa, s, w, cache, work, logits, positions, slot, tokens, first_logit, subset, best, call,
+        threads, me):
     """
     Take `tokens` embedded tokens in ``work.h`` through all layers, as one thread of a team.
 
@@ -239,13 +241,16 @@ def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, best, call, t
         Instruction set.
     s : Shape
         Sizes.
-    w : Weights
+    w : Weights, lent
         The model.
-    cache : Cache
+    cache : Cache, lent
         Written at `slot` and after.
-    work : Work
-        ``h`` is read and holds what the layers made of it if they are not the last ones;
-        ``logits`` is written if they are, [tokens - first_logit, count].
+    work : Work, lent
+        ``h`` is read and holds what the layers made of it if they are not the last ones.
+    logits : float32 [(tokens - first_logit) * count], written
+        Of this call, if the last layer is run.
+    positions : int64 [tokens]
+        By which tokens are rotated; empty if that is their slot.
     slot : int
         Of the first token; tokens see all slots up to their own.
     tokens : int
@@ -263,7 +268,8 @@ def run(isa, s, w, cache, work, slot, tokens, first_logit, subset, best, call, t
         How many threads there are, and which one this is.
 
     """
-    w, cache, work, subset = team.borrow((w, cache, work, subset))
+    w, cache, subset = borrow(w), borrow(cache), borrow(subset)
+    work = replace(replace(borrow(work), 'logits', borrow(logits)), 'positions', borrow(positions))
     number = 0
     for layer in range(s.first_layer, s.last_layer):
         for phase in range(PHASES):

@@ -322,14 +322,20 @@ def quantise_groups(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray
 
 def dequantise_groups(row: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Return rows of `quantise_groups`, one after the other, as float32 [N * D]."""
-    columns = len(scales) * GROUP
-    if len(row) * 2 == columns:
-        low, offset, high = row.reshape(-1, 64), 8, 0
-    else:
-        blocks = row.reshape(-1, 192)
-        low, offset = blocks[:, :128].reshape(-1, 64), 32
-        fields = np.stack([blocks[:, 128:] >> 2 * k & 3 for k in range(4)], 1)
-        high = fields.reshape(-1, GROUP) << 4
-    codes = np.concatenate([low & 15, low >> 4], 1) | high
-    return ((codes.astype(np.float32) - offset)
-            * scales.astype(np.float32)[:, None]).reshape(-1)
+    out = np.empty(len(scales) * GROUP, np.float32)
+    _dequantise_groups(row, scales.astype(np.float32), out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _dequantise_groups(row, scales, out):
+    half, six = GROUP // 2, row.shape[0] * 2 > out.shape[0]
+    for g in range(scales.shape[0]):
+        at = g // 2 * 3 * half + g % 2 * half if six else g * half
+        above = g // 2 * 3 * half + 2 * half  # of two groups: two bits of each half of one
+        for i in range(GROUP):
+            low = row[at + i % half]
+            code = np.int32(low >> 4 if i >= half else low & 15) - (32 if six else 8)
+            if six:
+                code += (row[above + i % half] >> np.uint8(g % 2 * 4 + i // half * 2) & 3) << 4
+            out[g * GROUP + i] = np.float32(code) * scales[g]

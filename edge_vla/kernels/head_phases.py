@@ -28,13 +28,13 @@ from edge_vla.kernels.phases import add_product, pieces, share
 from edge_vla.kernels.rows import norm_row, quantise_groups_row, quantise_row_16bit
 from edge_vla.kernels.ternary import items, product
 from edge_vla.kernels.ternary_2bit import at_once
-from edge_vla.kernels.vectors import fetch
+from edge_vla.kernels.vectors import fetch, LANES, vadd, vload, vmul, vreaches, vsplat, vstore
 from numba import njit
 import numpy as np
 
 PHASES = 5  # at most
 AT_ONCE, AHEAD = 512, 4  # rows looked at before some are chosen, rows asked for ahead
-MOST = 50  # of the likeliest tokens that the sketch is asked for
+MOST, SPARE = 50, 7  # likeliest tokens that may be asked for, and how many more are looked at
 
 
 class Sketch(NamedTuple):
@@ -189,25 +189,50 @@ def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
 
 
 @njit(cache=True, nogil=True)
-def _estimate_piece(s, w, work, first_token, tokens, piece, threads):
+def _estimate_piece(s, w, work, best, first_token, tokens, piece, threads):
     """Make estimates of a piece's sums, and remember the best."""
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary
     first, last = share(v, threads, piece)
     for t in range(first_token, tokens):
         out = work.logits[(t - first_token) * v:(t - first_token + 1) * v]
-        half = probe.totals[t] / probe.scales[t]  # the codes are (l + 3) / 2
-        for j in range(first, last):
-            out[j] = scales[j] * (np.float32(2) * out[j] - half)
-        at = (t * pieces(threads) + piece) * MOST
-        leads, values = probe.leads[at:at + MOST], probe.values[at:at + MOST]
+        half = np.float32(probe.totals[t] / probe.scales[t])  # the codes are (l + 3) / 2
+        at, most = (t * pieces(threads) + piece) * MOST, _most(best)
+        leads, values = probe.leads[at:at + most], probe.values[at:at + most]
         leads[:] = -1
         values[:] = -np.inf
-        for j in range(first, last):
-            if out[j] > values[MOST - 1]:
-                k = _insert(values, out[j])
-                for i in range(MOST - 1, k, -1):
-                    leads[i] = leads[i - 1]
-                leads[k] = j
+        two, minus, whole = vsplat(np.float32(2)), vsplat(-half), first + _whole(last - first)
+        for j in range(first, whole, LANES):
+            found = vmul(vload(scales, j), vadd(vmul(two, vload(out, j)), minus))
+            vstore(out, j, found)
+            if vreaches(found, values[most - 1]):
+                _lead(out, j, j + LANES, leads, values)
+        for j in range(whole, last):
+            out[j] = scales[j] * (np.float32(2) * out[j] - half)
+        _lead(out, whole, last, leads, values)
+
+
+@njit(cache=True, nogil=True)
+def _most(best):
+    """Return how many rows a piece remembers: more than are wanted, as estimates err."""
+    return min(MOST, best + SPARE)
+
+
+@njit(cache=True, nogil=True)
+def _whole(count):
+    """Return how many of some numbers fill vectors."""
+    return count // LANES * LANES
+
+
+@njit(cache=True, nogil=True)
+def _lead(out, first, last, leads, values):
+    """Put those of some estimates that are larger than the last of the best into their list."""
+    end = values.shape[0] - 1
+    for j in range(first, last):
+        if out[j] > values[end]:
+            k = _insert(values, out[j])
+            for i in range(end, k, -1):
+                leads[i] = leads[i - 1]
+            leads[k] = j
 
 
 @njit(cache=True, nogil=True)
@@ -222,11 +247,15 @@ def _insert(values, value):
 
 
 @njit(cache=True, nogil=True)
-def _lead_piece(isa, s, w, work, t, piece, threads):
-    """Write the logits of the rows a piece remembered."""
+def _lead_piece(isa, s, w, work, best, t, piece, threads):
+    """Write the logits of the rows a piece remembered; the places of others are not looked at."""
     at, bits = (t * pieces(threads) + piece) * MOST, _bits(s, w)
-    for k in range(at, at + MOST):
+    end = at + _most(best)
+    work.probe.values[end:at + MOST] = -np.inf
+    for k in range(at, end):
         row = work.probe.leads[k]
+        if k + AHEAD < end and work.probe.leads[k + AHEAD] >= 0:
+            _fetch_row(s, w, work.probe.leads[k + AHEAD])
         work.probe.values[k] = -np.inf if row < 0 else _logit(isa, s, w, work, bits, row, t)
 
 
@@ -249,6 +278,25 @@ def _kth_best(values, top):
 
 
 @njit(cache=True, nogil=True)
+def _choose(out, by_turn, by_dither, first, last, turned, dithered, enough, chosen):
+    """List the rows whose logit may be enough, return how many, and set all estimates to -inf."""
+    count, whole = 0, first + _whole(last - first)
+    lowest, a, b = vsplat(np.float32(-np.inf)), vsplat(turned), vsplat(dithered)
+    for j in range(first, last, LANES):
+        if j < whole:
+            bound = vadd(vmul(a, vload(by_turn, j)), vmul(b, vload(by_dither, j)))
+            if not vreaches(vadd(vload(out, j), bound), enough):
+                vstore(out, j, lowest)
+                continue
+        for k in range(j, min(j + LANES, last)):
+            chosen[count] = k
+            far = out[k] + (turned * by_turn[k] + dithered * by_dither[k]) < enough
+            count += 0 if far else 1
+            out[k] = -np.inf
+    return count
+
+
+@njit(cache=True, nogil=True)
 def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me):
     """Write the logits of all rows that may be among the best, and -inf for the others."""
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary
@@ -264,12 +312,8 @@ def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me
             turned = np.float32(screen.EPSILON * screen.ROUNDING) * probe.sizes[t]
             dithered = np.float32(screen.KAPPA * screen.ROUNDING) / probe.scales[t]
             out = work.logits[n * v:(n + 1) * v]
-            count = 0
-            for j in range(start, min(start + AT_ONCE, last)):
-                chosen[count] = j
-                far = out[j] + (turned * scales[v + j] + dithered * scales[2 * v + j]) < enough[n]
-                count += 0 if far else 1
-                out[j] = -np.inf
+            count = _choose(out, scales[v:], scales[2 * v:], start, min(start + AT_ONCE, last),
+                            turned, dithered, enough[n], chosen)
             for k in range(min(AHEAD, count)):
                 _fetch_row(s, w, chosen[k])
             for k in range(count):
@@ -312,10 +356,10 @@ def run_head(isa, s, w, work, number, tokens, first_logit, subset, best, call, t
             elif phase == 1:
                 _sketch_piece(isa, s, w, work, first_logit, tokens, piece, threads, me)
             elif phase == 2:
-                _estimate_piece(s, w, work, first_logit, tokens, piece, threads)
+                _estimate_piece(s, w, work, best, first_logit, tokens, piece, threads)
             elif phase == 3:
-                _lead_piece(isa, s, w, work, first_logit + piece % asked, piece // asked,
-                            threads)
+                _lead_piece(isa, s, w, work, best, first_logit + piece % asked,
+                            piece // asked, threads)
             else:
                 _settle_piece(isa, s, w, work, best, first_logit, tokens, piece, threads,
                               me)

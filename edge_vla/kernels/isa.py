@@ -201,7 +201,12 @@ register_model(IsaType)(models.OpaqueModel)
 
 @typeof_impl.register(Isa)
 def _typeof(value, context):
-    return IsaType(value)
+    return _type_of(value)
+
+
+@cache
+def _type_of(isa: Isa) -> IsaType:
+    return IsaType(isa)
 
 
 @unbox(IsaType)

@@ -24,15 +24,16 @@ the threads of a team share.
 from typing import NamedTuple
 
 from edge_vla.kernels import team
+from edge_vla.kernels.block_layout import BLOCK
 from edge_vla.kernels.blocks import block_items, block_product, float_product
 from edge_vla.kernels.head import element_bytes
 from edge_vla.kernels.head_phases import Probe, run_head, Sketch
+from edge_vla.kernels.lending import borrow, replace
 from edge_vla.kernels.phases import (
     add_product,
     attend_token,
     bring_head,
     pieces,
-    product_row,
     remember_head,
     share,
 )
@@ -44,6 +45,7 @@ import numpy as np
 # columns of Weights.bases; a convolution's matrix of three parts is where the query's would be
 QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN = range(7)
 PHASES = 10  # of a layer
+PAIR = 2 * BLOCK  # columns
 
 
 class Shape(NamedTuple):
@@ -132,26 +134,43 @@ class Work(NamedTuple):
     steps: np.ndarray  # float32 [T * about]: what a step of them is
     sums: np.ndarray  # int32 [T * about]: their sums
     probe: Probe
-    logits: np.ndarray  # float32 [T * vocabulary]
+    logits: np.ndarray  # float32, of a call
     sync: np.ndarray  # int64
 
 
+@njit(cache=True, nogil=True)
+def _columns(width, tokens, threads, piece):
+    """
+    Return the columns [begin, end) of a token that a piece is of, in pairs of blocks.
+
+    Where no column needs another one, threads share those of an only token.
+    """
+    parts, pairs = _parts(tokens, threads), width // PAIR
+    k = piece % parts
+    return pairs * k // parts * PAIR, width if k == parts - 1 else pairs * (k + 1) // parts * PAIR
+
+
+@njit(cache=True, nogil=True)
+def _parts(tokens, threads):
+    """Return into how many pieces `_columns` cuts a token."""
+    return threads if tokens == 1 else 1
+
+
 @njit(cache=True, nogil=True, forceinline=True)
-def _ready(s, w, work, t, size, width):
+def _ready(s, w, work, t, size, begin, end):
     """Zero the padding of what goes into a product and quantise it, where the weights are."""
-    x, blocks = work.x[t], s.wide // 32
-    for j in range(size, width):
-        x[j] = np.float32(0)
+    x, at = work.x[t], t * s.wide
+    x[max(begin, size):max(end, size)] = np.float32(0)
     if element_bytes(w.packed) == 1:
-        quantise_blocks_row(x, width, work.codes[t * s.wide:(t + 1) * s.wide],
-                            work.code_steps[t * blocks:(t + 1) * blocks],
-                            work.code_sums[t * blocks:(t + 1) * blocks])
+        quantise_blocks_row(x[begin:], end - begin, work.codes[at + begin:],
+                            work.code_steps[(at + begin) // BLOCK:],
+                            work.code_sums[(at + begin) // BLOCK:])
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _prepare(s, w, work, layer, phase, t):
-    """Do what a token needs before a product."""
-    size, conv = s.hidden, w.convolution[layer]
+    """Do what a token needs before a product, but for the last one of a layer."""
+    conv = w.convolution[layer]
     if phase == 0:  # before query, key, value or the three of a convolution
         fetch(w.operator_norm, layer * s.hidden_p, s.hidden_p)
         fetch(work.h, t * s.hidden_p, s.hidden_p)
@@ -166,42 +185,51 @@ def _prepare(s, w, work, layer, phase, t):
             for j in range(s.hidden):
                 work.h[t, j] += w.out_bias[conv, j]
         norm_row(work.h[t], w.ffn_norm[layer], s.hidden, s.eps, work.x[t])
-    elif phase == 8:  # before down
-        fetch(work.a, t * s.stride, s.ffn_p)
-        size = s.ffn
-        silu_gate_row(product_row(work.a, s, t, s.ffn, s.ffn_p),
-                      work.b[t * s.stride:(t + 1) * s.stride], s.ffn_p, work.x[t])
-    _ready(s, w, work, t, size, w.columns[layer, DOWN if phase == 8 else UP])
+    _ready(s, w, work, t, s.hidden, 0, w.columns[layer, UP])
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _gate(s, w, cache, work, conv, position, t):
-    """Write what a convolution sees of a token, B * x, to the cache; add biases."""
-    row = work.a[t * s.stride:(t + 1) * s.stride]
+def _prepare_down(s, w, work, layer, t, begin, end):
+    """Gate some columns of a token, silu(w1 x) * w3 x, before the last product of a layer."""
+    at, last = t * s.stride, min(end, s.ffn_p)
+    fetch(work.a, at + begin, last - begin)
+    work.a[at + max(begin, s.ffn):at + max(last, s.ffn)] = 0  # a last unit has rows of none
+    silu_gate_row(work.a[at + begin:], work.b[at + begin:], last - begin, work.x[t, begin:])
+    _ready(s, w, work, t, s.ffn, begin, end)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _gate(s, w, cache, work, conv, position, t, begin, end):
+    """Write what a convolution sees of columns of a token, B * x, to the cache; add biases."""
     size, page, kept = s.hidden, cache.page, cache.pages.shape[2]
-    for j in range(3 * size):
-        row[j] += w.in_bias[conv, j]
-    seen = cache.recent[conv, position % cache.recent.shape[1]]
-    for j in range(size):
-        seen[j] = row[j] * row[2 * size + j]
+    for part in range(0, 3 * size, size):
+        row, bias = work.a[t * s.stride + part + begin:], w.in_bias[conv, part + begin:]
+        for j in range(end - begin):
+            row[j] += bias[j]
+    at = t * s.stride + begin
+    b, x = work.a[at:], work.a[at + 2 * size:]
+    seen = cache.recent[conv, position % cache.recent.shape[1], begin:]
+    for j in range(end - begin):
+        seen[j] = b[j] * x[j]
     after = position % page - (page - kept)
     if after >= 0:
-        cache.pages[conv, position // page, after] = seen
+        cache.pages[conv, position // page, after, begin:end] = seen[:end - begin]
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _convolve(s, w, cache, work, conv, position, t):
+def _convolve(s, w, cache, work, conv, position, t, begin, end):
     """Convolve over time and gate with C; what was before the first token is zero."""
-    x, size, last = work.x[t], s.hidden, w.taps.shape[1] - 1
-    for j in range(size):
-        x[j] = w.tap_bias[conv, j]
+    x, bias, last = work.x[t, begin:], w.tap_bias[conv, begin:], w.taps.shape[1] - 1
+    for j in range(end - begin):
+        x[j] = bias[j]
     for k in range(max(0, last - position), last + 1):
-        seen = cache.recent[conv, (position - last + k) % cache.recent.shape[1]]
-        for j in range(size):
-            x[j] += w.taps[conv, k, j] * seen[j]
-    at = t * s.stride + size
-    for j in range(size):
-        x[j] *= work.a[at + j]
+        seen = cache.recent[conv, (position - last + k) % cache.recent.shape[1], begin:]
+        tap = w.taps[conv, k, begin:]
+        for j in range(end - begin):
+            x[j] += tap[j] * seen[j]
+    c = work.a[t * s.stride + s.hidden + begin:]
+    for j in range(end - begin):
+        x[j] *= c[j]
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -243,18 +271,25 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
         which = QUERY if phase == 1 else (OUTPUT if phase == 5 else (GATE if phase == 7 else DOWN))
         _multiply(isa, s, w, work, layer, which + piece // each, piece % each, tokens, threads, me)
     elif phase == 2 and conv >= 0:
-        _gate(s, w, cache, work, conv, position + piece, piece)
+        _gate(s, w, cache, work, conv, position + piece, piece, 0, s.hidden)
     elif phase == 2:
         _remember(s, w, cache, work, attention, position, tokens, piece, me)
     elif conv >= 0 and phase == 3:
+        t, width = 0 if tokens == 1 else piece, w.columns[layer, OUTPUT]
+        begin, end = _columns(width, tokens, threads, piece)
+        last = min(end, s.hidden)
         if tokens == 1:
-            _gate(s, w, cache, work, conv, position, 0)
-        _convolve(s, w, cache, work, conv, position + piece, piece)
+            _gate(s, w, cache, work, conv, position, 0, begin, last)
+        _convolve(s, w, cache, work, conv, position + t, t, begin, last)
+        _ready(s, w, work, t, s.hidden, begin, end)
     elif phase == 3:
         t, kv = piece // s.kv_heads, piece % s.kv_heads
         if tokens == 1:
             _remember(s, w, cache, work, attention, position, 1, kv, me)
         attend_token(s, cache, work, attention, position + t, t, kv, me)
+    elif phase == 8:
+        begin, end = _columns(w.columns[layer, DOWN], tokens, threads, piece)
+        _prepare_down(s, w, work, layer, 0 if tokens == 1 else piece, begin, end)
     else:
         _prepare(s, w, work, layer, phase, piece)
 
@@ -270,23 +305,33 @@ def _count(s, w, layer, phase, tokens, threads):
         return pieces(threads)
     if phase == 2 and tokens == 1:  # done with phase 3
         return 0
-    if w.convolution[layer] < 0 and phase == 2:
+    if phase == 8 or w.convolution[layer] >= 0 and phase == 3:
+        return tokens * _parts(tokens, threads)
+    if w.convolution[layer] >= 0:
+        return 0 if phase == 4 else tokens  # that is done with phase 3 too
+    if phase == 2:
         return s.kv_heads
-    return tokens * s.kv_heads if w.convolution[layer] < 0 and phase == 3 else tokens
+    return tokens * s.kv_heads if phase == 3 else tokens
 
 
 @njit(cache=True, nogil=True)
-def run(isa, s, w, cache, work, position, tokens, first_logit, subset, best, call, threads, me):
+def run(isa, s, w, cache, work, logits, positions, position, tokens, first_logit, subset, best,
+        call, threads, me):
     """
     Take `tokens` embedded tokens in ``work.h`` through all layers, as one thread of a team.
 
     Parameters
     ----------
-    isa, s, w, cache, work, position, tokens, first_logit, subset, best, call, threads, me
+    isa, s, w, cache, work, logits, tokens, first_logit, subset, best, call, threads, me
         As in `bitnet.run`.
+    positions : int64 [0]
+        Empty: what convolutions see are the tokens before.
+    position : int
+        Of the first token.
 
     """
-    w, cache, work, subset = team.borrow((w, cache, work, subset))
+    w, cache, subset = borrow(w), borrow(cache), borrow(subset)
+    work = replace(borrow(work), 'logits', borrow(logits))
     number = 0
     for layer in range(s.layers):
         for phase in range(PHASES):

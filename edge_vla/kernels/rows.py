@@ -31,6 +31,7 @@ from edge_vla.kernels.vectors import (
     vload,
     vmax,
     vmul,
+    vpick,
     vround,
     vsplat,
     vstore,
@@ -218,12 +219,12 @@ def quantise_blocks_row(x, width, codes, steps, sums):
 @njit(cache=True, nogil=True)
 def silu_gate_row(gate, up, width, out):
     """``out = gate / (1 + exp(-gate)) * up``; float32 [width], a multiple of 16."""
-    zero, one, minus = vsplat(np.float32(0)), vsplat(np.float32(1)), vsplat(np.float32(-1))
+    one, minus = vsplat(np.float32(1)), vsplat(np.float32(-1))
     for j in range(0, width, LANES):
         g = vload(gate, j)
         # exp takes no positive number: above and below the line are times exp(min(gate, 0))
-        above = vexp(vmul(minus, vmax(vmul(minus, g), zero)))
-        below = vadd(one, vexp(vmul(minus, vabs(g))))
+        small = vexp(vmul(minus, vabs(g)))
+        above, below = vpick(g, one, small), vadd(one, small)
         vstore(out, j, vmul(vdiv(vmul(g, above), below), vload(up, j)))
 
 

@@ -93,32 +93,6 @@ def _pause(typing):
     return types.void(), generate
 
 
-def _ownerless(context: Any, builder: ir.IRBuilder, kind: types.Type, value: ir.Value) -> ir.Value:
-    if isinstance(kind, types.Array):
-        array = context.make_array(kind)(context, builder, value)
-        array.meminfo = cgutils.get_null_value(array.meminfo.type)
-        array.parent = cgutils.get_null_value(array.parent.type)
-        return array._getvalue()
-    if isinstance(kind, types.BaseTuple):
-        for i, part in enumerate(kind.types):
-            part = _ownerless(context, builder, part, builder.extract_value(value, i))
-            value = builder.insert_value(value, part, i)
-    return value
-
-
-@intrinsic
-def borrow(typing, value):
-    """
-    Return arrays, or a tuple of such, that do not count their references.
-
-    Counters of arrays that threads share are cache lines that they take from each other with every
-    call. The caller of the jitted function holds what it lends.
-    """
-    def generate(context, builder, signature, args):
-        return _ownerless(context, builder, signature.args[0], args[0])
-    return value(value), generate
-
-
 @njit(cache=True, nogil=True)
 def begin(sync, call):
     """Clear all counters for call number `call`; only when no piece of the last is under way."""

@@ -277,6 +277,25 @@ def vtop(typing, a):
 
 
 @intrinsic
+def vpick(typing, sign, a, b):
+    """Return the lanes of `a` where `sign` is not below zero, of `b` elsewhere."""
+    def generate(context, builder, signature, args):
+        positive = builder.fcmp_ordered('>=', args[0], ir.Constant(F32X16, [0.0] * LANES))
+        return builder.select(positive, args[1], args[2])
+    return FLOATS(sign, a, b), generate
+
+
+@intrinsic
+def vreaches(typing, a, limit):
+    """Tell whether any lane is not below a limit; what is not a number is not."""
+    def generate(context, builder, signature, args):
+        below = builder.fcmp_ordered('<', args[0], splat(builder, args[1]))
+        mask = builder.bitcast(below, ir.IntType(LANES))
+        return builder.icmp_unsigned('!=', mask, ir.Constant(mask.type, (1 << LANES) - 1))
+    return types.boolean(a, types.float32), generate
+
+
+@intrinsic
 def vkeep(typing, a, count, other):
     """Return the first `count` lanes of `a`, and `other` in the rest."""
     def generate(context, builder, signature, args):

@@ -274,7 +274,7 @@ class Decoder:
             raise ValueError(f'token ids must lie in [0, {vocabulary})')
         subset = _NONE
         if tokens is not None:
-            subset = np.asarray(tokens, np.int64)
+            subset = np.ascontiguousarray(tokens, np.int64)
             if not subset.size or subset.min() < 0 or subset.max() >= vocabulary:
                 raise ValueError(f'tokens must be ids in [0, {vocabulary}), at least one')
         return subset, np.empty((len(ids) if every else 1, len(subset) or vocabulary), np.float32)
@@ -335,23 +335,16 @@ class Decoder:
     def _run(self, tokens: int, first: int, subset: np.ndarray, best: int, logits: np.ndarray,
              cache: LayerCache, shape: Any, positions: np.ndarray) -> None:
         self._call += 1
-        call, slot, arrays = self._call, cache.length, cache.arrays
-        run, whole, weights, work = self._program
-        isa, shape = self.isa, shape or whole
-        work = work._replace(logits=logits.reshape(-1))
-        if len(positions):
-            work = work._replace(positions=positions)
-        team.begin(work.sync, call)
+        program = self._program
+        team.begin(program.work.sync, self._call)
         # steps of about the same cost per token are compared with each other
         size = tokens if tokens <= 8 else 8 + tokens.bit_length()
         kind = size, logits.size, best, cache.first, cache.last
         pace = self._paces[tokens > TOKENS]
         threads = pace.begin(kind)
-
-        def job(me: int) -> None:
-            run(isa, shape, weights, arrays, work, slot, tokens, first, subset, best, call,
-                threads, me)
-        self._crew.run(job, threads)
+        self._crew.run(program.call(shape or program.shape, cache.arrays, logits.reshape(-1),
+                                    np.ascontiguousarray(positions), cache.length, tokens, first,
+                                    subset, best, self._call, threads), threads)
         pace.end(tokens, kind)
 
 

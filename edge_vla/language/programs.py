@@ -15,7 +15,8 @@
 """A model as arguments of its jitted program: sizes, weights and scratch arrays."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.kernels import bitnet, lfm2, team
@@ -23,6 +24,7 @@ from edge_vla.kernels.block_layout import BLOCK, UNIT
 from edge_vla.kernels.head import GROUP
 from edge_vla.kernels.head_phases import AT_ONCE, MOST, PHASES as HEAD_PHASES, Probe, Sketch
 from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.lending import compiled, Lent
 from edge_vla.kernels.phases import pieces
 from edge_vla.kernels.screen import padded_width
 from edge_vla.kernels.ternary import scratch_bytes
@@ -38,28 +40,59 @@ from edge_vla.language.engine import (
 )
 from edge_vla.language.lfm2_config import ATTENTION
 from edge_vla.language.lfm2_engine import Lfm2Model, matrix_size, slot
+from numba.core.dispatcher import Dispatcher
 import numpy as np
 
 AnyModel = EngineModel | Lfm2Model
 
 
-class Program(NamedTuple):
+class Program:
     """
     What runs a decoder.
 
+    Parameters
+    ----------
+    run : numba.core.dispatcher.Dispatcher
+        ``kernels.bitnet.run`` or ``kernels.lfm2.run``.
+    isa : Isa
+        Instruction set.
+    shape, weights, work : tuple
+        Its arguments s, w and work; `work` has ``logits`` and ``positions`` of no token.
+
     Attributes
     ----------
-    run : callable
-        ``kernels.bitnet.run`` or ``kernels.lfm2.run``.
-    shape, weights, work : tuple
-        Its arguments s, w and work; the last one's ``logits`` are to be replaced.
+    run, shape, weights, work
+        As given.
 
     """
 
-    run: Callable[..., None]
-    shape: Any
-    weights: Any
-    work: Any
+    def __init__(self, run: Dispatcher, isa: Isa, shape: Any, weights: Any, work: Any) -> None:
+        self.run, self.shape, self.weights, self.work = run, shape, weights, work
+        self._isa, self._weights, self._work = isa, Lent(weights), Lent(work)
+        self._cache: Lent | None = None
+        self._compiled: dict[Any, Callable[..., None]] = {}  # by the type of the cache
+
+    def call(self, shape: Any, cache: Any, *how: Any) -> Callable[[int], None]:
+        """
+        Return what each thread of a team calls with its number.
+
+        Parameters
+        ----------
+        shape : tuple
+            Sizes.
+        cache : tuple
+            The arrays of a cache.
+        *how
+            What follows in ``kernels.bitnet.run``, but for the number of the thread.
+
+        """
+        if self._cache is None or self._cache.value is not cache:
+            self._cache = Lent(cache)
+        args = self._isa, shape, self._weights, self._cache, self._work, *how
+        run = self._compiled.get(self._cache.kind)
+        if run is None:
+            run = self._compiled[self._cache.kind] = compiled(self.run, *args, 0)
+        return partial(run, *args)
 
 
 def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: int) -> Program:
@@ -159,7 +192,7 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
         _zeros(t * about, dtype=np.int32), _probe(model, t, n),
         _zeros(0), _zeros(0, dtype=np.int64),  # each call brings its own logits and positions
         _zeros(phases * team.STRIDE, dtype=np.int64))
-    return Program(bitnet.run, shape, weights, work)
+    return Program(bitnet.run, isa, shape, weights, work)
 
 
 def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program:
@@ -187,7 +220,7 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program
         _zeros(t * heads, dtype=np.int8), _zeros(t * heads, dtype=np.int8), _zeros(t * about),
         _zeros(t * about, dtype=np.int32), _probe(model, t, n), _zeros(0),
         _zeros(phases * team.STRIDE, dtype=np.int64))
-    return Program(lfm2.run, shape, weights, work)
+    return Program(lfm2.run, isa, shape, weights, work)
 
 
 def _matrices(model: Lfm2Model) -> list[np.ndarray]:

@@ -17,6 +17,7 @@
 from collections import deque
 from collections.abc import Callable, Hashable
 import os
+from queue import SimpleQueue
 from statistics import median
 import threading
 import time
@@ -39,8 +40,8 @@ class Crew:
         if cores and len(cores) != threads:
             raise ValueError(f'{threads} threads need {threads} cores, got {len(cores)}')
         self.threads, self._cores = threads, cores
-        self._wake = [threading.Semaphore(0) for _ in range(threads - 1)]
-        self._job: Callable[[int], None] | None = None
+        self._jobs: list[SimpleQueue[Callable[[int], None] | None]] = [
+            SimpleQueue() for _ in range(threads - 1)]
         self._members: list[threading.Thread] = []
 
     def run(self, job: Callable[[int], None], threads: int) -> None:
@@ -61,10 +62,8 @@ class Crew:
         try:
             if self._cores:
                 os.sched_setaffinity(0, {self._cores[0]})
-            if threads > 1:  # else one that is late must find the call it was woken for, not this
-                self._job = job
-            for k in range(threads - 1):
-                self._wake[k].release()
+            for jobs in self._jobs[:threads - 1]:
+                jobs.put(job)
             job(0)
         finally:
             if before is not None:
@@ -72,9 +71,8 @@ class Crew:
 
     def close(self) -> None:
         """End the threads."""
-        self._job = None
-        for wake in self._wake:
-            wake.release()
+        for jobs in self._jobs:
+            jobs.put(None)
         for member in self._members:
             member.join()
         self._members = []
@@ -89,13 +87,13 @@ class Crew:
         if self._cores:
             os.sched_setaffinity(0, {self._cores[k + 1]})
         while True:
-            self._wake[k].acquire()
-            while self._wake[k].acquire(blocking=False):  # late: only the newest call matters
-                pass
-            job = self._job
+            job = self._jobs[k].get()
+            while not self._jobs[k].empty():  # late: only the newest call matters
+                job = self._jobs[k].get()
             if job is None:
                 return
             job(k + 1)
+            del job  # whatever it holds
 
 
 class Pace:
