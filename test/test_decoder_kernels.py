@@ -32,6 +32,7 @@ from edge_vla.kernels.head import (
 from edge_vla.kernels.head_phases import Sketch
 from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.lending import borrow, compiled, Lent, replace
+from edge_vla.kernels.phases import pieces, share
 from edge_vla.kernels.vectors import vexp, vload, vstore
 from hypothesis import given, settings, strategies as st
 from numba import njit, types
@@ -308,6 +309,17 @@ def test_a_tuple_is_lent_once_and_seen_as_it_is() -> None:
     assert list(other.value.scales) == [0, 7, 14, 21] and value.scales[3] == 45
     with pytest.raises(TypingError, match='dither is array.float32.* got array.float64'):
         call(lent, dither.astype(float), 1)
+
+
+@given(st.integers(0, 5000), st.integers(1, 12))
+def test_pieces_are_all_there_is_and_the_last_ones_short(count: int, threads: int) -> None:
+    parts = [share(count, threads, p) for p in range(pieces(threads))]
+    sizes = [b - a for a, b in parts]
+    assert sum(sizes) == count and min(sizes) >= 0
+    assert all(a == b for (_, a), (b, _) in zip(parts, parts[1:], strict=False))
+    if threads > 1 and count > pieces(threads):
+        assert max(sizes[threads:]) <= sizes[threads] + 1
+        assert sizes[-1] <= count // (32 * threads) + 1
 
 
 @pytest.mark.parametrize('threads', [1, 2, 5])

@@ -31,8 +31,9 @@ def share(count, threads, piece):
     """
     Return the range of `count` items that a piece is.
 
-    Three quarters go out in one long run a thread, the rest in four short ones each, so that
-    whoever is early does more. Of few items, a piece is one.
+    Three quarters go out in one long run a thread, the rest in four each that become shorter and
+    shorter, so that whoever is early does more and nobody waits long for the last one, which may
+    be empty. Of few items, a piece is one.
     """
     if threads == 1:
         return 0, count
@@ -41,8 +42,9 @@ def share(count, threads, piece):
     long = count * 3 // (4 * threads)
     if piece < threads:
         return piece * long, (piece + 1) * long
-    rest, k, n = count - threads * long, piece - threads, 4 * threads
-    return threads * long + rest * k // n, threads * long + rest * (k + 1) // n
+    rest, left, all_of_them = count - threads * long, 5 * threads - piece, 16 * threads * threads
+    return (count - rest * left * left // all_of_them,
+            count - rest * (left - 1) * (left - 1) // all_of_them)
 
 
 @njit(cache=True, nogil=True)

@@ -72,8 +72,9 @@ def product(isa, packed, base, blocks, units, first, last, count, x, width, tota
         Of this thread.
 
     """
-    _product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
-             scales, np.float32(weight_scale), tokens, out, stride, scratch)
+    if first < last:  # else nothing need be prepared
+        _product(isa, packed, base, blocks, units, first, last, count, x, width, totals,
+                 scales, np.float32(weight_scale), tokens, out, stride, scratch)
 
 
 # What they do for each packing ---------------------------------------------------------------
