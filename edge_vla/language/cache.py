@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from edge_vla.compression.kv_pruning import CompactCache
 from edge_vla.kernels import bitnet, lfm2
+from edge_vla.kernels.lending import Lent
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.engine import padded
 from edge_vla.language.lfm2_config import ATTENTION, Lfm2Config
@@ -58,10 +59,13 @@ class LayerCache(Protocol):
         Slots there are.
     length : int
         Slots in use.
+    lent : kernels.lending.Lent
+        The arrays as they were lent last, None at first.
 
     """
 
     arrays: Any
+    lent: Lent | None
     first: int
     last: int
     rows: int
@@ -84,10 +88,13 @@ class KVCache:
         The layers it is of, and the one after them.
     record : object
         Whoever knows which tokens these are, None for nobody.
+    lent : kernels.lending.Lent
+        As in LayerCache.
 
     """
 
     record: object = None
+    lent: Lent | None = None
 
     def __init__(self, config: BitNetConfig, capacity: int, kind: str, first: int = 0,
                  last: int = 0) -> None:
@@ -168,9 +175,11 @@ class KeptCache(CompactCache):
     Attributes
     ----------
     arrays : kernels.bitnet.Cache
-        As in KVCache, and so `first`, `last`, `rows` and `length`.
+        As in KVCache, and so `lent`, `first`, `last`, `rows` and `length`.
 
     """
+
+    lent: Lent | None = None
 
     def __init__(self, full: KVCache, heads: int, capacity: int) -> None:
         a = full.arrays

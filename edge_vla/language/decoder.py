@@ -342,7 +342,7 @@ class Decoder:
         kind = size, logits.size, best, cache.first, cache.last
         pace = self._paces[tokens > TOKENS]
         threads = pace.begin(kind)
-        self._crew.run(program.call(shape or program.shape, cache.arrays, logits.reshape(-1),
+        self._crew.run(program.call(shape or program.shape, cache, logits.reshape(-1),
                                     np.ascontiguousarray(positions), cache.length, tokens, first,
                                     subset, best, self._call, threads), threads)
         pace.end(tokens, kind)

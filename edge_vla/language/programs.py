@@ -30,7 +30,7 @@ from edge_vla.kernels.screen import padded_width
 from edge_vla.kernels.ternary import scratch_bytes
 from edge_vla.kernels.ternary_layout import COLUMNS, ROWS
 from edge_vla.kernels.vectors import LANES
-from edge_vla.language.cache import KVCache
+from edge_vla.language.cache import KVCache, LayerCache
 from edge_vla.language.engine import (
     AnyConfig,
     EngineModel,
@@ -69,10 +69,9 @@ class Program:
     def __init__(self, run: Dispatcher, isa: Isa, shape: Any, weights: Any, work: Any) -> None:
         self.run, self.shape, self.weights, self.work = run, shape, weights, work
         self._isa, self._weights, self._work = isa, Lent(weights), Lent(work)
-        self._cache: Lent | None = None
         self._compiled: dict[Any, Callable[..., None]] = {}  # by the type of the cache
 
-    def call(self, shape: Any, cache: Any, *how: Any) -> Callable[[int], None]:
+    def call(self, shape: Any, cache: LayerCache, *how: Any) -> Callable[[int], None]:
         """
         Return what each thread of a team calls with its number.
 
@@ -80,18 +79,18 @@ class Program:
         ----------
         shape : tuple
             Sizes.
-        cache : tuple
-            The arrays of a cache.
+        cache : LayerCache
+            Whose arrays to run with; it keeps them lent.
         *how
             What follows in ``kernels.bitnet.run``, but for the number of the thread.
 
         """
-        if self._cache is None or self._cache.value is not cache:
-            self._cache = Lent(cache)
-        args = self._isa, shape, self._weights, self._cache, self._work, *how
-        run = self._compiled.get(self._cache.kind)
+        if cache.lent is None or cache.lent.value is not cache.arrays:
+            cache.lent = Lent(cache.arrays)
+        args = self._isa, shape, self._weights, cache.lent, self._work, *how
+        run = self._compiled.get(cache.lent.kind)
         if run is None:
-            run = self._compiled[self._cache.kind] = compiled(self.run, *args, 0)
+            run = self._compiled[cache.lent.kind] = compiled(self.run, *args, 0)
         return partial(run, *args)
 
 
