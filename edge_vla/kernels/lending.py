@@ -15,8 +15,9 @@
 """
 Tuples of arrays for compiled code that is called over and over.
 
-To take an array out of its Python object takes numba 0.3 us, ten times that where a model's
-weights have just gone through the caches, and a decoder has seventy. `lend` does it once.
+To take an array out of its Python object takes numba 0.3 us, or 2 where a model's weights have
+just gone through the caches, and a decoder has seventy. `Lent` does it once. And LLVM, which finds
+them in memory, need not hand their 400 fields from function to function.
 """
 
 from collections.abc import Callable
@@ -45,6 +46,11 @@ class LentType(types.Type):
         self.group = group
         super().__init__(f'Lent({group})')
 
+    @property
+    def key(self) -> types.BaseTuple:
+        """Return what makes it another type: the tuple's class too, not only its name."""
+        return self.group
+
 
 @register_model(LentType)
 class _LentModel(models.PrimitiveModel):
@@ -54,12 +60,18 @@ class _LentModel(models.PrimitiveModel):
 
 class Lent:
     """
-    A tuple as compiled code has it, see `lend`.
+    A tuple as compiled code has it, for `borrow`.
+
+    Parameters
+    ----------
+    value : tuple
+        Arrays, numbers, and tuples of such. Its class must be importable: numba's cache on disk
+        names it.
 
     Attributes
     ----------
     value : tuple
-        What was lent, kept alive.
+        As given, kept alive.
     kind : LentType
         Its type.
     address : int
