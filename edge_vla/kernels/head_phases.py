@@ -196,7 +196,8 @@ def _estimate_piece(s, w, work, best, first_token, tokens, piece, threads):
     for t in range(first_token, tokens):
         out = work.logits[(t - first_token) * v:(t - first_token + 1) * v]
         half = np.float32(probe.totals[t] / probe.scales[t])  # the codes are (l + 3) / 2
-        at, most = (t * pieces(threads) + piece) * MOST, _most(best)
+        most = _most(best)
+        at = (t * pieces(threads) + piece) * most
         leads, values = probe.leads[at:at + most], probe.values[at:at + most]
         leads[:] = -1
         values[:] = -np.inf
@@ -248,10 +249,10 @@ def _insert(values, value):
 
 @njit(cache=True, nogil=True)
 def _lead_piece(isa, s, w, work, best, t, piece, threads):
-    """Write the logits of the rows a piece remembered; the places of others are not looked at."""
-    at, bits = (t * pieces(threads) + piece) * MOST, _bits(s, w)
-    end = at + _most(best)
-    work.probe.values[end:at + MOST] = -np.inf
+    """Write the logits of the rows a piece remembered."""
+    most, bits = _most(best), _bits(s, w)
+    at = (t * pieces(threads) + piece) * most
+    end = at + most
     for k in range(at, end):
         row = work.probe.leads[k]
         if k + AHEAD < end and work.probe.leads[k + AHEAD] >= 0:
@@ -302,7 +303,7 @@ def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary
     first, last = share(v, threads, piece)
     chosen, bits, asked = probe.chosen[me], _bits(s, w), tokens - first_token
-    enough, leads = probe.enough[me], pieces(threads) * MOST
+    enough, leads = probe.enough[me], pieces(threads) * _most(best)
     for n in range(asked):
         at = (first_token + n) * leads
         enough[n] = _kth_best(probe.values[at:at + leads], probe.best[me, :best])

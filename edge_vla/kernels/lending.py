@@ -85,7 +85,7 @@ class Lent:
         self.value, self.kind = value, LentType(typeof(value))
         self._room = np.empty(_size(value), np.uint8)
         self.address = self._room.ctypes.data
-        _store(value, self._room)
+        _store(value, self.address)
 
 
 @typeof_impl.register(Lent)
@@ -133,7 +133,7 @@ def _put(typing, value, address):
         kind = signature.args[0]
         context.pack_value(builder, kind, args[0], _place(context, builder, kind, args[1]))
         return context.get_dummy_value()
-    return types.void(value, types.uint64), generate
+    return types.void(value, types.int64), generate
 
 
 @njit(cache=True)
@@ -142,8 +142,8 @@ def _size(value):
 
 
 @njit(cache=True)
-def _store(value, room):
-    _put(value, room.ctypes.data)
+def _store(value, address):
+    _put(value, address)
 
 
 @intrinsic

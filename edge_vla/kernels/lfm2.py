@@ -141,13 +141,14 @@ class Work(NamedTuple):
 @njit(cache=True, nogil=True)
 def _columns(width, tokens, threads, piece):
     """
-    Return the columns [begin, end) of a token that a piece is of, in pairs of blocks.
+    Return the token and its columns, from one to before another, that a piece is of.
 
-    Where no column needs another one, threads share those of an only token.
+    Where no column needs another one, threads share those of an only token, in pairs of blocks.
     """
     parts, pairs = _parts(tokens, threads), width // PAIR
-    k = piece % parts
-    return pairs * k // parts * PAIR, width if k == parts - 1 else pairs * (k + 1) // parts * PAIR
+    t, k = piece // parts, piece % parts
+    end = width if k == parts - 1 else pairs * (k + 1) // parts * PAIR
+    return t, pairs * k // parts * PAIR, end
 
 
 @njit(cache=True, nogil=True)
@@ -189,7 +190,7 @@ def _prepare(s, w, work, layer, phase, t):
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _prepare_down(s, w, work, layer, t, begin, end):
+def _prepare_down(s, w, work, t, begin, end):
     """Gate some columns of a token, silu(w1 x) * w3 x, before the last product of a layer."""
     at, last = t * s.stride, min(end, s.ffn_p)
     fetch(work.a, at + begin, last - begin)
@@ -275,8 +276,7 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
     elif phase == 2:
         _remember(s, w, cache, work, attention, position, tokens, piece, me)
     elif conv >= 0 and phase == 3:
-        t, width = 0 if tokens == 1 else piece, w.columns[layer, OUTPUT]
-        begin, end = _columns(width, tokens, threads, piece)
+        t, begin, end = _columns(w.columns[layer, OUTPUT], tokens, threads, piece)
         last = min(end, s.hidden)
         if tokens == 1:
             _gate(s, w, cache, work, conv, position, 0, begin, last)
@@ -288,8 +288,8 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
             _remember(s, w, cache, work, attention, position, 1, kv, me)
         attend_token(s, cache, work, attention, position + t, t, kv, me)
     elif phase == 8:
-        begin, end = _columns(w.columns[layer, DOWN], tokens, threads, piece)
-        _prepare_down(s, w, work, layer, 0 if tokens == 1 else piece, begin, end)
+        t, begin, end = _columns(w.columns[layer, DOWN], tokens, threads, piece)
+        _prepare_down(s, w, work, t, begin, end)
     else:
         _prepare(s, w, work, layer, phase, piece)
 
