@@ -44,8 +44,8 @@ def runnable_isas() -> list[Isa]:
         found['avxvnni'] = ISAS['avxvnni']
     best, *rest = found.values()
     plain = [replace(isa, amx=False) for isa in (best, *rest)]
-    others = [replace(isa, prefetch=not isa.prefetch, tables=not isa.tables)
-              for isa in plain if isa.packing == '5bit']
+    others = [replace(isa, reading=reading, tables=reading != 'apart')
+              for isa in plain if isa.packing == '5bit' for reading in ('apart', 'plain', 'run')]
     return list(dict.fromkeys([best, *plain, *others]))
 
 

@@ -44,8 +44,8 @@ def _read(typing, isa, array, lines):
             at = builder.mul(loop.index, LONG(64))
             for k, cell in enumerate(cells):
                 here = advance(builder, advance(builder, start, builder.mul(size, LONG(k))), at)
-                if isa.prefetch:
-                    prefetch(builder, advance(builder, here, PREFETCH))
+                if ahead := isa.ahead(PREFETCH):
+                    prefetch(builder, advance(builder, here, ahead))
                 builder.store(builder.xor(load(builder, cell, INTS),
                                           load(builder, here, INTS)), cell)
         total = every(INTS, 0)

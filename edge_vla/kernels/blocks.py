@@ -24,7 +24,7 @@ from typing import Any
 
 from edge_vla.kernels.block_layout import BLOCK, pair_bytes, UNIT
 from edge_vla.kernels.head import float_logit
-from edge_vla.kernels.isa import Isa
+from edge_vla.kernels.isa import constant, Isa
 from edge_vla.kernels.ternary_tiles import emit_dots
 from edge_vla.kernels.vectors import (
     accumulator,
@@ -54,6 +54,10 @@ AHEAD = 2560  # bytes: what is asked for while a pair of blocks is read
 RUN = 2  # pairs of a unit before one of the next: Intel reads runs of 20 to 30 lines fastest
 
 
+one_by_one = constant(lambda isa: isa.reading == 'run', 'one_by_one',
+                      'Tell whether units are read one after another, not from several places.')
+
+
 def _tile(bits: int) -> Any:
     def operation(typing, isa, packed, units, pairs, x, places, steps, sums, about, out, starts):
         def generate(context, builder, signature, args):
@@ -71,10 +75,10 @@ def _tile(bits: int) -> Any:
                 """Multiply a pair of blocks of some units."""
                 here = [advance(builder, rows[u], builder.mul(pair, LONG(pair_bytes(bits))))
                         for u in some]
-                if isa.prefetch:
+                if ahead := isa.ahead(AHEAD):
                     for place in here:
                         for line in range(0, pair_bytes(bits), 64):
-                            prefetch(builder, advance(builder, place, AHEAD + line))
+                            prefetch(builder, advance(builder, place, ahead + line))
                 for b in range(2):
                     at = builder.add(builder.mul(pair, LONG(2)), LONG(b))
                     _add_block(builder, isa, bits, [
@@ -82,7 +86,7 @@ def _tile(bits: int) -> Any:
                          advance(builder, place, 64 + 64 * bits * b)) for place in here],
                         at, tokens, [[cell[u] for u in some] for cell in cells])
 
-            if len(tokens) > 1 or not isa.prefetch:
+            if len(tokens) > 1 or isa.reading != 'apart':
                 with cgutils.for_range(builder, pairs) as loop:
                     take(loop.index, [*range(len(rows))])
             else:
@@ -214,6 +218,11 @@ def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, 
 
     """
     line, end = pairs * (32 * (2 + 4 * bits)), units - 1
+    if tokens == 1 and one_by_one(isa):
+        for u in range(4 * first, min(4 * last, units)):
+            _multiply(isa, bits, packed, (base + u * line,), pairs, x, (0,), steps, sums, (0,),
+                      out, ((u * UNIT,),))
+        return
     if tokens == 1:  # units far apart are streams of their own
         far = (units + 3) // 4
         for m in range(first, last):

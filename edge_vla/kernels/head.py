@@ -58,7 +58,7 @@ import numpy as np
 
 GROUP = 128  # columns that share a scale in a row of 6 or 4 bits
 WIDE = 4 * GROUP  # such rows are padded to this
-_AHEAD = 2048
+_AHEAD = 2048  # bytes
 
 
 def _emit_byte_dots(builder: ir.IRBuilder, isa: Isa, total: ir.Value, codes: ir.Value,
@@ -97,8 +97,8 @@ def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_to
         with cgutils.for_range(builder, builder.udiv(width, LONG(64))) as loop:
             by = builder.mul(loop.index, LONG(64))
             here = advance(builder, row, by)
-            if isa.prefetch:
-                prefetch(builder, advance(builder, here, _AHEAD))
+            if ahead := isa.ahead(_AHEAD):
+                prefetch(builder, advance(builder, here, ahead))
             codes = load(builder, here, BYTES)
             for cell, x in zip(sums, xs, strict=True):
                 y = load(builder, advance(builder, x, by), BYTES)
@@ -158,10 +158,10 @@ def _group_rows(bits: int) -> Any:
             def take(at: ir.Value, row: ir.Value, halves: ir.Value, cells: list[ir.Value],
                      ) -> None:
                 """Add what some columns of a row give."""
-                if isa.prefetch:
+                if ahead := isa.ahead(_AHEAD):
                     for line in range(0, WIDE * bits // 8, 64):
                         prefetch(builder, advance(builder, row, builder.add(builder.mul(
-                            at, LONG(WIDE * bits // 8)), LONG(_AHEAD + line))))
+                            at, LONG(WIDE * bits // 8)), LONG(ahead + line))))
                 codes = []
                 for k in range(WIDE // columns):
                     block = builder.mul(at, LONG(WIDE // columns))

@@ -26,6 +26,7 @@ from functools import cache
 import mmap
 import os
 from pathlib import Path
+import re
 import sys
 import zlib
 
@@ -60,9 +61,11 @@ class Isa:
         CPU features, in LLVM's words.
     many_registers : bool
         32 vector registers rather than 16.
-    prefetch : bool
-        Ask for memory ahead even where little else is done, as with one token, and read it from
-        several places in turn: twice as fast on Intel, a quarter slower on AMD Zen.
+    reading : str
+        How memory is read fastest. 'apart': from several places in turn, asking for what comes
+        soon (Intel: twice as fast). 'run': one run after another, asking for what comes FAR bytes
+        later (AMD from Zen 5 on: half as fast again). 'plain': as it comes, asking for nothing
+        (AMD before: asking costs a quarter).
     tables : bool
         Look sums of '5bit' matrices up for several tokens too rather than multiply: vpermw is one
         operation on AMD Zen, two on Intel.
@@ -75,11 +78,16 @@ class Isa:
     packing: str
     needs: tuple[str, ...]
     many_registers: bool
-    prefetch: bool = True
+    reading: str = 'apart'
     tables: bool = False
     amx: bool = False
 
+    def ahead(self, soon: int) -> int:
+        """Return how many bytes ahead memory is asked for where `soon` suits 'apart'; 0: never."""
+        return {'apart': soon, 'run': FAR, 'plain': 0}[self.reading]
 
+
+FAR = 8192  # bytes
 ISAS = {isa.name: isa for isa in (  # best first
     Isa('avx512vbmi', '5bit', ('avx512bw', 'avx512vl', 'avx512vnni', 'avx512vbmi2'), True),
     Isa('avx512vnni', '2bit', ('avx512bw', 'avx512vl', 'avx512vnni'), True),
@@ -99,9 +107,11 @@ def features() -> set[str]:
 def available() -> list[Isa]:
     """Return the instruction sets this CPU has, best first."""
     here = features()
-    zen = (numba.config.CPU_NAME or llvm.get_host_cpu_name()).startswith('znver')
+    zen = re.fullmatch(r'znver(\d+)', numba.config.CPU_NAME or llvm.get_host_cpu_name())
+    reading = 'apart' if zen is None else 'run' if int(zen[1]) >= 5 else 'plain'
     amx = 'amx-int8' in here and _may_use_amx()
-    return [replace(isa, prefetch=not zen, tables=zen, amx=amx and isa.name.startswith('avx512'))
+    return [replace(isa, reading=reading, tables=zen is not None,
+                    amx=amx and isa.name.startswith('avx512'))
             for isa in ISAS.values() if set(isa.needs) <= here]
 
 
@@ -222,20 +232,21 @@ def two_bits(typing, isa):
     return IsaType(replace(isa.isa, packing='2bit'))(isa), generate
 
 
-@intrinsic
-def places(typing, isa):
-    """Return from how many places rows are best read in turn, a constant."""
-    def generate(context, builder, signature, args):
-        return ir.Constant(ir.IntType(64), 4 if signature.args[0].isa.prefetch else 1)
-    return types.int64(isa), generate
+def constant(value: Callable[[Isa], int], name: str, doc: str) -> Callable:
+    """Return a function of an Isa that compiled code calls and that is a constant there."""
+    def of(typing, isa):
+        def generate(context, builder, signature, args):
+            return ir.Constant(ir.IntType(64), int(value(signature.args[0].isa)))
+        return types.int64(isa), generate
+    of.__name__, of.__doc__ = name, doc
+    return intrinsic(of)
 
 
-@intrinsic
-def has_amx(typing, isa):
-    """Tell whether the matrix unit is there, a constant."""
-    def generate(context, builder, signature, args):
-        return ir.Constant(ir.IntType(1), signature.args[0].isa.amx)
-    return types.boolean(isa), generate
+places = constant(lambda isa: 4 if isa.reading == 'apart' else 1, 'places',
+                  'Return from how many places rows are best read in turn.')
+has_amx = constant(lambda isa: isa.amx, 'has_amx', 'Tell whether the matrix unit is there.')
+many_registers = constant(lambda isa: isa.many_registers, 'many_registers',
+                          'Tell whether there are 32 vector registers.')
 
 
 def choose(stand: Callable, which: Callable[[Isa], Callable]) -> None:

@@ -18,10 +18,10 @@ Products with '2bit' matrices.
 Rows are multiplied as they are, or unpacked for many tokens; on the matrix unit for several.
 """
 
-from edge_vla.kernels.isa import has_amx
+from edge_vla.kernels.isa import has_amx, many_registers
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_amx_rows import multiply_rows, ROWS, scratch_bytes
-from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, many_registers, row_tile, unpack_row
+from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, row_tile, unpack_row
 from numba import njit
 
 FEW = 4  # tokens multiplied at once; for more, rows are worth unpacking
@@ -42,11 +42,15 @@ def at_once(isa):
 
 @njit(cache=True, nogil=True)
 def row_items(isa, units, tokens, threads):
-    """Return runs of rows: four streams for a token, two for few; unpacked rows for many."""
-    if tokens > FEW:
-        return (units + SCRATCH_ROWS - 1) // SCRATCH_ROWS
-    streams = 4 if tokens == 1 else 2
-    return (units + streams - 1) // streams
+    """Return runs of rows: some streams for few tokens, unpacked rows for many."""
+    rows = SCRATCH_ROWS if tokens > FEW else _streams(isa, tokens)
+    return (units + rows - 1) // rows
+
+
+@njit(cache=True, nogil=True)
+def _streams(isa, tokens):
+    """Return how many rows far apart are multiplied at once: as their sums fit into registers."""
+    return 4 if tokens == 1 or many_registers(isa) else 2 if tokens == 2 else 1
 
 
 @njit(cache=True, nogil=True)
@@ -54,33 +58,20 @@ def row_product(isa, packed, base, blocks, units, first, last, count, x, width, 
                 scales, weight_scale, tokens, out, stride, scratch):
     """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
     ws, end = weight_scale, units - 1
-    if tokens == 1:
-        far = (units + 3) // 4
+    if tokens <= FEW:
+        streams = _streams(isa, tokens)
+        far = (units + streams - 1) // streams
         for m in range(first, last):
-            row_tile(isa, packed, base, blocks,
-                     (m, min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)), x,
-                     (0,), (totals[0],), (ws / scales[0],), out, (0,))
-    elif tokens <= FEW:
-        far = (units + 1) // 2
-        for m in range(first, last):
-            n = min(m + far, end)
-            if tokens == 2:
-                row_tile(isa, packed, base, blocks, (m, n), x, (0, width),
-                         (totals[0], totals[1]), (ws / scales[0], ws / scales[1]), out,
-                         (0, stride))
-            elif tokens == 3:
-                for u in (m, n):
-                    row_tile(isa, packed, base, blocks, (u,), x, (0, width, 2 * width),
-                             (totals[0], totals[1], totals[2]),
-                             (ws / scales[0], ws / scales[1], ws / scales[2]), out,
-                             (0, stride, 2 * stride))
+            a, b, c = min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)
+            if streams == 4:
+                _few_tile(isa, packed, base, blocks, (m, a, b, c), x, width, totals, scales, ws,
+                          tokens, out, stride)
+            elif streams == 2:
+                _few_tile(isa, packed, base, blocks, (m, a), x, width, totals, scales, ws, tokens,
+                          out, stride)
             else:
-                for u in (m, n):
-                    row_tile(isa, packed, base, blocks, (u,), x,
-                             (0, width, 2 * width, 3 * width),
-                             (totals[0], totals[1], totals[2], totals[3]),
-                             (ws / scales[0], ws / scales[1], ws / scales[2], ws / scales[3]),
-                             out, (0, stride, 2 * stride, 3 * stride))
+                _few_tile(isa, packed, base, blocks, (m,), x, width, totals, scales, ws, tokens,
+                          out, stride)
     else:
         line = blocks * BLOCK
         for m in range(first, last):
@@ -109,6 +100,26 @@ def row_product(isa, packed, base, blocks, units, first, last, count, x, width, 
                                   out, o)
                         code_tile(isa, scratch, line, blocks, (4, 5), x, p, s, f, (r[4], r[5]),
                                   out, o)
+
+
+@njit(cache=True, nogil=True)
+def _few_tile(isa, packed, base, blocks, rows, x, width, totals, scales, ws, tokens, out, stride):
+    """Multiply some rows with up to FEW tokens."""
+    a, b = ws / scales[0], ws / scales[min(1, tokens - 1)]
+    if tokens == 1:
+        row_tile(isa, packed, base, blocks, rows, x, (0,), (totals[0],), (a,), out, (0,))
+    elif tokens == 2:
+        row_tile(isa, packed, base, blocks, rows, x, (0, width), (totals[0], totals[1]), (a, b),
+                 out, (0, stride))
+    elif tokens == 3:
+        row_tile(isa, packed, base, blocks, rows, x, (0, width, 2 * width),
+                 (totals[0], totals[1], totals[2]), (a, b, ws / scales[2]), out,
+                 (0, stride, 2 * stride))
+    else:
+        row_tile(isa, packed, base, blocks, rows, x, (0, width, 2 * width, 3 * width),
+                 (totals[0], totals[1], totals[2], totals[3]),
+                 (a, b, ws / scales[2], ws / scales[3]), out,
+                 (0, stride, 2 * stride, 3 * stride))
 
 
 # With a matrix unit; only there, for elsewhere its instructions cannot be compiled --------------

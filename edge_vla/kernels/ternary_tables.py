@@ -59,7 +59,7 @@ CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 *
 CHUNK_TABLES = 5 * UNIT_TABLES
 PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
-AHEAD = 40 * LINE  # bytes: what is asked for while a line is read
+AHEAD = 40 * LINE  # bytes: what is asked for while a line is read, if places are read in turn
 TOGETHER = 8  # tokens that codes are brought near for
 
 
@@ -194,8 +194,8 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
             for line in range(LINES):
                 address = advance(builder, advance(builder, chunks[chunk], word),
                                   (LINES * k + line) * LINE)
-                if isa.prefetch:
-                    prefetch(builder, advance(builder, address, AHEAD))
+                if ahead := isa.ahead(AHEAD):
+                    prefetch(builder, advance(builder, address, ahead))
                 raw.append(load(builder, address, SHORTS))
             for d in range(WORD_TABLES):
                 codes = [builder.lshr(r, every(SHORTS, 5 * d)) if d else r for r in raw]

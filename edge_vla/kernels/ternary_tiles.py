@@ -29,7 +29,6 @@ from edge_vla.kernels.isa import Isa
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
-    BIT,
     BYTES,
     call,
     data_pointer,
@@ -180,19 +179,19 @@ def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value,
 
 
 class _Source:
-    """The packed bytes of one row; `ahead` asks for those to come."""
+    """The packed bytes of one row; those `ahead` of what is read are asked for, if it is not 0."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, kind: types.Array, packed: ir.Value,
-                 base: ir.Value, blocks: ir.Value, row: ir.Value, ahead: bool = True) -> None:
+                 base: ir.Value, blocks: ir.Value, row: ir.Value, ahead: int) -> None:
         self._builder, self._ahead = builder, ahead
         at = builder.add(base, builder.mul(row, builder.mul(blocks, LONG(64))))
         self._start = data_pointer(context, builder, kind, packed, at)
 
     def raw(self, block: ir.Value) -> ir.Value:
-        """Load the 64 bytes of a block, and ask for those a page ahead."""
+        """Load the 64 bytes of a block."""
         here = advance(self._builder, self._start, self._builder.mul(block, LONG(64)))
         if self._ahead:
-            prefetch(self._builder, advance(self._builder, here, PREFETCH))
+            prefetch(self._builder, advance(self._builder, here, self._ahead))
         return load(self._builder, here, BYTES)
 
     def codes(self, block: ir.Value) -> list[ir.Value]:
@@ -227,14 +226,6 @@ def _finish(context: Any, builder: ir.IRBuilder, kind: types.Array, out: ir.Valu
         for k, row in enumerate(rows):
             store(builder, builder.extract_element(vector, INT(k * step)),
                   data_pointer(context, builder, kind, out, builder.add(start, row)))
-
-
-@intrinsic
-def many_registers(typing, isa):
-    """Return whether the instruction set has 32 vector registers, a constant."""
-    def generate(context, builder, signature, args):
-        return BIT(int(signature.args[0].isa.many_registers))
-    return types.boolean(isa), generate
 
 
 @intrinsic
@@ -277,8 +268,9 @@ def row_tile(typing, isa, packed, base, blocks, rows, x, places, totals, factors
         in_place = len(places) == 1 and isa.name.startswith('avx512')
         sums = [accumulator(builder, INTS)
                 for _ in range(len(rows) * len(places) * (4 if in_place else 1))]
-        sources = [_Source(context, builder, kind[1], packed, base, blocks, row,
-                           isa.prefetch or not in_place) for row in rows]
+        ahead = isa.ahead(PREFETCH) or (0 if in_place else PREFETCH)
+        sources = [_Source(context, builder, kind[1], packed, base, blocks, row, ahead)
+                   for row in rows]
         tokens = [data_pointer(context, builder, kind[5], x, p) for p in places]
         with cgutils.for_range(builder, blocks) as loop:
             ys = _tokens(builder, tokens, loop.index)
@@ -314,7 +306,8 @@ def unpack_row(typing, isa, packed, base, blocks, row, codes, start):
     def generate(context, builder, signature, args):
         _, packed, base, blocks, row, codes, start = args
         kind = signature.args
-        source = _Source(context, builder, kind[1], packed, base, blocks, row)
+        ahead = signature.args[0].isa.ahead(PREFETCH) or PREFETCH
+        source = _Source(context, builder, kind[1], packed, base, blocks, row, ahead)
         target = data_pointer(context, builder, kind[5], codes, start)
         with cgutils.for_range(builder, blocks) as loop:
             to = advance(builder, target, builder.mul(loop.index, LONG(BLOCK)))
