@@ -51,22 +51,24 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 AHEAD = 2560  # bytes: what is asked for while a pair of blocks is read
+FEW = 4  # tokens multiplied at once
 RUN = 2  # pairs of a unit before one of the next: Intel reads runs of 20 to 30 lines fastest
 
 
 one_by_one = constant(lambda isa: isa.reading == 'run', 'one_by_one',
-                      'Tell whether units are read one after another, not from several places.')
+                      'Tell whether few tokens read one unit after another.')
 
 
 def _tile(bits: int) -> Any:
-    def operation(typing, isa, packed, units, pairs, x, places, steps, sums, about, out, starts):
+    def operation(typing, isa, packed, units, to, pairs, x, places, steps, sums, about, out,
+                  starts):
         def generate(context, builder, signature, args):
-            _, packed, units, pairs, x, places, steps, sums, about, out, starts = args
+            _, packed, units, to, pairs, x, places, steps, sums, about, out, starts = args
             isa, kinds = signature.args[0].isa, signature.args
             rows = [data_pointer(context, builder, kinds[1], packed, u)
                     for u in cgutils.unpack_tuple(builder, units)]
             tokens = [tuple(data_pointer(context, builder, kinds[k], args[k], at)
-                            for k, at in ((4, place), (6, a), (7, a)))
+                            for k, at in ((5, place), (7, a), (8, a)))
                       for place, a in zip(cgutils.unpack_tuple(builder, places),
                                           cgutils.unpack_tuple(builder, about), strict=True)]
             cells = [[accumulator(builder, F32X16) for _ in rows] for _ in tokens]
@@ -99,16 +101,16 @@ def _tile(bits: int) -> Any:
                     for u in range(len(rows)):
                         with cgutils.for_range(builder, left) as inner:
                             take(builder.add(begin, inner.index), [u])
+            to = cgutils.unpack_tuple(builder, to)
             for cell, start in zip(cells, cgutils.unpack_tuple(builder, starts), strict=True):
-                for u in range(len(rows)):
-                    place = builder.extract_value(start, u)
-                    store(builder, load(builder, cell[u], F32X16),
-                          data_pointer(context, builder, kinds[9], out, place))
+                for sums_of_unit, row in zip(cell, to, strict=True):
+                    store(builder, load(builder, sums_of_unit, F32X16), data_pointer(
+                        context, builder, kinds[10], out, builder.add(start, row)))
             return context.get_dummy_value()
-        return types.void(isa, packed, units, types.int64, x, places, steps, sums, about, out,
+        return types.void(isa, packed, units, to, types.int64, x, places, steps, sums, about, out,
                           starts), generate
-    operation.__doc__ = (f'Multiply some units of {bits}-bit blocks with some tokens; `starts` '
-                         'has a tuple a token: where each unit goes in `out`.')
+    operation.__doc__ = (f'Multiply some units of {bits}-bit blocks with some tokens; a unit goes '
+                         '`to` a row of each token, whose first one `starts` somewhere in `out`.')
     return intrinsic(operation)
 
 
@@ -171,18 +173,37 @@ _four_bits, _eight_bits = _tile(4), _tile(8)
 
 
 @njit(cache=True, nogil=True)
-def _multiply(isa, bits, packed, units, pairs, x, places, steps, sums, about, out, starts):
+def _multiply(isa, bits, packed, units, to, pairs, x, places, steps, sums, about, out, starts):
     if bits == 4:
-        _four_bits(isa, packed, units, pairs, x, places, steps, sums, about, out, starts)
+        _four_bits(isa, packed, units, to, pairs, x, places, steps, sums, about, out, starts)
     else:
-        _eight_bits(isa, packed, units, pairs, x, places, steps, sums, about, out, starts)
+        _eight_bits(isa, packed, units, to, pairs, x, places, steps, sums, about, out, starts)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _few(isa, bits, packed, units, to, pairs, x, width, steps, sums, blocks, t, tokens, out,
+         stride):
+    """Multiply some units with up to FEW tokens from one on."""
+    i = min(t + 1, tokens - 1)  # one that is missing: the last is done again
+    j, k = min(t + 2, tokens - 1), min(t + 3, tokens - 1)
+    if tokens - t == 1:
+        _multiply(isa, bits, packed, units, to, pairs, x, (t * width,), steps, sums,
+                  (t * blocks,), out, (t * stride,))
+    elif tokens - t == 2:
+        _multiply(isa, bits, packed, units, to, pairs, x, (t * width, i * width), steps, sums,
+                  (t * blocks, i * blocks), out, (t * stride, i * stride))
+    else:
+        _multiply(isa, bits, packed, units, to, pairs, x,
+                  (t * width, i * width, j * width, k * width), steps, sums,
+                  (t * blocks, i * blocks, j * blocks, k * blocks), out,
+                  (t * stride, i * stride, j * stride, k * stride))
 
 
 @njit(cache=True, nogil=True)
 def block_items(units, tokens):
     """Return how many pieces of work a product has; `block_product` does any range of them."""
-    streams = 4 if tokens == 1 else 2
-    return (units + streams - 1) // streams
+    size = 4 if tokens == 1 else 2
+    return (units + size - 1) // size
 
 
 @njit(cache=True, nogil=True)
@@ -218,37 +239,26 @@ def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, 
 
     """
     line, end = pairs * (32 * (2 + 4 * bits)), units - 1
-    if tokens == 1 and one_by_one(isa):
-        for u in range(4 * first, min(4 * last, units)):
-            _multiply(isa, bits, packed, (base + u * line,), pairs, x, (0,), steps, sums, (0,),
-                      out, ((u * UNIT,),))
-        return
-    if tokens == 1:  # units far apart are streams of their own
+    if tokens <= FEW and one_by_one(isa):
+        size = 4 if tokens == 1 else 2
+        for u in range(size * first, min(size * last, units)):
+            _few(isa, bits, packed, (base + u * line,), (u * UNIT,), pairs, x, width, steps, sums,
+                 blocks, 0, tokens, out, stride)
+    elif tokens == 1:  # units far apart are streams of their own
         far = (units + 3) // 4
         for m in range(first, last):
             a, b, c = min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)
             _multiply(isa, bits, packed,
-                      (base + m * line, base + a * line, base + b * line, base + c * line), pairs,
-                      x, (0,), steps, sums, (0,), out,
-                      ((m * UNIT, a * UNIT, b * UNIT, c * UNIT),))
-        return
-    far = (units + 1) // 2
-    for m in range(first, last):
-        n = min(m + far, end)
-        two, o, p = (base + m * line, base + n * line), m * UNIT, n * UNIT
-        for t in range(0, tokens, 4):
-            i = min(t + 1, tokens - 1)  # one that is missing: the last is done again
-            if tokens - t <= 2:
-                _multiply(isa, bits, packed, two, pairs, x, (t * width, i * width), steps, sums,
-                          (t * blocks, i * blocks), out,
-                          ((t * stride + o, t * stride + p), (i * stride + o, i * stride + p)))
-                continue
-            j, k = t + 2, min(t + 3, tokens - 1)
-            _multiply(isa, bits, packed, two, pairs, x,
-                      (t * width, i * width, j * width, k * width), steps, sums,
-                      (t * blocks, i * blocks, j * blocks, k * blocks), out,
-                      ((t * stride + o, t * stride + p), (i * stride + o, i * stride + p),
-                       (j * stride + o, j * stride + p), (k * stride + o, k * stride + p)))
+                      (base + m * line, base + a * line, base + b * line, base + c * line),
+                      (m * UNIT, a * UNIT, b * UNIT, c * UNIT), pairs, x, (0,), steps, sums, (0,),
+                      out, (0,))
+    else:
+        far = (units + 1) // 2
+        for m in range(first, last):
+            n = min(m + far, end)
+            for t in range(0, tokens, FEW):
+                _few(isa, bits, packed, (base + m * line, base + n * line), (m * UNIT, n * UNIT),
+                     pairs, x, width, steps, sums, blocks, t, tokens, out, stride)
 
 
 @njit(cache=True, nogil=True)

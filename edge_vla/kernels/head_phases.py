@@ -23,12 +23,22 @@ from typing import NamedTuple
 
 from edge_vla.kernels import screen, team
 from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logits
-from edge_vla.kernels.isa import places, two_bits
+from edge_vla.kernels.isa import places, two_bits, unasked
 from edge_vla.kernels.phases import add_product, pieces, share
 from edge_vla.kernels.rows import norm_row, quantise_groups_row, quantise_row_16bit
 from edge_vla.kernels.ternary import items, product
 from edge_vla.kernels.ternary_2bit import at_once
-from edge_vla.kernels.vectors import fetch, LANES, vadd, vload, vmul, vreaches, vsplat, vstore
+from edge_vla.kernels.vectors import (
+    fetch,
+    first_bit,
+    LANES,
+    vadd,
+    vload,
+    vmul,
+    vreaching,
+    vsplat,
+    vstore,
+)
 from numba import njit
 import numpy as np
 
@@ -205,7 +215,7 @@ def _estimate_piece(s, w, work, best, first_token, tokens, piece, threads):
         for j in range(first, whole, LANES):
             found = vmul(vload(scales, j), vadd(vmul(two, vload(out, j)), minus))
             vstore(out, j, found)
-            if vreaches(found, values[most - 1]):
+            if vreaching(found, values[most - 1]):
                 _lead(out, j, j + LANES, leads, values)
         for j in range(whole, last):
             out[j] = scales[j] * (np.float32(2) * out[j] - half)
@@ -257,7 +267,8 @@ def _lead_piece(isa, s, w, work, best, t, piece, threads):
         row = work.probe.leads[k]
         if k + AHEAD < end and work.probe.leads[k + AHEAD] >= 0:
             _fetch_row(s, w, work.probe.leads[k + AHEAD])
-        work.probe.values[k] = -np.inf if row < 0 else _logit(isa, s, w, work, bits, row, t)
+        work.probe.values[k] = -np.inf if row < 0 else (
+            _logit(unasked(isa), s, w, work, bits, row, t))
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -283,17 +294,19 @@ def _choose(out, by_turn, by_dither, first, last, turned, dithered, enough, chos
     """List the rows whose logit may be enough, return how many, and set all estimates to -inf."""
     count, whole = 0, first + _whole(last - first)
     lowest, a, b = vsplat(np.float32(-np.inf)), vsplat(turned), vsplat(dithered)
-    for j in range(first, last, LANES):
-        if j < whole:
-            bound = vadd(vmul(a, vload(by_turn, j)), vmul(b, vload(by_dither, j)))
-            if not vreaches(vadd(vload(out, j), bound), enough):
-                vstore(out, j, lowest)
-                continue
-        for k in range(j, min(j + LANES, last)):
+    for j in range(first, whole, LANES):
+        bound = vadd(vmul(a, vload(by_turn, j)), vmul(b, vload(by_dither, j)))
+        rows = vreaching(vadd(vload(out, j), bound), enough)
+        vstore(out, j, lowest)
+        while rows:
+            chosen[count] = j + first_bit(rows)
+            count += 1
+            rows &= rows - 1
+    for k in range(whole, last):
+        if not out[k] + (turned * by_turn[k] + dithered * by_dither[k]) < enough:
             chosen[count] = k
-            far = out[k] + (turned * by_turn[k] + dithered * by_dither[k]) < enough
-            count += 0 if far else 1
-            out[k] = -np.inf
+            count += 1
+        out[k] = -np.inf
     return count
 
 
@@ -320,7 +333,7 @@ def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me
             for k in range(count):
                 if k + AHEAD < count:
                     _fetch_row(s, w, chosen[k + AHEAD])
-                out[chosen[k]] = _logit(isa, s, w, work, bits, chosen[k], t)
+                out[chosen[k]] = _logit(unasked(isa), s, w, work, bits, chosen[k], t)
 
 
 @njit(cache=True, nogil=True)

@@ -224,12 +224,19 @@ def _unbox(kind, value, context):
     return NativeValue(context.context.get_dummy_value())
 
 
-@intrinsic
-def two_bits(typing, isa):
-    """Return the same instruction set for weights packed as '2bit'."""
-    def generate(context, builder, signature, args):
-        return context.get_dummy_value()
-    return IsaType(replace(isa.isa, packing='2bit'))(isa), generate
+def _changed(name: str, doc: str, **how: str) -> Callable:
+    """Return a function that compiled code calls for the same instruction set used otherwise."""
+    def other(typing, isa):
+        def generate(context, builder, signature, args):
+            return context.get_dummy_value()
+        return IsaType(replace(isa.isa, **how))(isa), generate
+    other.__name__, other.__doc__ = name, doc
+    return intrinsic(other)
+
+
+two_bits = _changed('two_bits', "For weights packed as '2bit'.", packing='2bit')
+unasked = _changed('unasked', 'For what lies here and there, and was asked for before.',
+                   reading='plain')
 
 
 def constant(value: Callable[[Isa], int], name: str, doc: str) -> Callable:

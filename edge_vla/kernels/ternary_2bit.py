@@ -18,7 +18,7 @@ Products with '2bit' matrices.
 Rows are multiplied as they are, or unpacked for many tokens; on the matrix unit for several.
 """
 
-from edge_vla.kernels.isa import has_amx, many_registers
+from edge_vla.kernels.isa import choose, has_amx, many_registers
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_amx_rows import multiply_rows, ROWS, scratch_bytes
 from edge_vla.kernels.ternary_tiles import BLOCK, code_tile, row_tile, unpack_row
@@ -49,7 +49,7 @@ def row_items(isa, units, tokens, threads):
 
 @njit(cache=True, nogil=True)
 def _streams(isa, tokens):
-    """Return how many rows far apart are multiplied at once: as their sums fit into registers."""
+    """Return how many rows are multiplied at once, see below."""
     return 4 if tokens == 1 or many_registers(isa) else 2 if tokens == 2 else 1
 
 
@@ -59,19 +59,30 @@ def row_product(isa, packed, base, blocks, units, first, last, count, x, width, 
     """Compute pieces `first` to `last` of `count`, see `ternary.product`."""
     ws, end = weight_scale, units - 1
     if tokens <= FEW:
-        streams = _streams(isa, tokens)
+        streams, a = _streams(isa, tokens), ws / scales[0]
         far = (units + streams - 1) // streams
-        for m in range(first, last):
-            a, b, c = min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)
-            if streams == 4:
-                _few_tile(isa, packed, base, blocks, (m, a, b, c), x, width, totals, scales, ws,
-                          tokens, out, stride)
-            elif streams == 2:
-                _few_tile(isa, packed, base, blocks, (m, a), x, width, totals, scales, ws, tokens,
-                          out, stride)
-            else:
-                _few_tile(isa, packed, base, blocks, (m,), x, width, totals, scales, ws, tokens,
-                          out, stride)
+        b, c, d = a, a, a
+        if tokens > 1:
+            b, c, d = ws / scales[1], ws / scales[min(2, tokens - 1)], ws / scales[tokens - 1]
+        if tokens == 1:
+            for m in range(first, last):
+                row_tile(isa, packed, base, blocks, _four(isa, m, far, end), x, (0,), (totals[0],),
+                         (a,), out, (0,))
+        elif tokens == 2:
+            for m in range(first, last):
+                row_tile(isa, packed, base, blocks, _with_two(isa, m, far, end), x, (0, width),
+                         (totals[0], totals[1]), (a, b), out, (0, stride))
+        elif tokens == 3:
+            for m in range(first, last):
+                row_tile(isa, packed, base, blocks, _with_more(isa, m, far, end), x,
+                         (0, width, 2 * width), (totals[0], totals[1], totals[2]), (a, b, c), out,
+                         (0, stride, 2 * stride))
+        else:
+            for m in range(first, last):
+                row_tile(isa, packed, base, blocks, _with_more(isa, m, far, end), x,
+                         (0, width, 2 * width, 3 * width),
+                         (totals[0], totals[1], totals[2], totals[3]), (a, b, c, d), out,
+                         (0, stride, 2 * stride, 3 * stride))
     else:
         line = blocks * BLOCK
         for m in range(first, last):
@@ -102,24 +113,33 @@ def row_product(isa, packed, base, blocks, units, first, last, count, x, width, 
                                   out, o)
 
 
+# Rows that are multiplied at once, far apart: as many as registers hold sums of ------------------
+
 @njit(cache=True, nogil=True)
-def _few_tile(isa, packed, base, blocks, rows, x, width, totals, scales, ws, tokens, out, stride):
-    """Multiply some rows with up to FEW tokens."""
-    a, b = ws / scales[0], ws / scales[min(1, tokens - 1)]
-    if tokens == 1:
-        row_tile(isa, packed, base, blocks, rows, x, (0,), (totals[0],), (a,), out, (0,))
-    elif tokens == 2:
-        row_tile(isa, packed, base, blocks, rows, x, (0, width), (totals[0], totals[1]), (a, b),
-                 out, (0, stride))
-    elif tokens == 3:
-        row_tile(isa, packed, base, blocks, rows, x, (0, width, 2 * width),
-                 (totals[0], totals[1], totals[2]), (a, b, ws / scales[2]), out,
-                 (0, stride, 2 * stride))
-    else:
-        row_tile(isa, packed, base, blocks, rows, x, (0, width, 2 * width, 3 * width),
-                 (totals[0], totals[1], totals[2], totals[3]),
-                 (a, b, ws / scales[2], ws / scales[3]), out,
-                 (0, stride, 2 * stride, 3 * stride))
+def _four(isa, m, far, end):
+    return m, min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)
+
+
+@njit(cache=True, nogil=True)
+def _two(isa, m, far, end):
+    return m, min(m + far, end)
+
+
+@njit(cache=True, nogil=True)
+def _alone(isa, m, far, end):
+    return (m,)
+
+
+def _with_two(isa, m, far, end):
+    """Return the rows that two tokens are multiplied with."""
+
+
+def _with_more(isa, m, far, end):
+    """Return the rows that three or four tokens are multiplied with."""
+
+
+choose(_with_two, lambda isa: _four if isa.many_registers else _two)
+choose(_with_more, lambda isa: _four if isa.many_registers else _alone)
 
 
 # With a matrix unit; only there, for elsewhere its instructions cannot be compiled --------------

@@ -32,7 +32,7 @@ from numba import njit
 
 SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
 SHORT = 10  # units that one thread reads as fast as two
-PART = by_amx.UNITS  # units that many tokens are multiplied with: filling tables is 6 % of it
+PART = min(by_amx.UNITS, by_tables.UNITS)  # units for many tokens: filling tables is 6 % of it
 
 
 @njit(cache=True, nogil=True)

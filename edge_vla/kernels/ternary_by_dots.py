@@ -59,8 +59,8 @@ def few(isa, packed, base, words, units, first, last, x, width, totals, scales,
                            scratch[(t - a) * RUN:], step, totals[t:], min(FEW, b - t), out,
                            t * stride + unit * GROUP, stride, fresh)
     for t in range(a, b):
-        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
-                   weight_scale / scales[t])
+        at = t * stride + first * GROUP
+        scale_sums(out, at, out, at, (last - first) * GROUP, weight_scale / scales[t])
 
 
 @njit(cache=True, nogil=True)
@@ -96,5 +96,5 @@ def many(isa, packed, base, words, units, first, last, x, width, totals, scales,
                 wide_tile(scratch, wide, runs, (t - a) * RUN, step, b - t, totals, t, out,
                           t * stride + unit * GROUP, stride, chunk == 0)
     for t in range(a, b):
-        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
-                   weight_scale / scales[t])
+        at = t * stride + first * GROUP
+        scale_sums(out, at, out, at, (last - first) * GROUP, weight_scale / scales[t])

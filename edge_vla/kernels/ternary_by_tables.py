@@ -12,7 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Parts of products with '5bit' matrices by tables, see `ternary_tables`."""
+"""
+Parts of products with '5bit' matrices by tables, see `ternary_tables`.
+
+A part's sums stay with the thread until they are whole: where threads add to neighbouring rows of
+one array, what one fetches ahead is taken from another.
+"""
 
 from edge_vla.kernels.isa import constant
 from edge_vla.kernels.ternary_tables import (
@@ -39,17 +44,22 @@ FEW = 4  # tokens multiplied at once
 # ... while codes come from memory: tables of more do not stay in a nearest cache of 32 KB then
 at_first = constant(lambda isa: FEW if isa.reading == 'run' else 2, 'at_first',
                     'Return how many tokens are multiplied first; Zen 5 keeps 48 KB near.')
-SCRATCH = TOGETHER * CHUNK_TABLES * LINE
+UNITS = 40  # at most, multiplied at once
+SUMS = TOGETHER * CHUNK_TABLES * LINE  # where sums begin in the scratch, after tables
+ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums; those of others lie in other sets
+SCRATCH = SUMS + TOGETHER * ROW
 
 
 @njit(cache=True, nogil=True)
 def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
          weight_scale, a, b, out, stride, scratch):
     """
-    Multiply units `first` to `last` with tokens `a` to `b`, a chunk of columns after another.
+    Multiply units `first` to `last`, at most UNITS, with tokens `a` to `b`, at most TOGETHER.
 
-    Tables are filled in the nearest cache of the core that reads them.
+    A chunk of columns after another, whose tables are filled in the nearest cache of the core
+    that reads them.
     """
+    sums = scratch[SUMS:]
     for chunk in range((words + CHUNK - 1) // CHUNK):
         begin = chunk * CHUNK
         wide = min(CHUNK, words - begin)
@@ -64,11 +74,11 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
                 n, here = min(few, b - t), scratch[(t - a) * CHUNK_TABLES * LINE:]
                 for unit in range(u, v):
                     _table_unit(isa, packed, at + (unit - u) * wide * LINES * LINE, wide, here, n,
-                                out, t * stride + unit * GROUP, stride, chunk == 0)
+                                sums, (t - a) * ROW + (unit - first) * GROUP * 4, chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
-        scale_sums(out, t * stride + first * GROUP, (last - first) * GROUP,
+        scale_sums(sums, (t - a) * ROW, out, t * stride + first * GROUP, (last - first) * GROUP,
                    weight_scale / scales[t])
 
 
@@ -80,24 +90,25 @@ def _fill_chunk(x, start, chunk, wide, tables, at):
 
 
 @njit(cache=True, nogil=True)
-def _table_unit(isa, packed, at, words, tables, tokens, out, a, stride, fresh):
+def _table_unit(isa, packed, at, words, tables, tokens, sums, a, fresh):
     """Add what a chunk gives for a unit and up to FEW tokens."""
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
-    b, c, d = a + stride, a + 2 * stride, a + 3 * stride
+    b, c, d = a + ROW, a + 2 * ROW, a + 3 * ROW
     if tokens == 1:
-        table_tile(isa, packed, (at,), words, tables, (0,), out, (a,), fresh)
+        table_tile(isa, packed, (at,), words, tables, (0,), sums, (a,), fresh)
     elif tokens == 2:
-        table_tile(isa, packed, (at,), words, tables, (0, q), out, (a, b), fresh)
+        table_tile(isa, packed, (at,), words, tables, (0, q), sums, (a, b), fresh)
     elif tokens == 3:
-        table_tile(isa, packed, (at,), words, tables, (0, q, r), out, (a, b, c), fresh)
+        table_tile(isa, packed, (at,), words, tables, (0, q, r), sums, (a, b, c), fresh)
     else:
-        table_tile(isa, packed, (at,), words, tables, (0, q, r, s), out, (a, b, c, d), fresh)
+        table_tile(isa, packed, (at,), words, tables, (0, q, r, s), sums, (a, b, c, d), fresh)
 
 
 @njit(cache=True, nogil=True)
 def one_apart(isa, packed, base, words, units, first, last, x, width, totals, scales,
               weight_scale, a, b, out, stride, scratch):
     """Multiply units of a panel with the only token, reading up to four chunks in turn."""
+    sums = scratch[SUMS:]
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
     chunk, whole = 0, words // CHUNK
     groups = (whole + 3) // 4
@@ -115,14 +126,14 @@ def one_apart(isa, packed, base, words, units, first, last, x, width, totals, sc
         for unit in range(first, last):
             e = at + (unit - first) * wide * LINES * LINE
             f, g, h = e + step, e + 2 * step, e + 3 * step
-            to, fresh = (unit * GROUP,), chunk == 0
+            to, fresh = ((unit - first) * GROUP * 4,), chunk == 0
             if apart == 4:
-                table_tile(isa, packed, (e, f, g, h), wide, scratch, (0, q, r, s), out, to, fresh)
+                table_tile(isa, packed, (e, f, g, h), wide, scratch, (0, q, r, s), sums, to, fresh)
             elif apart == 3:
-                table_tile(isa, packed, (e, f, g), wide, scratch, (0, q, r), out, to, fresh)
+                table_tile(isa, packed, (e, f, g), wide, scratch, (0, q, r), sums, to, fresh)
             elif apart == 2:
-                table_tile(isa, packed, (e, f), wide, scratch, (0, q), out, to, fresh)
+                table_tile(isa, packed, (e, f), wide, scratch, (0, q), sums, to, fresh)
             else:
-                table_tile(isa, packed, (e,), wide, scratch, (0,), out, to, fresh)
+                table_tile(isa, packed, (e,), wide, scratch, (0,), sums, to, fresh)
         chunk += apart
-    scale_sums(out, first * GROUP, (last - first) * GROUP, weight_scale / scales[0])
+    scale_sums(sums, 0, out, first * GROUP, (last - first) * GROUP, weight_scale / scales[0])

@@ -140,7 +140,7 @@ def gather_bits(builder: ir.IRBuilder, extra: ir.Value, word: ir.Value) -> ir.Va
 
 
 @intrinsic
-def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fresh):
+def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fresh):
     """
     Add what a chunk of columns gives for a group of rows and up to four tokens.
 
@@ -162,29 +162,29 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
         See `fill_tables`.
     places : tuple of int
         Where the first table of each chunk, or for each token, is.
-    out : int32 or float32 [L], changed
-        Exact int32 sums, whatever the type: `scale_sums` makes floats of them.
+    sums : uint8 [L], changed
+        Exact int32 sums, for `scale_sums`.
     starts : tuple of int
-        Where each token's first row of the group is.
+        The byte of each token's first row of the group.
     fresh : bool
         Overwrite rather than add.
 
     """
     def generate(context, builder, signature, args):
-        _, packed, at, words, tables, places, out, starts, fresh = args
+        _, packed, at, words, tables, places, sums, starts, fresh = args
         isa, kind = signature.args[0].isa, signature.args
         chunks = [data_pointer(context, builder, kind[1], packed, a)
                   for a in cgutils.unpack_tuple(builder, at)]
         first = [data_pointer(context, builder, kind[4], tables, p)
                  for p in cgutils.unpack_tuple(builder, places)]
         starts = cgutils.unpack_tuple(builder, starts)
-        sums = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in first]
+        cells = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in first]
         # which tables each chunk is looked up in
         users = [range(len(first))] if len(chunks) == 1 else [[c] for c in range(len(chunks))]
 
         def look_up(codes: list[ir.Value], here: list[ir.Value], table: int, user: int) -> None:
             entries = load(builder, advance(builder, here[user], table * LINE), SHORTS)
-            for code, cell in zip(codes, sums[user], strict=True):
+            for code, cell in zip(codes, cells[user], strict=True):
                 found = call(builder, 'llvm.x86.avx512.permvar.hi.512', SHORTS, entries, code)
                 builder.store(builder.add(load(builder, cell, SHORTS), found), cell)
 
@@ -225,31 +225,51 @@ def table_tile(typing, isa, packed, at, words, tables, places, out, starts, fres
 
         anew = splat(builder, fresh)
         for t, start in enumerate(starts):
-            target = data_pointer(context, builder, kind[6], out, start)
+            target = data_pointer(context, builder, kind[6], sums, start)
             for k in range(2 * LINES):
                 address = advance(builder, target, k * LANES * 4)
                 total = builder.select(anew, every(INTS, 0), load(builder, address, INTS))
-                for cells in sums if len(starts) == 1 else [sums[t]]:
-                    values = load(builder, cells[k // 2], SHORTS)
+                for halves in cells if len(starts) == 1 else [cells[t]]:
+                    values = load(builder, halves[k // 2], SHORTS)
                     values = pick_lanes(builder, values, k % 2 * LANES, LANES)
                     total = builder.add(total, builder.sext(values, INTS))
                 store(builder, total, address)
         return context.get_dummy_value()
-    return types.void(isa, packed, at, types.int64, tables, places, out, starts,
+    return types.void(isa, packed, at, types.int64, tables, places, sums, starts,
                       types.boolean), generate
 
 
 @intrinsic
-def scale_sums(typing, out, start, count, factor):
-    """Turn int32 sums in place into float32 times `factor`, 16 at a time; of int32 nothing."""
+def scale_sums(typing, sums, start, out, first, count, factor):
+    """
+    Write int32 sums, as float32 times `factor` where `out` holds those, 16 at a time.
+
+    Parameters
+    ----------
+    typing : object
+        Numba's, of no concern to the caller.
+    sums : any array
+        The sums; where they begin, and `start`, count in its elements.
+    start : int
+        The first one.
+    out : int32 or float32 [L], written
+        May be the same place.
+    first, count : int
+        Where they go, and how many.
+    factor : float32
+        See above.
+
+    """
     def generate(context, builder, signature, args):
-        out, start, count, factor = args
-        kind = signature.args[0]
-        if kind.dtype == types.float32:
-            target = data_pointer(context, builder, kind, out, start)
-            with cgutils.for_range(builder, builder.udiv(count, LONG(LANES))) as loop:
-                here = advance(builder, target, builder.mul(loop.index, LONG(LANES * 4)))
-                value = builder.sitofp(load(builder, here, INTS), F32X16)
-                store(builder, builder.fmul(value, splat(builder, factor)), here)
+        sums, start, out, first, count, factor = args
+        kinds = signature.args
+        source = data_pointer(context, builder, kinds[0], sums, start)
+        target = data_pointer(context, builder, kinds[2], out, first)
+        with cgutils.for_range(builder, builder.udiv(count, LONG(LANES))) as loop:
+            by = builder.mul(loop.index, LONG(LANES * 4))
+            value = load(builder, advance(builder, source, by), INTS)
+            if kinds[2].dtype == types.float32:
+                value = builder.fmul(builder.sitofp(value, F32X16), splat(builder, factor))
+            store(builder, value, advance(builder, target, by))
         return context.get_dummy_value()
-    return types.void(out, types.int64, types.int64, types.float32), generate
+    return types.void(sums, types.int64, out, types.int64, types.int64, types.float32), generate

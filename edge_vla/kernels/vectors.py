@@ -286,13 +286,21 @@ def vpick(typing, sign, a, b):
 
 
 @intrinsic
-def vreaches(typing, a, limit):
-    """Tell whether any lane is not below a limit; what is not a number is not."""
+def vreaching(typing, a, limit):
+    """Return a bit for each lane that is not below a limit; what is not a number is not."""
     def generate(context, builder, signature, args):
         below = builder.fcmp_ordered('<', args[0], splat(builder, args[1]))
-        mask = builder.bitcast(below, ir.IntType(LANES))
-        return builder.icmp_unsigned('!=', mask, ir.Constant(mask.type, (1 << LANES) - 1))
-    return types.boolean(a, types.float32), generate
+        mask = builder.bitcast(builder.not_(below), ir.IntType(LANES))
+        return builder.zext(mask, LONG)
+    return types.int64(a, types.float32), generate
+
+
+@intrinsic
+def first_bit(typing, bits):
+    """Return which is the lowest bit that is set."""
+    def generate(context, builder, signature, args):
+        return builder.cttz(args[0], BIT(0))
+    return types.int64(types.int64), generate
 
 
 @intrinsic
