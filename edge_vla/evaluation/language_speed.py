@@ -20,7 +20,7 @@ their values. Everything is measured in turn, round after round, so that a slow 
 machine hits all of it; what is reported are medians.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 import os
@@ -116,29 +116,30 @@ def bytes_per_token(model: AnyModel) -> dict[str, int]:
 
 class Bandwidth:
     """
-    Reads a large array with some threads, each its own part, when it is called.
+    Reads large arrays with some threads, each its own part of each, when it is called.
 
     Parameters
     ----------
     isa : Isa
         With which instructions.
-    array : numpy.ndarray
-        uint8 [N].
+    arrays : sequence of numpy.ndarray
+        Contiguous, of any type.
     threads : int
         How many.
 
     """
 
-    def __init__(self, isa: Isa, array: np.ndarray, threads: int) -> None:
-        self._isa, self._parts = isa, np.array_split(array, threads)
-        self._crew, self._threads = Crew(threads), threads
+    def __init__(self, isa: Isa, arrays: Sequence[np.ndarray], threads: int) -> None:
+        self._isa, self._threads, self._crew = isa, threads, Crew(threads)
+        self._parts = [np.array_split(a.reshape(-1).view(np.uint8), threads) for a in arrays]
 
     def __call__(self) -> None:
         """Read it once."""
         finished = [False] * self._threads
 
         def job(me: int) -> None:
-            read_all(self._isa, self._parts[me])
+            for parts in self._parts:
+                read_all(self._isa, parts[me])
             finished[me] = True
         self._crew.run(job, self._threads)
         while not all(finished):
@@ -199,14 +200,15 @@ def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], roun
         bandwidth_gb_s (measured), used_gb_s and share_of_bandwidth.
 
     """
-    large = model.tensors['body']
+    # neighbouring memory may be a third slower, so what is read is what a token reads
+    arrays = [model.tensors['body'], model.tensors['head']]
     runs = []
     for count in threads:
         decoder = Decoder(model, replace(settings, threads=count))
         decoder.warm_up()
         decoder.forward([0] * CONTEXT)
         actions = _actions(decoder, prompt)
-        actions['read'] = Bandwidth(decoder.isa, large, count)
+        actions['read'] = Bandwidth(decoder.isa, arrays, count)
         runs.append((count, actions, {}))
     for turn in range(rounds + 1):
         for _, actions, times in runs:
@@ -218,7 +220,8 @@ def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], roun
     size = bytes_per_token(model)
     for count, _, times in runs:
         t = {name: float(np.median(values)) for name, values in times.items()}
-        used, read = sum(size.values()) / t['token'] / 1e9, large.nbytes / t['read'] / 1e9
+        used = sum(size.values()) / t['token'] / 1e9
+        read = sum(a.nbytes for a in arrays) / t['read'] / 1e9
         yield {'threads': count, 'tokens_per_second': 1 / t['token'],
                'greedy_tokens_per_second': 1 / t['greedy'],
                'restricted_tokens_per_second': 1 / t['restricted'],
