@@ -33,6 +33,7 @@ from edge_vla.kernels.ternary_layout import (
 )
 from hypothesis import given, settings, strategies as st
 import llvmlite.binding as llvm
+from numba import njit
 import numpy as np
 import pytest
 
@@ -170,6 +171,19 @@ def test_the_instruction_set_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv('EDGE_VLA_ISA', 'mmx')
     with pytest.raises(ValueError, match='mmx'):
         best_isa()
+
+
+@pytest.mark.parametrize(('cpu', 'tables', 'ahead', 'places'), [
+    ('znver4', True, 0, 1), ('znver5', True, isas.FAR, 1), ('znver12', True, isas.FAR, 1),
+    ('emeraldrapids', False, 77, 4), ('generic', False, 77, 4)])
+def test_memory_is_read_as_the_cpu_likes_it(cpu: str, tables: bool, ahead: int, places: int,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isas.numba.config, 'CPU_NAME', cpu)
+    found = isas.available()
+    monkeypatch.undo()  # what is compiled here is for this CPU
+    ask = njit(lambda isa: (isas.places(isa), isas.places(isas.unasked(isa))))
+    for isa in found:
+        assert (isa.tables, isa.ahead(77), ask(isa)) == (tables, ahead, (places, 1))
 
 
 def test_without_the_systems_leave_the_matrix_unit_is_not_used(
