@@ -116,8 +116,7 @@ def _answers(ladder: Ladder, floats: FloatDecoder, decoder: Decoder, scale: Scal
     """Return all answers, and in every round the time FP16 weights take to be read alone, s."""
     tokenizer = Tokenizer.load(SHIPPED_MODEL / 'language' / 'tokenizer.json')
     arrays = [w for layer in floats.layers for w in layer.values()] + [floats.head]
-    readers = [speed.Bandwidth(decoder.isa, a.view(np.uint8).reshape(-1), scale.threads)
-               for a in arrays]
+    readers = [speed.Bandwidth(decoder.isa, [a], scale.threads) for a in arrays]
     for read in readers:  # compiles
         read()
     answers, reading = [], []
