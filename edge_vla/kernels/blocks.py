@@ -202,8 +202,13 @@ def _few(isa, bits, packed, units, to, pairs, x, width, steps, sums, blocks, t, 
 @njit(cache=True, nogil=True)
 def block_items(units, tokens):
     """Return how many pieces of work a product has; `block_product` does any range of them."""
-    size = 4 if tokens == 1 else 2
-    return (units + size - 1) // size
+    return (units + _size(tokens) - 1) // _size(tokens)
+
+
+@njit(cache=True, nogil=True)
+def _size(tokens):
+    """Return how many units are a piece of work."""
+    return 4 if tokens == 1 else 2
 
 
 @njit(cache=True, nogil=True)
@@ -240,8 +245,7 @@ def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, 
     """
     line, end = pairs * (32 * (2 + 4 * bits)), units - 1
     if tokens <= FEW and one_by_one(isa):
-        size = 4 if tokens == 1 else 2
-        for u in range(size * first, min(size * last, units)):
+        for u in range(_size(tokens) * first, min(_size(tokens) * last, units)):
             _few(isa, bits, packed, (base + u * line,), (u * UNIT,), pairs, x, width, steps, sums,
                  blocks, 0, tokens, out, stride)
     elif tokens == 1:  # units far apart are streams of their own
