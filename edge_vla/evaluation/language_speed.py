@@ -200,7 +200,6 @@ def measure(model: AnyModel, settings: DecoderSettings, threads: list[int], roun
         bandwidth_gb_s (measured), used_gb_s and share_of_bandwidth.
 
     """
-    # neighbouring memory may be a third slower, so what is read is what a token reads
     arrays = [model.tensors['body'], model.tensors['head']]
     runs = []
     for count in threads:

@@ -50,7 +50,9 @@ def row_items(isa, units, tokens, threads):
 @njit(cache=True, nogil=True)
 def _streams(isa, tokens):
     """Return how many rows are multiplied at once, see below."""
-    return 4 if tokens == 1 or many_registers(isa) else 2 if tokens == 2 else 1
+    if tokens == 1:
+        return len(_four(isa, 0, 0, 0))
+    return len(_with_two(isa, 0, 0, 0)) if tokens == 2 else len(_with_more(isa, 0, 0, 0))
 
 
 @njit(cache=True, nogil=True)

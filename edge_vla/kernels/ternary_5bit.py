@@ -27,12 +27,11 @@ from edge_vla.kernels import (
 from edge_vla.kernels.isa import choose
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_dots import WIDE
-from edge_vla.kernels.ternary_tables import panel_of, panels, TOGETHER
+from edge_vla.kernels.ternary_tables import panel_of, panels, TOGETHER, UNITS
 from numba import njit
 
 SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
 SHORT = 10  # units that one thread reads as fast as two
-PART = min(by_amx.UNITS, by_tables.UNITS)  # units for many tokens: filling tables is 6 % of it
 
 
 @njit(cache=True, nogil=True)
@@ -46,7 +45,7 @@ def packed_items(isa, units, tokens, threads):
     few, many, _ = _sizes(isa)
     if tokens <= few:
         return max(panels(units), min(units // SHORT, threads))
-    return (tokens + many - 1) // many * ((units + PART - 1) // PART)
+    return (tokens + many - 1) // many * ((units + UNITS - 1) // UNITS)
 
 
 @njit(cache=True, nogil=True)

@@ -26,15 +26,23 @@ from edge_vla.kernels.ternary_amx import (
 )
 from edge_vla.kernels.ternary_amx_codes import spread
 from edge_vla.kernels.ternary_dots import RUN
-from edge_vla.kernels.ternary_tables import CHUNK, CHUNK_TABLES, GROUP, LINE, panel_of, place, UNIT
+from edge_vla.kernels.ternary_tables import (
+    CHUNK,
+    CHUNK_TABLES,
+    GROUP,
+    LINE,
+    panel_of,
+    place,
+    ROW,
+    UNIT,
+    UNITS,
+)
 from numba import njit
 import numpy as np
 
-UNITS = 40  # at most, multiplied at once
 CHUNKS = 4  # whose activations stay in the nearest cache beside what else is needed
 CODES = SLOTS * SLOT
 SUMS = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN
-ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums; those of others lie in other sets
 FEW_WALK = few.SLOTS * few.SLOT  # ... and what few tokens have in scratch
 FEW_ACTIVE = FEW_WALK + (few.WALK * 8 + LINE - 1) // LINE * LINE
 FEW_SUMS = FEW_ACTIVE + few.FEW * few.ACTIVE + LINE

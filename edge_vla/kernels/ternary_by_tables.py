@@ -30,6 +30,7 @@ from edge_vla.kernels.ternary_tables import (
     LINES,
     panel_of,
     place,
+    ROW,
     scale_sums,
     table_tile,
     TOGETHER,
@@ -44,9 +45,7 @@ FEW = 4  # tokens multiplied at once
 # ... while codes come from memory: tables of more do not stay in a nearest cache of 32 KB then
 at_first = constant(lambda isa: FEW if isa.reading == 'run' else 2, 'at_first',
                     'Return how many tokens are multiplied first; Zen 5 keeps 48 KB near.')
-UNITS = 40  # at most, multiplied at once
 SUMS = TOGETHER * CHUNK_TABLES * LINE  # where sums begin in the scratch, after tables
-ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums; those of others lie in other sets
 SCRATCH = SUMS + TOGETHER * ROW
 
 

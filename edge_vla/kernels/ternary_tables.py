@@ -61,6 +61,8 @@ PANEL = 20  # groups, at most, that lie together from their first to their last 
 LINE = 64  # bytes of a table, and of a word of 32 rows
 AHEAD = 40 * LINE  # bytes: what is asked for while a line is read, if places are read in turn
 TOGETHER = 8  # tokens that codes are brought near for
+UNITS = 40  # at most, multiplied with many tokens at once: filling tables is 6 % of it
+ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums of them; others' lie in other sets
 
 
 @njit(cache=True, nogil=True)
