@@ -20,6 +20,7 @@ from typing import NamedTuple
 from bitnet_models import runnable_isas
 from edge_vla.kernels import reference, rows, team
 from edge_vla.kernels.attention import attend, write_token
+from edge_vla.kernels.compiling import compiled
 from edge_vla.kernels.head import (
     byte_logit,
     dequantise_groups,
@@ -31,7 +32,7 @@ from edge_vla.kernels.head import (
 )
 from edge_vla.kernels.head_phases import Sketch
 from edge_vla.kernels.isa import Isa
-from edge_vla.kernels.lending import borrow, compiled, Lent, replace
+from edge_vla.kernels.lending import borrow, Lent, replace
 from edge_vla.kernels.phases import pieces, share
 from edge_vla.kernels.vectors import vexp, vload, vstore
 from hypothesis import given, settings, strategies as st

@@ -69,7 +69,7 @@ def test_packing_again_changes_no_logit(tmp_path: Path) -> None:
 
 FORGETTING = """
 import sys
-from edge_vla.kernels.isa import release_compiler
+from edge_vla.kernels.compiling import release_compiler
 from edge_vla.language.decoder import load_decoder
 from edge_vla.memory import memory_mb
 import numba

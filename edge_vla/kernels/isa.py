@@ -23,7 +23,6 @@ from collections.abc import Callable
 import ctypes
 from dataclasses import dataclass, replace
 from functools import cache
-import mmap
 import os
 from pathlib import Path
 import re
@@ -34,7 +33,6 @@ from llvmlite import ir
 import llvmlite.binding as llvm
 import numba
 from numba import types
-from numba.core.dispatcher import Dispatcher
 from numba.extending import (
     intrinsic,
     models,
@@ -145,46 +143,6 @@ def best_isa(packing: str = 'auto') -> Isa:
             return isa
     raise ValueError(f'packing {packing!r} with EDGE_VLA_ISA={wanted or "any"}: this CPU has '
                      + ', '.join(f'{isa.name} ({isa.packing})' for isa in available()))
-
-
-def release_compiler(program: Dispatcher) -> None:
-    """
-    Give back the memory that the compiler occupies (80 MB), which is not needed in flight.
-
-    Of LLVM only pages of its file that nobody has written to, on Linux: the system reads them
-    again if something is compiled.
-
-    Parameters
-    ----------
-    program : numba.core.dispatcher.Dispatcher
-        What was compiled; what could be linked of it into other compiled code is forgotten.
-
-    """
-    for result in program.overloads.values():
-        if getattr(result.library, '_shared_module', None) is not None:  # loaded from the cache
-            result.library._shared_module = None
-    try:
-        advise, trim = ctypes.CDLL(None).madvise, ctypes.CDLL(None).malloc_trim
-        spans = _pages_of_file('llvmlite')
-    except (OSError, AttributeError):
-        return
-    for start, end in spans:
-        advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
-    trim(0)  # and what it allocated
-
-
-def _pages_of_file(name: str) -> list[tuple[int, int]]:
-    """Return the mapped parts of a file that are as they are in it; written ones would be lost."""
-    spans: dict[int, int] = {}
-    for line in Path('/proc/self/smaps').read_text().splitlines():
-        key, *rest = line.split()
-        if '-' in key:
-            start, end = (int(part, 16) for part in key.split('-'))
-            if rest[0] in ('r-xp', 'r--p') and name in rest[-1]:
-                spans[start] = end
-        elif key in ('Anonymous:', 'Swap:') and rest[0] != '0':
-            spans.pop(start, None)
-    return list(spans.items())
 
 
 @cache

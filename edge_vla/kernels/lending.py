@@ -20,13 +20,11 @@ just gone through the caches, and a decoder has seventy. `Lent` does it once. An
 them in memory, need not hand their 400 fields from function to function.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import njit, typeof, types
 from numba.core import cgutils
-from numba.core.dispatcher import Dispatcher
 from numba.core.errors import TypingError
 from numba.extending import (
     intrinsic,
@@ -178,18 +176,3 @@ def replace(typing, group, name, value):
     def generate(context, builder, signature, args):
         return builder.insert_value(args[0], args[2], index)
     return group(group, name, value), generate
-
-
-def compiled(program: Dispatcher, *args: Any) -> Callable[..., Any]:
-    """
-    Return a program compiled for arguments of these types, which looks at nobody's types again.
-
-    Parameters
-    ----------
-    program : numba.core.dispatcher.Dispatcher
-        What ``njit`` made.
-    *args
-        What it is to be called with, or others of the same types: it does not check them.
-
-    """
-    return program.compile(tuple(typeof(arg) for arg in args))

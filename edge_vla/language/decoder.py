@@ -31,8 +31,9 @@ import weakref
 from edge_vla.checkpoints.sources import open_source
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import team
+from edge_vla.kernels.compiling import release_compiler
 from edge_vla.kernels.head_phases import MOST
-from edge_vla.kernels.isa import best_isa, Isa, release_compiler
+from edge_vla.kernels.isa import best_isa, Isa
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_layout import COLUMNS
 from edge_vla.language.cache import CACHES, KVCache, LayerCache, Lfm2Cache
@@ -149,7 +150,8 @@ class Decoder:
         self._lock = RLock()
         self._paces = Pace(self.threads), Pace(self.threads)  # of few tokens, of many
         self._call = 0
-        self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
+        self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads,
+                                   apart=not small)
 
     @property
     def sketched(self) -> bool:

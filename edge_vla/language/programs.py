@@ -21,10 +21,11 @@ from typing import Any
 from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.kernels import bitnet, lfm2, team
 from edge_vla.kernels.block_layout import BLOCK, UNIT
+from edge_vla.kernels.compiling import compiled
 from edge_vla.kernels.head import GROUP
 from edge_vla.kernels.head_phases import AT_ONCE, MOST, PHASES as HEAD_PHASES, Probe, Sketch
 from edge_vla.kernels.isa import Isa
-from edge_vla.kernels.lending import compiled, Lent
+from edge_vla.kernels.lending import Lent
 from edge_vla.kernels.phases import pieces
 from edge_vla.kernels.screen import padded_width
 from edge_vla.kernels.ternary import scratch_bytes
@@ -58,6 +59,8 @@ class Program:
         Instruction set.
     shape, weights, work : tuple
         Its arguments s, w and work; `work` has ``logits`` and ``positions`` of no token.
+    apart : bool
+        Whether another process is to compile it, see `kernels.compiling`.
 
     Attributes
     ----------
@@ -66,9 +69,11 @@ class Program:
 
     """
 
-    def __init__(self, run: Dispatcher, isa: Isa, shape: Any, weights: Any, work: Any) -> None:
+    def __init__(self, run: Dispatcher, isa: Isa, shape: Any, weights: Any, work: Any,
+                 apart: bool = False) -> None:
         self.run, self.shape, self.weights, self.work = run, shape, weights, work
         self._isa, self._weights, self._work = isa, Lent(weights), Lent(work)
+        self._apart = apart
         self._compiled: dict[Any, Callable[..., None]] = {}  # by the type of the cache
 
     def call(self, shape: Any, cache: LayerCache, *how: Any) -> Callable[[int], None]:
@@ -90,11 +95,13 @@ class Program:
         args = self._isa, shape, self._weights, cache.lent, self._work, *how
         run = self._compiled.get(cache.lent.kind)
         if run is None:
-            run = self._compiled[cache.lent.kind] = compiled(self.run, *args, 0)
+            run = self._compiled[cache.lent.kind] = compiled(self.run, *args, 0,
+                                                               apart=self._apart)
         return partial(run, *args)
 
 
-def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: int) -> Program:
+def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: int,
+               apart: bool = False) -> Program:
     """
     Allocate what a model needs to run.
 
@@ -110,10 +117,13 @@ def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: 
         Most tokens at once.
     threads : int
         Most threads.
+    apart : bool
+        See `Program`.
 
     """
     make = _lfm2 if isinstance(model, Lfm2Model) else _bitnet
-    return make(model, isa, cache, tokens, threads)
+    run, *groups = make(model, isa, cache, tokens, threads)
+    return Program(run, isa, *groups, apart=apart)
 
 
 def _zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
@@ -160,7 +170,8 @@ def _probe(model: AnyModel, t: int, n: int) -> Probe:
                  _zeros(n, scratch_bytes('2bit', width), dtype=np.uint8))
 
 
-def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Program:
+def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> tuple[Any, ...]:
+    """Return what runs it, and its shape, weights and work."""
     c, w = model.config, model.tensors
     width = max(c.hidden_size, c.intermediate_size)
     # rows of a last unit are more than there are
@@ -191,10 +202,11 @@ def _bitnet(model: EngineModel, isa: Isa, cache: KVCache, t: int, n: int) -> Pro
         _zeros(t * about, dtype=np.int32), _probe(model, t, n),
         _zeros(0), _zeros(0, dtype=np.int64),  # each call brings its own logits and positions
         _zeros(phases * team.STRIDE, dtype=np.int64))
-    return Program(bitnet.run, isa, shape, weights, work)
+    return bitnet.run, shape, weights, work
 
 
-def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program:
+def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> tuple[Any, ...]:
+    """Return what runs it, and its shape, weights and work."""
     c, w = model.config, model.tensors
     d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
     value_at = padded(c.kv_size)
@@ -219,7 +231,7 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> Program
         _zeros(t * heads, dtype=np.int8), _zeros(t * heads, dtype=np.int8), _zeros(t * about),
         _zeros(t * about, dtype=np.int32), _probe(model, t, n), _zeros(0),
         _zeros(phases * team.STRIDE, dtype=np.int64))
-    return Program(lfm2.run, isa, shape, weights, work)
+    return lfm2.run, shape, weights, work
 
 
 def _matrices(model: Lfm2Model) -> list[np.ndarray]:

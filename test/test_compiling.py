@@ -1,0 +1,57 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Test that large programs are compiled by another process, and here if that fails."""
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+from edge_vla.kernels.compiling import compiled
+from edge_vla.kernels.ternary_tables import PANEL, panels
+
+sys.executable = sys.argv[1]
+apart = sys.argv[2] == 'apart'
+assert compiled(panels, 1, apart=apart)(2 * PANEL + 1) == 3
+assert panels(2 * PANEL) == 2
+print(sum(panels.stats.cache_hits.values()), sum(panels.stats.cache_misses.values()))
+"""
+
+
+def hits_and_misses(cache: Path, executable: str, how: str) -> list[int]:
+    """Return how often a new process found a program in the cache, and how often it did not."""
+    done = subprocess.run(
+        [sys.executable, '-c', SCRIPT, executable, how], check=False, timeout=300, text=True,
+        capture_output=True, env={**os.environ, 'NUMBA_CACHE_DIR': str(cache)})
+    assert not done.returncode, done.stderr
+    assert not done.stderr
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_another_process_compiles(tmp_path: Path) -> None:
+    assert hits_and_misses(tmp_path, sys.executable, 'apart') == [1, 0]
+    # nobody is asked for what is there
+    assert hits_and_misses(tmp_path, '/nowhere', 'apart') == [1, 0]
+
+
+@pytest.mark.parametrize('executable, how', [
+    (sys.executable, 'here'), ('/bin/false', 'apart'), ('/nowhere', 'apart'), ('', 'apart')])
+def test_what_another_process_could_not_compile_is_compiled_here(
+        executable: str, how: str, tmp_path: Path) -> None:
+    assert hits_and_misses(tmp_path, executable, how) == [0, 1]
