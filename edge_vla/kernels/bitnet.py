@@ -23,6 +23,7 @@ the threads of a team share; no result depends on who did which piece.
 from typing import NamedTuple
 
 from edge_vla.kernels import team
+from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.head_phases import Probe, run_head, Sketch
 from edge_vla.kernels.lending import borrow, replace
 from edge_vla.kernels.phases import (
@@ -126,7 +127,7 @@ class Work(NamedTuple):
     sync: np.ndarray  # int64
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _prepare(s, w, work, layer, phase, t):
     """
     Add what the last product gave, norm, quantise: what a token needs before a product.
@@ -166,7 +167,7 @@ def _position(work, slot, t):
     return work.positions[t] if work.positions.shape[0] else slot + t
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _remember(s, w, cache, work, layer, slot, tokens, kv, me):
     """Rotate queries and keys of a head, and cache keys and values."""
     bring_head(s, cache, layer, slot + tokens, kv)
@@ -180,11 +181,17 @@ def _pieces(isa, w, which, tokens, threads):
     return min(items(isa, w.units[which], tokens, threads), pieces(threads))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
+def _first(phase):
+    """Return the first matrix of a phase."""
+    return QUERY if phase == 1 else (OUTPUT if phase == 5 else (GATE if phase == 7 else DOWN))
+
+
+@inlined
 def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     if phase % 2 and phase != 3:  # matrices one after the other, each to a place of its own
-        which = QUERY if phase == 1 else (OUTPUT if phase == 5 else (GATE if phase == 7 else DOWN))
+        which = _first(phase)
         while piece >= _pieces(isa, w, which, tokens, threads):
             piece -= _pieces(isa, w, which, tokens, threads)
             which += 1
@@ -204,7 +211,7 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
     elif phase == 3:
         t, kv, cached = piece // s.kv_heads, piece % s.kv_heads, layer - s.first_cached
         if tokens == 1:  # it sees nothing that others remember in this phase
-            _remember(s, w, cache, work, cached, slot, 1, kv, me)
+            _remember(s, w, cache, work, cached, slot, tokens, kv, me)
         attend_token(s, cache, work, cached, slot + t, t, kv, me)
     else:
         _prepare(s, w, work, layer, phase, piece)
@@ -213,15 +220,11 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, slot, tokens, threads, m
 @njit(cache=True, nogil=True)
 def _count(isa, s, w, phase, tokens, threads):
     """Return how many pieces a phase of a layer has."""
-    if phase == 1:
-        return (_pieces(isa, w, QUERY, tokens, threads) + _pieces(isa, w, KEY, tokens, threads)
-                + _pieces(isa, w, VALUE, tokens, threads))
-    if phase == 5:
-        return _pieces(isa, w, OUTPUT, tokens, threads)
-    if phase == 7:
-        return 2 * _pieces(isa, w, UP, tokens, threads)
-    if phase == 9:
-        return _pieces(isa, w, DOWN, tokens, threads)
+    if phase % 2 and phase != 3:
+        which, count = _first(phase), 0
+        for k in range(3 if phase == 1 else (2 if phase == 7 else 1)):
+            count += _pieces(isa, w, which + k, tokens, threads)
+        return count
     if phase == 2:
         return s.kv_heads if tokens > 1 else 0
     return tokens * s.kv_heads if phase == 3 else tokens
@@ -270,7 +273,7 @@ def run(isa, s, w, cache, work, logits, positions, slot, tokens, first_logit, su
     """
     w, cache, subset = borrow(w), borrow(cache), borrow(subset)
     work = replace(replace(borrow(work), 'logits', borrow(logits)), 'positions', borrow(positions))
-    number = 0
+    number = np.int64(0)  # not the literal 0, for which all would be compiled too
     for layer in range(s.first_layer, s.last_layer):
         for phase in range(PHASES):
             count = _count(isa, s, w, phase, tokens, threads)

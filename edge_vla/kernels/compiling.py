@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Programs compiled for the types of their arguments, without keeping what compiling takes.
+How programs are compiled: in little time, and without keeping the memory that it takes.
 
 Numba takes 400 MB to compile a large model's program, and keeps half of them. What another process
 compiled is loaded from numba's cache on disk.
@@ -30,8 +30,12 @@ import subprocess
 import sys
 from typing import Any
 
-from numba import typeof
+from numba import njit, typeof
 from numba.core.dispatcher import Dispatcher
+
+# What is called in one place, or in few, is compiled only there. Else it is compiled by itself
+# too, and LLVM optimises it, with all that it calls, for each function above it once more.
+inlined = njit(cache=True, nogil=True, inline='always')
 
 
 def compiled(program: Dispatcher, *args: Any, apart: bool = False) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ They go by the names of the fields that `bitnet` and `lfm2` give their ``Shape``
 from typing import NamedTuple
 
 from edge_vla.kernels import screen, team
+from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.head import byte_logit, element_bytes, float_logit, GROUP, group_logits
 from edge_vla.kernels.isa import places, two_bits, unasked
 from edge_vla.kernels.phases import add_product, pieces, share
@@ -73,7 +74,7 @@ class Probe(NamedTuple):
     scratch: np.ndarray  # uint8 [N, scratch_bytes]: of products
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _prepare_head(s, w, work, t):
     add_product(s, work, t)
     norm_row(work.h[t], w.final_norm, s.hidden, s.eps, work.x[t])
@@ -96,7 +97,7 @@ def _bits(s, w):
     return w.head.shape[0] // s.vocabulary * 8 // s.head_width
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _logit(isa, s, w, work, bits, row, t):
     """Return the logit of a row for a token; inline, as a call would copy all these arrays."""
     n, about = s.head_width, t * s.about
@@ -119,7 +120,7 @@ def _in_turn(first, last, i, count):
     return first + i % count * far + i // count
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, threads):
     first, last = share(count, threads, piece)
     if element_bytes(w.head) == 1 and element_bytes(w.head_scales) == 2:
@@ -133,7 +134,7 @@ def _head_piece(isa, s, w, work, subset, count, first_token, tokens, piece, thre
             work.logits[(t - first_token) * count + k] = _logit(isa, s, w, work, bits, row, t)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, last):
     """Do rows of 4 or 6 bits, four of them or four tokens at once as long as there are so many."""
     n, about, bits, done = s.head_width, s.about, _bits(s, w), 0
@@ -165,7 +166,7 @@ def _head_groups(isa, s, w, work, subset, count, first_token, tokens, first, las
             t, at = t + 1, at + count
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _prepare_probe(s, w, work, t):
     """Rotate what the head sees of a token, and bring it to the sketch's 8 bits."""
     probe, sketch, about = work.probe, w.sketch, t * s.about
@@ -185,7 +186,7 @@ def _prepare_probe(s, w, work, t):
     probe.scales[t] = np.float32(1) / step
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
     """Write the sums of rows of the sketch to where logits will be."""
     isa, probe, width, v = two_bits(isa), work.probe, screen.padded_width(s.hidden), s.vocabulary
@@ -198,7 +199,7 @@ def _sketch_piece(isa, s, w, work, first_token, tokens, piece, threads, me):
                 work.logits[(t - first_token) * v:], v, probe.scratch[me])
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _estimate_piece(s, w, work, best, first_token, tokens, piece, threads):
     """Make estimates of a piece's sums, and remember the best."""
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary
@@ -257,7 +258,7 @@ def _insert(values, value):
     return k
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _lead_piece(isa, s, w, work, best, t, piece, threads):
     """Write the logits of the rows a piece remembered."""
     most, bits = _most(best), _bits(s, w)
@@ -271,7 +272,7 @@ def _lead_piece(isa, s, w, work, best, t, piece, threads):
             _logit(unasked(isa), s, w, work, bits, row, t))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _fetch_row(s, w, row):
     """Ask for a row of the head and its scales to be brought near."""
     line, scales = w.head.shape[0] // s.vocabulary, w.head_scales.shape[0] // s.vocabulary
@@ -310,7 +311,7 @@ def _choose(out, by_turn, by_dither, first, last, turned, dithered, enough, chos
     return count
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _settle_piece(isa, s, w, work, best, first_token, tokens, piece, threads, me):
     """Write the logits of all rows that may be among the best, and -inf for the others."""
     probe, scales, v = work.probe, w.sketch.scales, s.vocabulary

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from edge_vla.kernels import team
 from edge_vla.kernels.block_layout import BLOCK
 from edge_vla.kernels.blocks import block_items, block_product, float_product
+from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.head import element_bytes
 from edge_vla.kernels.head_phases import Probe, run_head, Sketch
 from edge_vla.kernels.lending import borrow, replace
@@ -157,7 +158,7 @@ def _parts(tokens, threads):
     return threads if tokens == 1 else 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _ready(s, w, work, t, size, begin, end):
     """Zero the padding of what goes into a product and quantise it, where the weights are."""
     x, at = work.x[t], t * s.wide
@@ -168,7 +169,7 @@ def _ready(s, w, work, t, size, begin, end):
                             work.code_sums[(at + begin) // BLOCK:])
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _prepare(s, w, work, layer, phase, t):
     """Do what a token needs before a product, but for the last one of a layer."""
     conv = w.convolution[layer]
@@ -189,7 +190,7 @@ def _prepare(s, w, work, layer, phase, t):
     _ready(s, w, work, t, s.hidden, 0, w.columns[layer, UP])
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _prepare_down(s, w, work, t, begin, end):
     """Gate some columns of a token, silu(w1 x) * w3 x, before the last product of a layer."""
     at, last = t * s.stride, min(end, s.ffn_p)
@@ -199,7 +200,7 @@ def _prepare_down(s, w, work, t, begin, end):
     _ready(s, w, work, t, s.ffn, begin, end)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _gate(s, w, cache, work, conv, position, t, begin, end):
     """Write what a convolution sees of columns of a token, B * x, to the cache; add biases."""
     size, page, kept = s.hidden, cache.page, cache.pages.shape[2]
@@ -217,7 +218,7 @@ def _gate(s, w, cache, work, conv, position, t, begin, end):
         cache.pages[conv, position // page, after, begin:end] = seen[:end - begin]
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _convolve(s, w, cache, work, conv, position, t, begin, end):
     """Convolve over time and gate with C; what was before the first token is zero."""
     x, bias, last = work.x[t, begin:], w.tap_bias[conv, begin:], w.taps.shape[1] - 1
@@ -233,7 +234,7 @@ def _convolve(s, w, cache, work, conv, position, t, begin, end):
         x[j] *= c[j]
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _remember(s, w, cache, work, layer, position, tokens, kv, me):
     """Norm and rotate queries and keys of a head, and cache keys and values."""
     group = s.heads // s.kv_heads
@@ -244,7 +245,7 @@ def _remember(s, w, cache, work, layer, position, tokens, kv, me):
         remember_head(s, w, cache, work, layer, position + t, position + t, t, kv, me)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _multiply(isa, s, w, work, layer, which, piece, tokens, threads, me):
     """Do a piece of a product."""
     out = work.a
@@ -263,7 +264,7 @@ def _multiply(isa, s, w, work, layer, which, piece, tokens, threads, me):
                       tokens, out, s.stride)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, threads, me):
     """Do one piece of a phase of a layer."""
     attention, conv = w.attention[layer], w.convolution[layer]
@@ -285,7 +286,7 @@ def _piece(isa, s, w, cache, work, layer, phase, piece, position, tokens, thread
     elif phase == 3:
         t, kv = piece // s.kv_heads, piece % s.kv_heads
         if tokens == 1:
-            _remember(s, w, cache, work, attention, position, 1, kv, me)
+            _remember(s, w, cache, work, attention, position, tokens, kv, me)
         attend_token(s, cache, work, attention, position + t, t, kv, me)
     elif phase == 8:
         t, begin, end = _columns(w.columns[layer, DOWN], tokens, threads, piece)
@@ -332,7 +333,7 @@ def run(isa, s, w, cache, work, logits, positions, position, tokens, first_logit
     """
     w, cache, subset = borrow(w), borrow(cache), borrow(subset)
     work = replace(borrow(work), 'logits', borrow(logits))
-    number = 0
+    number = np.int64(0)  # not the literal 0, for which all would be compiled too
     for layer in range(s.layers):
         for phase in range(PHASES):
             count = _count(s, w, layer, phase, tokens, threads)

@@ -21,6 +21,7 @@ seven arguments, so passing some hundred took 0.4 of the 2.1 us of a head's atte
 """
 
 from edge_vla.kernels.attention import attend, bring, write_token
+from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.rows import add_row, copy_row, rope_row
 from numba import njit
 import numpy as np
@@ -68,13 +69,13 @@ def add_product(s, work, t):
     add_row(work.h[t], product_row(work.a, s, t, s.hidden, s.hidden_p), s.hidden_p)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def bring_head(s, cache, layer, length, kv):
     """Ask for what the cache has of a key-value head; see `attention.bring`."""
     bring(cache.keys, cache.values, layer * s.kv_heads + kv, s.capacity, length, s.size_p)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def remember_head(s, w, cache, work, layer, slot, position, t, kv, me):
     """
     Rotate a token's key and its queries by its position, and put key and value into a slot.
@@ -93,7 +94,7 @@ def remember_head(s, w, cache, work, layer, slot, position, t, kv, me):
                 layer * s.kv_heads + kv, s.capacity, slot, s.size_p, key, value)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def attend_four(s, cache, work, layer, length, t, first, count, me):
     """
     Attend with up to four queries of a token that share a key-value head.
@@ -124,7 +125,7 @@ def attend_four(s, cache, work, layer, length, t, first, count, me):
            work.mixed[me], cache.bias)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def attend_token(s, cache, work, layer, slot, t, kv, me):
     """Attend with all queries of a token that share a key-value head, four at once."""
     group = s.heads // s.kv_heads
