@@ -20,9 +20,10 @@ Layout of one key-value head: keys [P / 16, H, 16], so that 16 positions are sco
 and value of a token has a scale, 1 unless the cache is int8.
 """
 
-from edge_vla.kernels.isa import features
+from edge_vla.kernels.isa import available, features
 from edge_vla.kernels.vectors import (
     accumulator,
+    advance,
     BYTE,
     call,
     data_pointer,
@@ -33,6 +34,7 @@ from edge_vla.kernels.vectors import (
     LANES,
     load,
     LONG,
+    prefetch,
     splat,
     store,
     to_floats,
@@ -55,8 +57,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 import numpy as np
 
-SOON = 128  # positions that are asked for at once
+SOON = 128  # positions that are asked for at once, then so many ahead
+LINE = 64  # bytes of a cache line
 PAIRS = 'avx512f' in features()  # whether eight sums of 16 floats fit into the registers
+RUN = available()[0].reading == 'run'  # whether what comes later is asked for
 
 
 @intrinsic
@@ -82,51 +86,68 @@ def _levels(typing, array):
 
 
 @intrinsic
-def _weigh(typing, vectors, starts, count, weights, offsets, out, places):
+def _weigh(typing, vectors, starts, count, asking, far, weights, offsets, out, places):
     """
     Write weighted sums of `count` vectors of 16, from some places, for some rows of weights.
 
     With keys as vectors and a query as weights: 16 scores. With values and scores: 16 features.
     A sum waits for itself, so there should be as many as the registers hold; each adds what it
-    would add alone.
+    would add alone. While the first `asking` vectors are read, those `far` behind are asked for.
     """
     def generate(context, builder, signature, args):
-        vectors, starts, count, weights, offsets, out, places = args
+        vectors, starts, count, asking, far, weights, offsets, out, places = args
         kinds = signature.args
         starts, offsets = (cgutils.unpack_tuple(builder, t) for t in (starts, offsets))
         sums = [[accumulator(builder, F32X16) for _ in offsets] for _ in starts]
-        with cgutils.for_range(builder, count) as loop:
-            at = builder.mul(loop.index, LONG(LANES))
-            read = [to_floats(builder, data_pointer(context, builder, kinds[0], vectors,
-                                                    builder.add(start, at)), kinds[0].dtype)
+        size = kinds[0].dtype.bitwidth // 8
+        later = builder.mul(far, LONG(size))
+        together = max(1, LINE // (LANES * size))  # of a cache line
+
+        def add(index: ir.Value, ask: bool) -> None:
+            at = builder.mul(index, LONG(LANES))
+            here = [data_pointer(context, builder, kinds[0], vectors, builder.add(start, at))
                     for start in starts]
+            for pointer in here if ask else ():
+                prefetch(builder, advance(builder, pointer, later))
+            read = [to_floats(builder, pointer, kinds[0].dtype) for pointer in here]
             for row, offset in enumerate(offsets):
                 w = splat(builder, load(builder, data_pointer(
-                    context, builder, kinds[3], weights, builder.add(offset, loop.index)), FLOAT))
+                    context, builder, kinds[5], weights, builder.add(offset, index)), FLOAT))
                 for cells, vector in zip(sums, read, strict=True):
                     builder.store(call(builder, 'llvm.fma.v16f32', F32X16, vector, w,
                                        load(builder, cells[row], F32X16)), cells[row])
+
+        lines = builder.udiv(asking, LONG(together)) if RUN else LONG(0)
+        asked = builder.mul(lines, LONG(together))
+        with cgutils.for_range(builder, lines) as loop:
+            for k in range(together):
+                add(builder.add(builder.mul(loop.index, LONG(together)), LONG(k)), not k)
+        with cgutils.for_range(builder, builder.sub(count, asked)) as loop:
+            add(builder.add(asked, loop.index), False)
         cells = [cell for of_start in sums for cell in of_start]
         for cell, place in zip(cells, cgutils.unpack_tuple(builder, places), strict=True):
             store(builder, load(builder, cell, F32X16),
-                  data_pointer(context, builder, kinds[5], out, place))
+                  data_pointer(context, builder, kinds[7], out, place))
         return context.get_dummy_value()
-    return types.void(vectors, starts, types.int64, weights, offsets, out, places), generate
+    return types.void(vectors, starts, types.int64, types.int64, types.int64, weights, offsets,
+                      out, places), generate
 
 
 @njit(cache=True, nogil=True)
-def _weigh_blocks(vectors, start, step, blocks, count, weights, offsets, out, places):
-    """Do as `_weigh` for some blocks, `step` apart; their sums follow one another in `out`."""
+def _weigh_blocks(vectors, start, step, blocks, count, until, asking, far, weights, offsets, out,
+                  places):
+    """Do as `_weigh` for some blocks, `step` apart; only those before `until` ask."""
     a, b, c, d = places
     block = 0
     while PAIRS and block + 1 < blocks:
-        _weigh(vectors, (start, start + step), count, weights, offsets, out,
-               (a, b, c, d, a + LANES, b + LANES, c + LANES, d + LANES))
+        _weigh(vectors, (start, start + step), count, asking if block < until else 0, far,
+               weights, offsets, out, (a, b, c, d, a + LANES, b + LANES, c + LANES, d + LANES))
         start += 2 * step
         a, b, c, d = a + 2 * LANES, b + 2 * LANES, c + 2 * LANES, d + 2 * LANES
         block += 2
     while block < blocks:
-        _weigh(vectors, (start,), count, weights, offsets, out, (a, b, c, d))
+        _weigh(vectors, (start,), count, asking if block < until else 0, far, weights, offsets,
+               out, (a, b, c, d))
         start += step
         a, b, c, d = a + LANES, b + LANES, c + LANES, d + LANES
         block += 1
@@ -184,7 +205,9 @@ def write_token(keys, values, key_scales, value_scales, head, capacity, position
 @njit(cache=True, nogil=True)
 def bring(keys, values, head, capacity, length, size):
     """
-    Ask for the first keys and values of a head; memory sees by itself that the rest is wanted.
+    Ask for the first keys and values of a head.
+
+    Memory sees by itself that the rest is wanted, or `attend` asks for it.
 
     Since they were last used all weights were read, so nothing of them is near.
 
@@ -233,8 +256,9 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
 
     """
     base = head * capacity * size
-    _weigh_blocks(keys, base, LANES * size, (length + LANES - 1) // LANES, size, queries, offsets,
-                  scores, places)
+    later = max(0, length - SOON) if RUN else 0  # the first ones were asked for
+    _weigh_blocks(keys, base, LANES * size, (length + LANES - 1) // LANES, size, later // LANES,
+                  size, SOON * size, queries, offsets, scores, places)
     for k in range(len(places)):
         place = places[k]
         low = np.float32(-np.inf)
@@ -258,5 +282,5 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
         share = vsplat(np.float32(1) / vsum(total))
         for block in range(0, length, LANES):
             vstore(scores, place + block, vmul(vload(scores, place + block), share))
-    _weigh_blocks(values, base, LANES * capacity, size // LANES, length, scores, places, out,
-                  offsets)
+    _weigh_blocks(values, base, LANES * capacity, size // LANES, length, size // LANES, later,
+                  SOON * LANES, scores, places, out, offsets)
