@@ -207,9 +207,8 @@ def bring(keys, values, head, capacity, length, size):
     """
     Ask for the first keys and values of a head.
 
-    Memory sees by itself that the rest is wanted, or `attend` asks for it.
-
-    Since they were last used all weights were read, so nothing of them is near.
+    Since they were last used all weights were read, so nothing of them is near. Memory sees by
+    itself that the rest is wanted, or `attend` asks for it.
 
     Parameters
     ----------

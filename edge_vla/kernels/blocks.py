@@ -23,6 +23,7 @@ number of tokens, threads and the instruction set. The layout is that of `block_
 from typing import Any
 
 from edge_vla.kernels.block_layout import BLOCK, pair_bytes, UNIT
+from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.head import float_logit
 from edge_vla.kernels.isa import constant, Isa
 from edge_vla.kernels.ternary_tiles import emit_dots
@@ -180,7 +181,7 @@ def _multiply(isa, bits, packed, units, to, pairs, x, places, steps, sums, about
         _eight_bits(isa, packed, units, to, pairs, x, places, steps, sums, about, out, starts)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _few(isa, bits, packed, units, to, pairs, x, width, steps, sums, blocks, t, tokens, out,
          stride):
     """Multiply some units with up to FEW tokens from one on."""
