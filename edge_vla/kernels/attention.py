@@ -25,6 +25,7 @@ from edge_vla.kernels.vectors import (
     accumulator,
     advance,
     BYTE,
+    CACHE_LINE,
     call,
     data_pointer,
     F32X16,
@@ -58,7 +59,6 @@ from numba.extending import intrinsic
 import numpy as np
 
 SOON = 128  # positions that are asked for at once, then so many ahead
-LINE = 64  # bytes of a cache line
 PAIRS = 'avx512f' in features()  # whether eight sums of 16 floats fit into the registers
 RUN = available()[0].reading == 'run'  # whether what comes later is asked for
 
@@ -86,22 +86,24 @@ def _levels(typing, array):
 
 
 @intrinsic
-def _weigh(typing, vectors, starts, count, asking, far, weights, offsets, out, places):
+def _weigh(typing, vectors, starts, count, ahead, weights, offsets, out, places):
     """
     Write weighted sums of `count` vectors of 16, from some places, for some rows of weights.
 
     With keys as vectors and a query as weights: 16 scores. With values and scores: 16 features.
     A sum waits for itself, so there should be as many as the registers hold; each adds what it
-    would add alone. While the first `asking` vectors are read, those `far` behind are asked for.
+    would add alone. `ahead` says of how many of the vectors, the first ones, what lies how many
+    elements behind is asked for, where that helps.
     """
     def generate(context, builder, signature, args):
-        vectors, starts, count, asking, far, weights, offsets, out, places = args
+        vectors, starts, count, ahead, weights, offsets, out, places = args
         kinds = signature.args
-        starts, offsets = (cgutils.unpack_tuple(builder, t) for t in (starts, offsets))
+        starts, offsets, (asking, later) = (
+            cgutils.unpack_tuple(builder, t) for t in (starts, offsets, ahead))
         sums = [[accumulator(builder, F32X16) for _ in offsets] for _ in starts]
         size = kinds[0].dtype.bitwidth // 8
-        later = builder.mul(far, LONG(size))
-        together = max(1, LINE // (LANES * size))  # of a cache line
+        later = builder.mul(later, LONG(size))
+        together = max(1, CACHE_LINE // (LANES * size))  # of a cache line
 
         def add(index: ir.Value, ask: bool) -> None:
             at = builder.mul(index, LONG(LANES))
@@ -112,7 +114,7 @@ def _weigh(typing, vectors, starts, count, asking, far, weights, offsets, out, p
             read = [to_floats(builder, pointer, kinds[0].dtype) for pointer in here]
             for row, offset in enumerate(offsets):
                 w = splat(builder, load(builder, data_pointer(
-                    context, builder, kinds[5], weights, builder.add(offset, index)), FLOAT))
+                    context, builder, kinds[4], weights, builder.add(offset, index)), FLOAT))
                 for cells, vector in zip(sums, read, strict=True):
                     builder.store(call(builder, 'llvm.fma.v16f32', F32X16, vector, w,
                                        load(builder, cells[row], F32X16)), cells[row])
@@ -127,27 +129,27 @@ def _weigh(typing, vectors, starts, count, asking, far, weights, offsets, out, p
         cells = [cell for of_start in sums for cell in of_start]
         for cell, place in zip(cells, cgutils.unpack_tuple(builder, places), strict=True):
             store(builder, load(builder, cell, F32X16),
-                  data_pointer(context, builder, kinds[7], out, place))
+                  data_pointer(context, builder, kinds[6], out, place))
         return context.get_dummy_value()
-    return types.void(vectors, starts, types.int64, types.int64, types.int64, weights, offsets,
-                      out, places), generate
+    return types.void(vectors, starts, types.int64, ahead, weights, offsets, out,
+                      places), generate
 
 
 @njit(cache=True, nogil=True)
-def _weigh_blocks(vectors, start, step, blocks, count, until, asking, far, weights, offsets, out,
+def _weigh_blocks(vectors, start, step, blocks, count, until, ahead, weights, offsets, out,
                   places):
-    """Do as `_weigh` for some blocks, `step` apart; only those before `until` ask."""
+    """Do as `_weigh` for some blocks, `step` apart; only those before `until` look ahead."""
     a, b, c, d = places
     block = 0
     while PAIRS and block + 1 < blocks:
-        _weigh(vectors, (start, start + step), count, asking if block < until else 0, far,
-               weights, offsets, out, (a, b, c, d, a + LANES, b + LANES, c + LANES, d + LANES))
+        _weigh(vectors, (start, start + step), count, ahead if block < until else (0, 0), weights,
+               offsets, out, (a, b, c, d, a + LANES, b + LANES, c + LANES, d + LANES))
         start += 2 * step
         a, b, c, d = a + 2 * LANES, b + 2 * LANES, c + 2 * LANES, d + 2 * LANES
         block += 2
     while block < blocks:
-        _weigh(vectors, (start,), count, asking if block < until else 0, far, weights, offsets,
-               out, (a, b, c, d))
+        _weigh(vectors, (start,), count, ahead if block < until else (0, 0), weights, offsets, out,
+               (a, b, c, d))
         start += step
         a, b, c, d = a + LANES, b + LANES, c + LANES, d + LANES
         block += 1
@@ -255,9 +257,9 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
 
     """
     base = head * capacity * size
-    later = max(0, length - SOON) if RUN else 0  # the first ones were asked for
+    later = max(0, length - SOON)  # the first ones were asked for
     _weigh_blocks(keys, base, LANES * size, (length + LANES - 1) // LANES, size, later // LANES,
-                  size, SOON * size, queries, offsets, scores, places)
+                  (size, SOON * size), queries, offsets, scores, places)
     for k in range(len(places)):
         place = places[k]
         low = np.float32(-np.inf)
@@ -281,5 +283,5 @@ def attend(keys, values, key_scales, value_scales, head, capacity, length, size,
         share = vsplat(np.float32(1) / vsum(total))
         for block in range(0, length, LANES):
             vstore(scores, place + block, vmul(vload(scores, place + block), share))
-    _weigh_blocks(values, base, LANES * capacity, size // LANES, length, size // LANES, later,
-                  SOON * LANES, scores, places, out, offsets)
+    _weigh_blocks(values, base, LANES * capacity, size // LANES, length, size // LANES,
+                  (later, SOON * LANES), scores, places, out, offsets)

@@ -18,6 +18,7 @@ from edge_vla.kernels.ternary_tiles import PREFETCH
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
+    CACHE_LINE,
     data_pointer,
     every,
     INTS,
@@ -39,9 +40,9 @@ def _read(typing, isa, array, lines):
         isa, kind = signature.args[0].isa, signature.args[1]
         cells = [accumulator(builder, INTS) for _ in range(4)]
         start = data_pointer(context, builder, kind, array, LONG(0))
-        size = builder.mul(lines, LONG(64))
+        size = builder.mul(lines, LONG(CACHE_LINE))
         with cgutils.for_range(builder, lines) as loop:
-            at = builder.mul(loop.index, LONG(64))
+            at = builder.mul(loop.index, LONG(CACHE_LINE))
             for k, cell in enumerate(cells):
                 here = advance(builder, advance(builder, start, builder.mul(size, LONG(k))), at)
                 if ahead := isa.ahead(PREFETCH):
@@ -58,4 +59,4 @@ def _read(typing, isa, array, lines):
 @njit(cache=True, nogil=True)
 def read_all(isa, array):
     """Read a uint8 array as fast as decoding could, four far streams; return a fold of it."""
-    return _read(isa, array, array.shape[0] // 256)
+    return _read(isa, array, array.shape[0] // (4 * CACHE_LINE))

@@ -42,7 +42,7 @@ from edge_vla.kernels.vectors import (
     LANES,
     load,
     LONG,
-    prefetch,
+    prefetch_all,
     splat,
     store,
 )
@@ -80,8 +80,7 @@ def _tile(bits: int) -> Any:
                         for u in some]
                 if ahead := isa.ahead(AHEAD):
                     for place in here:
-                        for line in range(0, pair_bytes(bits), 64):
-                            prefetch(builder, advance(builder, place, ahead + line))
+                        prefetch_all(builder, advance(builder, place, ahead), pair_bytes(bits))
                 for b in range(2):
                     at = builder.add(builder.mul(pair, LONG(2)), LONG(b))
                     _add_block(builder, isa, bits, [

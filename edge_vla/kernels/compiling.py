@@ -38,9 +38,11 @@ from numba.core.dispatcher import Dispatcher
 inlined = njit(cache=True, nogil=True, inline='always')
 
 
-def compiled(program: Dispatcher, *args: Any, apart: bool = False) -> Callable[..., Any]:
+def compiled(program: Dispatcher, *args: Any) -> Callable[..., Any]:
     """
     Return a program compiled for arguments of these types, which looks at nobody's types again.
+
+    If it must be compiled, another process does it; this one if that fails.
 
     Parameters
     ----------
@@ -48,13 +50,11 @@ def compiled(program: Dispatcher, *args: Any, apart: bool = False) -> Callable[.
         What ``njit(cache=True)`` made of a function of a module.
     *args
         What it is to be called with, or others of the same types: it does not check them.
-    apart : bool
-        If it must be compiled, let another process do it; here if that fails.
 
     """
     kinds = tuple(typeof(arg) for arg in args)
-    if apart and not _is_cached(program, kinds):
-        _compile_apart(program, kinds)
+    if not _is_cached(program, kinds):
+        _compile_elsewhere(program, kinds)
     return program.compile(kinds)
 
 
@@ -68,7 +68,7 @@ def _is_cached(program: Dispatcher, kinds: tuple[Any, ...]) -> bool:
         return True
 
 
-def _compile_apart(program: Dispatcher, kinds: tuple[Any, ...]) -> None:
+def _compile_elsewhere(program: Dispatcher, kinds: tuple[Any, ...]) -> None:
     """Let another process compile a program into numba's cache."""
     what = pickle.dumps((program.py_func.__module__, program.py_func.__name__, kinds))
     here = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}

@@ -43,6 +43,7 @@ from edge_vla.kernels.vectors import (
     merge,
     pick_lanes,
     prefetch,
+    prefetch_all,
     reduce,
     SHORT,
     vfma,
@@ -159,9 +160,9 @@ def _group_rows(bits: int) -> Any:
                      ) -> None:
                 """Add what some columns of a row give."""
                 if ahead := isa.ahead(_AHEAD):
-                    for line in range(0, WIDE * bits // 8, 64):
-                        prefetch(builder, advance(builder, row, builder.add(builder.mul(
-                            at, LONG(WIDE * bits // 8)), LONG(ahead + line))))
+                    size = WIDE * bits // 8
+                    here = advance(builder, row, builder.mul(at, LONG(size)))
+                    prefetch_all(builder, advance(builder, here, ahead), size)
                 codes = []
                 for k in range(WIDE // columns):
                     block = builder.mul(at, LONG(WIDE // columns))

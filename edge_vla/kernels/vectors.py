@@ -29,6 +29,7 @@ from numba.extending import intrinsic, models, register_model
 import numpy as np
 
 LANES = 16
+CACHE_LINE = 64  # bytes
 BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BIT, FLOAT, HALF = ir.IntType(1), ir.FloatType(), ir.HalfType()
 F32X16, INTS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
@@ -169,6 +170,12 @@ def prefetch(builder: ir.IRBuilder, pointer: ir.Value, locality: int = 3) -> Non
                  [pointer, INT(0), INT(locality), INT(1)])
 
 
+def prefetch_all(builder: ir.IRBuilder, pointer: ir.Value, size: int) -> None:
+    """Ask for some bytes that begin with a cache line."""
+    for line in range(0, size, CACHE_LINE):
+        prefetch(builder, advance(builder, pointer, line))
+
+
 # Float vectors in numba code ---------------------------------------------------------------
 
 @intrinsic
@@ -187,9 +194,10 @@ def fetch(typing, array, offset, count):
         kind = signature.args[0]
         start = data_pointer(context, builder, kind, *args[:2])
         size = builder.mul(args[2], LONG(kind.dtype.bitwidth // 8))
-        lines = builder.udiv(builder.add(size, LONG(63)), LONG(64))
+        line = LONG(CACHE_LINE)
+        lines = builder.udiv(builder.add(size, LONG(CACHE_LINE - 1)), line)
         with cgutils.for_range(builder, lines) as loop:
-            prefetch(builder, advance(builder, start, builder.mul(loop.index, LONG(64))))
+            prefetch(builder, advance(builder, start, builder.mul(loop.index, line)))
         return context.get_dummy_value()
     return types.void(array, types.int64, types.int64), generate
 

@@ -150,8 +150,7 @@ class Decoder:
         self._lock = RLock()
         self._paces = Pace(self.threads), Pace(self.threads)  # of few tokens, of many
         self._call = 0
-        self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads,
-                                   apart=not small)
+        self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
 
     @property
     def sketched(self) -> bool:

@@ -59,8 +59,6 @@ class Program:
         Instruction set.
     shape, weights, work : tuple
         Its arguments s, w and work; `work` has ``logits`` and ``positions`` of no token.
-    apart : bool
-        Whether another process is to compile it, see `kernels.compiling`.
 
     Attributes
     ----------
@@ -69,11 +67,9 @@ class Program:
 
     """
 
-    def __init__(self, run: Dispatcher, isa: Isa, shape: Any, weights: Any, work: Any,
-                 apart: bool = False) -> None:
+    def __init__(self, run: Dispatcher, isa: Isa, shape: Any, weights: Any, work: Any) -> None:
         self.run, self.shape, self.weights, self.work = run, shape, weights, work
         self._isa, self._weights, self._work = isa, Lent(weights), Lent(work)
-        self._apart = apart
         self._compiled: dict[Any, Callable[..., None]] = {}  # by the type of the cache
 
     def call(self, shape: Any, cache: LayerCache, *how: Any) -> Callable[[int], None]:
@@ -95,13 +91,11 @@ class Program:
         args = self._isa, shape, self._weights, cache.lent, self._work, *how
         run = self._compiled.get(cache.lent.kind)
         if run is None:
-            run = self._compiled[cache.lent.kind] = compiled(self.run, *args, 0,
-                                                               apart=self._apart)
+            run = self._compiled[cache.lent.kind] = compiled(self.run, *args, 0)
         return partial(run, *args)
 
 
-def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: int,
-               apart: bool = False) -> Program:
+def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: int) -> Program:
     """
     Allocate what a model needs to run.
 
@@ -117,13 +111,11 @@ def program_of(model: AnyModel, isa: Isa, cache: KVCache, tokens: int, threads: 
         Most tokens at once.
     threads : int
         Most threads.
-    apart : bool
-        See `Program`.
 
     """
     make = _lfm2 if isinstance(model, Lfm2Model) else _bitnet
     run, *groups = make(model, isa, cache, tokens, threads)
-    return Program(run, isa, *groups, apart=apart)
+    return Program(run, isa, *groups)
 
 
 def _zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
