@@ -235,6 +235,9 @@ def test_biases_nobody_asked_for_and_quantised_folders_are_refused(tmp_path: Pat
     tensors = weights_of(config)
     with pytest.raises(CheckpointError, match='bias'):
         load_decoder(write_folder(tmp_path, replace(config, conv_bias=False), tensors))
+    more = {'model.layers.0.feed_forward.w1.bias': np.zeros(config.intermediate_size, np.float32)}
+    with pytest.raises(CheckpointError, match='feed_forward.w1.bias'):
+        load_decoder(write_folder(tmp_path, config, tensors | more))
     folder = write_folder(tmp_path, config, tensors)
     values = json.loads(config.to_json()) | {'quantization_config': {'quant_method': 'awq'}}
     (folder / 'config.json').write_text(json.dumps(values))

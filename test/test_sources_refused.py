@@ -55,6 +55,7 @@ from test_gguf import gguf_bytes, i2_s, tq2_0
 
 def read_all(source: Source) -> None:
     config = BitNetConfig.from_dict(source.config, 'it')
+    source.check(config.shapes())
     for i in range(config.num_hidden_layers):
         for name, shape in config.linears().items():
             source.trits(f'model.layers.{i}.{name}', *shape)
@@ -95,6 +96,10 @@ HF_TENSORS: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     'a larger vocabulary': ({f'{EMBEDDING}.weight': np.zeros((41, 256), np.float32)},
                             f'{EMBEDDING}.weight.*41'),
     'a bias': ({f'{Q}.bias': np.ones(256, np.float32)}, f'{Q}.bias'),
+    'a bias of the head': ({f'{HEAD}.bias': np.ones(40, np.float32)}, f'{HEAD}.bias'),
+    'a layer too many': ({Q.replace('.0.', '.2.') + '.weight': CODE_3 * 0},
+                         'layers.2.self_attn.q_proj.weight'),
+    'a part of something else': ({'vision.weight': NAN * 0}, 'vision.weight'),
     'a norm in a linear': ({f'{Q}.rms_norm.weight': np.ones(256, np.float32)}, f'{Q}.rms_norm'),
 }
 
@@ -134,7 +139,17 @@ def test_masters_that_are_not_finite_are_refused(bad: float, tmp_path: Path) -> 
      'q_proj'),
     (divide, {'quantization_config': quantisation()}, 'linear_class'),
     (multiply, {'vocab_size': 41}, f'{EMBEDDING}.weight'),
-    (multiply, {'model_type': 'llama'}, 'llama'),
+    (multiply, {'num_hidden_layers': 1}, 'layers.1.'),
+    (multiply, {'num_hidden_layers': 1.5}, 'num_hidden_layers is 1.5, expected a whole number'),
+    (multiply, {'num_hidden_layers': True}, 'num_hidden_layers is True'),
+    (multiply, {'num_hidden_layers': 10**9}, 'layers.2.'),
+    (multiply, {'hidden_size': '256'}, "hidden_size is '256'"),
+    (multiply, {'hidden_size': 10**6}, f'{EMBEDDING}.weight'),
+    (multiply, {'intermediate_size': 10**9}, 'gate_proj.weight'),
+    (multiply, {'max_position_embeddings': 10**400}, 'max_position_embeddings'),
+    (multiply, {'model_type': 'llama'}, "'llama', expected one of bitnet, lfm2"),
+    (multiply, {'model_type': 'llama', 'quantization_config': None}, "'llama', expected one of"),
+    (multiply, {'model_type': None}, 'None, expected one of'),
     (multiply, {'head_dim': 32}, 'head_dim'),
     (multiply, {'rope_scaling': {'type': 'linear', 'factor': 2}}, 'linear'),
     (multiply, {'rope_scaling': [1]}, 'RoPE'),
@@ -175,6 +190,15 @@ def test_a_wrong_index_is_refused(change: dict[str, Any], match: str, tmp_path: 
     index.write_text('{}')
     with pytest.raises(CheckpointError, match='weight_map'):
         open_source(tmp_path / 'it')
+
+
+def test_what_is_none_is_what_it_is_in_transformers(tmp_path: Path) -> None:
+    folder = multiply(tmp_path / 'it')
+    values = dict.fromkeys(('eos_token_id', 'bos_token_id', 'num_key_value_heads'))
+    (folder / 'config.json').write_text(json.dumps(open_source(folder).config | values))
+    config = BitNetConfig.from_dict(open_source(folder).config, 'it')
+    assert config.eos_token_id == ()  # nothing ends a text
+    assert config.num_key_value_heads == config.num_attention_heads
 
 
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
@@ -228,7 +252,9 @@ GGUF_METADATA = {
                                  'rope.dimension_count'),
     'scaled positions': (metadata() | {f'{B}.rope.scaling.type': 'linear',
                                        f'{B}.rope.scaling.factor': 4.0}, 'RoPE'),
-    'too many layers': (metadata() | {f'{B}.block_count': 2**31}, 'blk.2.'),
+    'too many layers': (metadata() | {f'{B}.block_count': 2**30}, 'blk.2.'),
+    'far too many layers': (metadata() | {f'{B}.block_count': 2**31}, 'num_hidden_layers'),
+    'a layer far too wide': (metadata() | {f'{B}.feed_forward_length': 2**31 - 1}, 'ffn_gate'),
     'too few layers': (metadata() | {f'{B}.block_count': 1}, 'blk.1.'),
 }
 

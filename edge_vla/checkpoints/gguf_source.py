@@ -14,7 +14,7 @@
 
 """BitNet b1.58 and LFM2 in GGUF files, as a ``sources.Source``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 import re
 from typing import Any
@@ -87,6 +87,14 @@ class GgufSource:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+    def check(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+        """Refuse what lacks one of these tensors (see Source); others were refused before."""
+        for key, shape in shapes:
+            if key.endswith('.bias'):
+                self.bias(key.removesuffix('.bias'), *shape)
+            flat = shape[:1] + shape[2:] if len(shape) == 3 else shape  # taps
+            self._tensor(key.removesuffix('.weight'), flat)
 
     def trits(self, name: str, out: int, columns: int) -> tuple[np.ndarray, float]:
         """Return a ternary matrix and its scale (see Source)."""

@@ -71,6 +71,11 @@ def unpack(packed: np.ndarray, out: int) -> np.ndarray:
     return trits[:out]
 
 
+def packed_shape(out: int, columns: int) -> tuple[int, int]:
+    """Return the shape of a packed tensor."""
+    return -(-out // 4), columns
+
+
 def check_packed(packed: np.ndarray, out: int, columns: int, name: str) -> None:
     """
     Refuse a packed tensor of the wrong type, shape or content.
@@ -81,7 +86,7 @@ def check_packed(packed: np.ndarray, out: int, columns: int, name: str) -> None:
         Names the tensor.
 
     """
-    want = (-(-out // 4), columns)
+    want = packed_shape(out, columns)
     if packed.dtype != np.uint8 or packed.shape != want:
         raise CheckpointError(f'tensor {name!r} is {packed.dtype} {list(packed.shape)}, expected '
                               f'packed uint8 {list(want)}')

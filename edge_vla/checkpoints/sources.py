@@ -18,7 +18,7 @@ BitNet b1.58 and LFM2 checkpoints of every kind behind one interface: see ``Sour
 Tensors go by the name of their module in Hugging Face's models ('model.layers.0.mlp.up_proj').
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import json
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,7 @@ _HOW = {('autobitlinear', 'offline'): 'multiply', ('autobitlinear', 'online'): '
         ('bitlinear', 'offline'): 'divide', ('bitlinear', 'online'): 'divide'}
 _MARK = ('"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", '
          '"quantization_mode": "%s"}')
+_ARCHITECTURES = ('bitnet', 'lfm2')
 _FLOATS = (np.float32, np.float16, np.uint16)  # the last is bfloat16, see read_safetensors
 _ROWS_AT_ONCE = 4096
 
@@ -51,6 +52,22 @@ class Source(Protocol):
     """
 
     config: dict[str, Any]
+
+    def check(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+        """
+        Refuse a checkpoint that does not hold just these tensors, before anything large is read.
+
+        Parameters
+        ----------
+        shapes : iterable of (str, tuple of int)
+            Names in Hugging Face's files, and shapes as floats.
+
+        Raises
+        ------
+        CheckpointError
+            One is missing, misshapen or left over; names the tensor.
+
+        """
 
     def trits(self, name: str, out: int, columns: int) -> tuple[np.ndarray, float]:
         """
@@ -212,8 +229,12 @@ class HuggingFaceSource:
     def __init__(self, folder: Path) -> None:
         where = folder / 'config.json'
         self.config = read_json(where)
+        kind = self.config.get('model_type')
+        if kind not in _ARCHITECTURES:
+            raise CheckpointError(f'{where}: model_type is {kind!r}, expected one of '
+                                  f'{", ".join(_ARCHITECTURES)}')
         self._tensors = _safetensors(folder)
-        lfm2 = self.config.get('model_type') == 'lfm2'
+        lfm2 = kind == 'lfm2'
         if lfm2:  # transformers prefers the older name, and ties by default
             tied = self.config.get('tie_word_embeddings', True)
             self.config['tie_word_embeddings'] = self.config.pop('tie_embedding', tied)
@@ -231,6 +252,22 @@ class HuggingFaceSource:
     def close(self) -> None:
         """Let go of the files."""
         self._tensors = {}
+
+    def check(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+        """Refuse what does not hold just these tensors (see Source)."""
+        left = set(self._tensors) - {'lm_head.weight'}  # there if it is the embedding too
+        for key, shape in shapes:
+            stored = self._tensor(key)
+            matrix = len(shape) == 2 and '.layers.' in key
+            if not matrix or stored.shape != packing.packed_shape(*shape):
+                packing.check_shape(stored.shape, shape, key)
+            left.discard(key)
+            if matrix and self._how != 'dense':
+                left.discard(f'{key}_scale')
+        for key in sorted(left):  # one left out would change every answer
+            if not key.endswith('rotary_emb.inv_freq'):  # of older files; follows from the rest
+                raise CheckpointError(f'tensor {key!r} is not part of the model that config.json '
+                                      'describes')
 
     def trits(self, name: str, out: int, columns: int) -> tuple[np.ndarray, float]:
         """Return a ternary matrix and its scale (see Source)."""

@@ -14,7 +14,7 @@
 
 """Configuration of a BitNet b1.58 decoder, in the words of Hugging Face's config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 import json
 from typing import Any
@@ -69,24 +69,38 @@ class BitNetConfig(DecoderConfig):
         return {'input_layernorm': d, 'self_attn.attn_sub_norm': d,
                 'post_attention_layernorm': d, 'mlp.ffn_sub_norm': self.intermediate_size}
 
+    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the name of every tensor in Hugging Face's files, and its shape as floats."""
+        table = self.vocab_size, self.hidden_size
+        yield 'model.embed_tokens.weight', table
+        for i in range(self.num_hidden_layers):
+            for name, shape in self.linears().items():
+                yield f'model.layers.{i}.{name}.weight', shape
+            for name, size in self.norms().items():
+                yield f'model.layers.{i}.{name}.weight', (size,)
+        yield 'model.norm.weight', (self.hidden_size,)
+        if not self.tie_word_embeddings:
+            yield 'lm_head.weight', table
+
     @staticmethod
     def _check_architecture(values: Mapping[str, Any], where: str) -> None:
         if values.get('model_type') != 'bitnet':
-            raise CheckpointError(f'{where}: model_type is {values.get("model_type")!r}, only '
-                                  'bitnet is supported')
+            raise CheckpointError(f'{where}: model_type is {values.get("model_type")!r}, '
+                                  'expected bitnet')
         if values.get('attention_bias'):
             raise CheckpointError(f'{where}: attention_bias is set, which no BitNet b1.58 has')
 
     @staticmethod
     def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
         raw = {'tie_word_embeddings': False, 'max_position_embeddings': 2048, **values}
+        raw.setdefault('eos_token_id', BitNetConfig.eos_token_id)
         if raw.get('num_key_value_heads', 0) is None:  # no sharing
             raw['num_key_value_heads'] = raw.get('num_attention_heads')
         return raw
 
     @staticmethod
     def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
-        ends = token_ids(values.get('eos_token_id', BitNetConfig.eos_token_id))
+        ends = token_ids(values['eos_token_id'])
         return {'eos_token_id': ends[0] if len(ends) == 1 else ends}
 
     def to_json(self) -> str:

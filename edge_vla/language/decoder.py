@@ -422,6 +422,7 @@ def read_model(path: Path, settings: DecoderSettings,
     try:
         lfm2 = source.config.get('model_type') == 'lfm2'
         config = (Lfm2Config if lfm2 else BitNetConfig).from_dict(source.config, str(path))
+        source.check(config.shapes())
         small = is_small(config)
         head = settings.head if settings.head != 'auto' else (
             'float32' if small else best_head(config))

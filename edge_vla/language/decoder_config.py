@@ -15,7 +15,7 @@
 """What the configurations of all decoders share: sizes, heads, and how config.json is read."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 import math
 from pathlib import Path
@@ -25,7 +25,8 @@ from edge_vla.checkpoints.sources import read_json
 from edge_vla.exceptions import CheckpointError
 
 T = TypeVar('T', bound='DecoderConfig')
-_PLAIN = (int, float, bool, str)
+_PLAIN = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word'}
+_MOST = 1 << 31  # more than any size of a model
 
 
 class DecoderConfig(ABC):
@@ -44,12 +45,14 @@ class DecoderConfig(ABC):
     num_key_value_heads: int
 
     def _check_positive(self) -> None:
-        """Refuse numbers, other than ids of tokens, that are not positive and finite."""
+        """Refuse numbers, other than ids of tokens, that are not positive, or too large."""
         for f in fields(self):
             value = getattr(self, f.name)
             if f.type is int and 'token' not in f.name and value < 1 or (
                     f.type is float and not 0 < value < math.inf):
                 raise CheckpointError(f'{f.name} must be positive, is {value}')
+            if f.type is int and value >= _MOST:
+                raise CheckpointError(f'{f.name} must be less than {_MOST}')
 
     def _check_heads(self) -> None:
         """Refuse heads that do not divide what they share, or cannot be rotated."""
@@ -122,8 +125,9 @@ class DecoderConfig(ABC):
                 raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')
             raw |= rope
         try:
-            config = cls(**{f.name: f.type(raw[f.name]) for f in fields(cls)
-                            if f.type in _PLAIN and f.name in raw} | cls._computed(raw))
+            config = cls(**{f.name: _plain(f.type, f.name, raw[f.name], where)
+                            for f in fields(cls) if f.type in _PLAIN
+                            and raw.get(f.name) is not None} | cls._computed(raw))
         except (TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f'{where}: a value has the wrong type ({error})') from error
         if values.get('head_dim', config.head_dim) not in (None, config.head_dim):
@@ -141,6 +145,10 @@ class DecoderConfig(ABC):
     def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values with what a file may leave out, as in transformers."""
 
+    @abstractmethod
+    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the name of every tensor in Hugging Face's files, and its shape as floats."""
+
     @staticmethod
     def _computed(values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that are more than the value of one key."""
@@ -148,5 +156,15 @@ class DecoderConfig(ABC):
 
 
 def token_ids(value: Any) -> tuple[int, ...]:
-    """Return the ids of tokens that a file gives as one or as a list."""
-    return tuple(int(i) for i in value) if isinstance(value, list | tuple) else (int(value),)
+    """Return the ids of tokens that a file gives as one, as a list, or as None for none."""
+    ids = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return tuple(int(i) for i in ids)
+
+
+def _plain(kind: type, name: str, value: Any, where: str) -> Any:
+    """Return a value that is what it should be, 2.0 as 2 and 2 as 2.0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if (number and (kind is float or kind is int and value % 1 == 0)
+            or kind in (bool, str) and isinstance(value, kind)):
+        return kind(value)
+    raise CheckpointError(f'{where}: {name} is {value!r}, expected {_PLAIN[kind]}')

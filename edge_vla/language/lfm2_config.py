@@ -14,7 +14,7 @@
 
 """Configuration of an LFM2 or LFM2.5 decoder, in the words of Hugging Face's config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 import json
 from typing import Any
@@ -101,6 +101,25 @@ class Lfm2Config(DecoderConfig):
         return operator | {'feed_forward.w1': (f, d), 'feed_forward.w3': (f, d),
                            'feed_forward.w2': (d, f)}
 
+    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the name of every tensor in Hugging Face's files, and its shape as floats."""
+        d, h, table = self.hidden_size, self.head_dim, (self.vocab_size, self.hidden_size)
+        yield 'model.embed_tokens.weight', table
+        for i, kind in enumerate(self.layer_types):
+            layer, own = f'model.layers.{i}.', {'operator_norm': (d,), 'ffn_norm': (d,)}
+            if kind == ATTENTION:
+                own |= {'self_attn.q_layernorm': (h,), 'self_attn.k_layernorm': (h,)}
+            else:
+                own['conv.conv'] = d, 1, self.conv_L_cache
+            for name, shape in (self.linears(i) | own).items():
+                yield f'{layer}{name}.weight', shape
+            if kind == CONVOLUTION and self.conv_bias:
+                for name, size in (('in_proj', 3 * d), ('conv', d), ('out_proj', d)):
+                    yield f'{layer}conv.{name}.bias', (size,)
+        yield 'model.embedding_norm.weight', (d,)
+        if not self.tie_word_embeddings:
+            yield 'lm_head.weight', table
+
     @staticmethod
     def _check_architecture(values: Mapping[str, Any], where: str) -> None:
         if values.get('model_type') != 'lfm2':
@@ -110,7 +129,7 @@ class Lfm2Config(DecoderConfig):
     @staticmethod
     def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
         raw = _DEFAULTS | {k: v for k, v in values.items()
-                           if v is not None or k == 'block_ffn_dim_multiplier'}
+                           if v is not None or k in ('block_ffn_dim_multiplier', 'eos_token_id')}
         return raw | {ours: raw[older] for older, ours in _OLDER.items() if older in raw}
 
     @staticmethod
