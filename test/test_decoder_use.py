@@ -18,15 +18,19 @@ import gc
 import json
 from pathlib import Path
 import threading
+from types import SimpleNamespace
 import weakref
 
 import bitnet_models
 from edge_vla.cli.main import main
-from edge_vla.exceptions import CheckpointError
+from edge_vla.exceptions import CheckpointError, ConfigError
+from edge_vla.language import store
 from edge_vla.language.chat import load_chat_template
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.decoder import load_decoder
+from edge_vla.language.drafts import draft_for, ModelDraft
 from edge_vla.language.generation import generate
+from edge_vla.language.sampling import SamplingConfig
 from edge_vla.language.tokenizer import BYTE_OF
 import lfm2_models
 import numpy as np
@@ -51,6 +55,26 @@ def test_texts_in_turn_are_those_of_new_decoders() -> None:
         assert generate(decoder, B, max_tokens=10).ids == want['b']  # another record, as long
     assert decoder.generate(A, max_tokens=10).ids == want['a']
     assert decoder.generate(A, max_tokens=10).reused_tokens == len(A) - 1
+
+
+def test_tokens_appended_by_hand_are_noticed() -> None:
+    decoder, prompt = bitnet_models.decoder_of(small()), [*A, 1, 2]
+    want = decoder.generate(prompt, max_tokens=5).ids
+    decoder.generate([*A, 5], max_tokens=1)
+    length = decoder.cache.length
+    decoder.cache.truncate(0)
+    decoder.logits(list(range(length)))  # as many as it remembers
+    assert decoder.generate(prompt, max_tokens=5).ids == want
+
+
+def test_a_decoder_that_generates_cannot_be_used_by_what_it_calls() -> None:
+    decoder = bitnet_models.decoder_of(small())
+    asks = SimpleNamespace(free=True, propose=lambda *how: decoder.generate(B, max_tokens=1))
+    with pytest.raises(ConfigError, match='another decoder'):
+        decoder.generate(A, max_tokens=5, draft=asks)
+    with pytest.raises(ConfigError, match='load it a second time'):
+        decoder.generate(A, max_tokens=20, draft=ModelDraft(decoder, small().vocab_size))
+    assert decoder.generate(A, max_tokens=3).ids  # and it goes on
 
 
 def test_threads_that_share_a_decoder_wait_for_their_turn() -> None:
@@ -99,6 +123,25 @@ def test_a_gguf_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert load_decoder(write_gguf(tmp_path / name)).tokenizer.encode('ab')
 
 
+def test_a_tokenizer_that_is_not_supported_is_refused_before_anything_is_written(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, 'tokenizer_json', refuse)
+    assert main(['convert', str(write_gguf(tmp_path / 'a.gguf')), str(tmp_path / 'out')]) == 2
+    assert not (tmp_path / 'out').exists()
+
+
+def refuse(*what: object) -> None:
+    raise CheckpointError('it is of another kind')
+
+
+def test_drafts_whose_tokenizer_is_not_theirs_are_refused() -> None:
+    decoders = [bitnet_models.decoder_of(small()) for _ in range(2)]
+    for decoder in decoders:
+        decoder.tokenizer = SimpleNamespace(size=10**6)
+    with pytest.raises(ConfigError, match='do not belong together'):
+        draft_for(*decoders, SamplingConfig())
+
+
 def test_nothing_of_an_older_model_is_left(tmp_path: Path) -> None:
     pytest.importorskip('tokenizers')
     out = tmp_path / 'out'
@@ -128,6 +171,11 @@ def test_a_bitnet_config_as_transformers_takes_it() -> None:
     assert BitNetConfig.from_dict(json.loads(ends.to_json()), 'again') == ends
     assert read(num_key_value_heads=None).num_key_value_heads == base['num_attention_heads']
     assert read(rope_parameters={'rope_type': 'default', 'rope_theta': 7.0}).rope_theta == 7
+    assert read(eos_token_id=None).eos_token_id == ()
+    assert BitNetConfig.from_dict(json.loads(read(eos_token_id=None).to_json()),
+                                  'again').eos_token_id == ()
+    with pytest.raises(CheckpointError, match='by kind of layer'):
+        read(rope_parameters={'full_attention': {'rope_theta': 7.0}})
     with pytest.raises(CheckpointError, match="'linear' is not supported"):
         read(rope_parameters={'rope_type': 'default', 'rope_theta': 5e5},
              rope_scaling={'rope_type': 'linear', 'factor': 4.0})

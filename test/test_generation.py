@@ -53,7 +53,7 @@ class Bytes:
 class FakeCache:
     """Counts tokens."""
 
-    record = None
+    appended = 0
 
     def __init__(self, capacity: int) -> None:
         self.length, self.capacity = 0, capacity
@@ -77,6 +77,7 @@ class Scripted:
     def forward(self, ids: Sequence[int]) -> np.ndarray:
         assert len(ids) and self.cache.length + len(ids) <= self.cache.capacity
         self.cache.length += len(ids)
+        self.cache.appended += len(ids)
         self.fed.append(list(ids))
         logits = np.zeros(300, np.float32)
         logits[self.says[self._said] if self._said < len(self.says) else ord('z')] = 1
@@ -203,6 +204,12 @@ def test_wrong_arguments_are_refused_at_once(prompt: Any, how: dict[str, Any], s
         stream(Scripted([], big), 'x')
 
 
+def test_one_stop_string_needs_no_list() -> None:
+    assert generate(Scripted([*b'to be END'], Bytes()), 'x', stop='END').text == 'to be '
+    with pytest.raises(ConfigError, match='max_tokens is 2.5'):
+        generate(Scripted([]), [1], max_tokens=2.5)
+
+
 def test_a_model_that_answers_nan_is_refused() -> None:
     decoder = Scripted([])
     decoder.forward = lambda ids: np.full(300, np.nan, np.float32)
@@ -216,6 +223,9 @@ def test_chats() -> None:
     turn = [*b'System: Be kind', TURN, *b'User: <|eot_id|>hi', TURN, *b'Assistant: ']
     assert decoder.fed[0] == [BEGIN, *turn]
     assert (result.text, result.finish) == ('Yes.', 'end of text')
+    decoder.tokenizer.special = {'<|begin_of_text|>': BEGIN}
+    with pytest.raises(CheckpointError, match='lacks <|eot_id|>'.replace('|', '.')):
+        generate(decoder, 'hi', chat=True)
     decoder.chat = None
     with pytest.raises(ConfigError, match='no chat template'):
         generate(decoder, 'hi', chat=True)
@@ -260,7 +270,7 @@ def test_prompt_caching_changes_nothing(real: Any) -> None:
         real.cache.truncate(0)
         if shared:  # what the last call with `cached` left
             forward(cached.ids)
-            real.cache.record = cached
+            cached.add(real.cache, [])
         real.forward = lambda ids: reads.append(len(ids)) or forward(ids)
         got = generate(real, prompt, max_tokens=5, sampling=sampling, cached=cached)
         real.forward = forward
@@ -326,6 +336,13 @@ def test_command(command: list[Any], capsys: pytest.CaptureFixture[str], tmp_pat
         'System: s-User: four-Assistant: ') + 1
     assert main(['generate', '--model', 'm', '--ids', '1, 2 3', '--max-tokens', '2']) == 0
     assert capsys.readouterr().out.endswith('110 195\n')
+    terminal = io.TextIOWrapper(io.BytesIO(), 'ascii')
+    monkeypatch.setattr('sys.stdout', terminal)
+    assert main(['generate', '--model', 'm', 'hi']) == 0
+    terminal.seek(0)
+    assert terminal.read() == 'n? ?STOP\n'
+    monkeypatch.setattr('sys.stdin', None)
+    assert main(['generate', '--model', 'm', '-']) == 2
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [
@@ -333,6 +350,7 @@ def test_command(command: list[Any], capsys: pytest.CaptureFixture[str], tmp_pat
     (['--ids', '1 x'], "--ids '1 x': expected numbers"), (['--ids', '999'], 'lie in [0, 300)'),
     (['hi', '--temperature', '-1'], 'temperature: -1.0 is outside'),
     (['hi', '--top-p', 'nan'], 'top_p: nan is outside'), (['hi', '--kv', 'bits'], "kv is 'bits'"),
+    (['hi', '--context', '-1'], 'capacity'),
     (['hi', '--max-tokens', '0'], 'max_tokens is 0'), (['hi', '--system', 'x'], 'needs a chat'),
 ])
 def test_errors_of_the_command_are_one_line(command: list[Any], arguments: list[str], said: str,

@@ -17,6 +17,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+import itertools
 from pathlib import Path
 import threading
 from types import SimpleNamespace
@@ -286,7 +287,7 @@ class Scripted:
 
     def __init__(self, text: str, tokenizer: Any, sure: float = 9.0) -> None:
         self.config = SimpleNamespace(vocab_size=900, eos_token_id=tokenizer.special[TURN])
-        self.cache = SimpleNamespace(length=0, capacity=4096, record=None, truncate=self._truncate)
+        self.cache = SimpleNamespace(length=0, capacity=4096, appended=0, truncate=self._truncate)
         self.tokenizer, self.chat = tokenizer, None
         self._text, self._sure, self._ids = text.encode() + b'\n', sure, []
 
@@ -301,6 +302,7 @@ class Scripted:
         for i in ids:
             self._ids.append(i)
             self.cache.length += 1
+            self.cache.appended += 1
             rows.append(self._after(tokens))
         return np.array(rows)
 
@@ -501,7 +503,8 @@ def write_lfm2(folder: Path) -> Path:
     return folder
 
 
-def test_a_planner_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planner_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                              monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_lfm2(tmp_path / 'm')
     lines: list[str] = []
     pipeline = Pipeline.load(PipelineConfig(planner=str(folder), min_confidence=0.0),
@@ -515,6 +518,10 @@ def test_a_planner_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(['plan', 'fly to the red sphere', '--planner', str(folder)]) == 0
     out = capsys.readouterr().out
     assert '1. go red sphere' in out and 'planner: confidence' in out and 'flown: the' in out
+    monkeypatch.setattr('time.perf_counter', itertools.count(step=10).__next__)
+    monkeypatch.setattr('edge_vla.language.planner.objection', lambda *readings: '')
+    assert main(['plan', 'fly to the red sphere', '--planner', str(folder)]) == 0
+    assert 'longer than pipeline.planner_time, 5 s' in capsys.readouterr().out
 
 
 def test_the_plan_of_the_small_head_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ class Table:
             self.table = like.table + .3 * self.table
         self.config = SimpleNamespace(vocab_size=vocabulary, eos_token_id=10**9)
         self.tokenizer, self.chat, self.held = tokenizer, None, []
-        self.cache, self.capacity, self.record = self, capacity, None
+        self.cache, self.capacity, self.appended = self, capacity, 0
 
     @property
     def length(self) -> int:
@@ -103,6 +103,7 @@ class Table:
         assert len(ids) and len(self.held) + len(ids) <= self.capacity
         for i in ids:
             self.held.append(i)
+            self.appended += 1
             out.append(self.table[tuple([-1, *self.held][-2:])])
         return np.array(out)
 

@@ -25,6 +25,7 @@ from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.cli.main import main
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels.isa import best_isa
+from edge_vla.language import store
 from edge_vla.language.decoder import Decoder, DecoderSettings, load_decoder
 from edge_vla.language.store import FILE, load_model, save_model
 from hypothesis import given, settings, strategies as st
@@ -179,6 +180,29 @@ def test_the_shipped_head_converted_says_the_same(tmp_path: Path,
     np.testing.assert_array_equal(load_decoder(out).logits(ids), load_decoder(SHIPPED).logits(ids))
     with pytest.raises(CheckpointError, match='convert the original'):
         load_decoder(out, DecoderSettings(head='int8'))
+
+
+def test_a_folder_may_be_converted_in_place(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / 'it')
+    there, ids = str(tmp_path / 'it'), [1, 2, 3]
+    assert main(['convert', there, there, '--head', 'float32']) == 0
+    np.testing.assert_array_equal(load_decoder(there).logits(ids),
+                                  load_decoder(SHIPPED).logits(ids))
+    assert main(['convert', there, there, '--head', 'int8']) == 0  # from the original once more
+    assert load_model(Path(there)).head == 'int8'
+    assert (Path(there) / 'tokenizer.json').read_bytes() == (
+        SHIPPED / 'tokenizer.json').read_bytes()
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture) -> None:
+    def full(path: Path, *what: object) -> None:
+        path.write_bytes(b'begun')
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(store, 'write_safetensors', full)
+    assert main(['convert', str(SHIPPED), str(tmp_path / 'out')]) == 2
+    assert f'{FILE}: cannot be written (No space' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').iterdir())
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

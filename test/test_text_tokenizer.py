@@ -279,7 +279,11 @@ LLAMA3 = ("{{ bos_token }}{% for message in messages %}\n    {% if message.role 
           "'<|start_header_id|>assistant\\n\\n' }}{% endif %}")
 
 
-@pytest.mark.parametrize('source', [BITNET, LLAMA3, '{{ messages[0] | tojson }}'])
+PARTED = ("{% if tools is not none %}# Tools{% endif %}{% for m in messages %}"
+          "{{ m.content.split('<')[0] | e }};{% endfor %}")
+
+
+@pytest.mark.parametrize('source', [BITNET, LLAMA3, PARTED, '{{ messages[0] | tojson }}'])
 @pytest.mark.parametrize('messages', CONVERSATIONS, ids=len)
 @pytest.mark.parametrize('reply', [True, False])
 def test_chats_equal_transformers(ours: TextTokenizer, theirs: Any, source: str,

@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     started = time.monotonic()
-    model = read_model(args.source, settings, lambda line: print(line, file=sys.stderr))
+    model = read_model(args.source, settings, lambda line: print(line, file=sys.stderr),
+                       original=True)
     if args.no_sketch:
         model = unsketched(model)
     path = save_model(model, args.out, args.source)

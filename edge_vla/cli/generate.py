@@ -29,7 +29,8 @@ SAMPLING = (
     ('--top-k', int, 'only the k likeliest tokens; 0 is all (default)'),
     ('--top-p', float, 'only the likeliest tokens that make up this probability (default 1)'),
     ('--repetition-penalty', float, 'above 1 makes tokens said before less likely (default 1)'),
-    ('--seed', int, 'of the random numbers (default 0)'))
+    ('--seed', int, 'of the random numbers (default 0); with a model as --draft it repeats the '
+     'law of a text, not the text'))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, type=kind, default=argparse.SUPPRESS,
                             metavar=kind.__name__.upper(), help=text)
     parser.add_argument('--threads', type=int, default=0, help='0 is what suits (default)')
+    parser.add_argument('--context', type=int, default=0, help='most tokens of prompt and answer; '
+                        '0 is what the model was made for (default)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--head', default='auto', help='embedding: float32, int8, int6 or int4')
     parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8 or int4')
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     prompt = _prompt(args)
     try:
         settings = DecoderSettings(threads=args.threads, kv=args.kv, head=args.head,
-                                   weights=args.weights)
+                                   weights=args.weights, capacity=args.context)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     decoder = load_decoder(args.model, settings, lambda line: print(line, file=sys.stderr))
@@ -114,7 +117,8 @@ def _draft(args: argparse.Namespace, settings: Any, decoder: Any, sampling: Any)
 
 
 def _write(piece: str) -> None:
-    print(piece, end='', flush=True)
+    encoding = sys.stdout.encoding or 'utf-8'  # a terminal need not know every letter
+    print(piece.encode(encoding, 'replace').decode(encoding), end='', flush=True)
 
 
 def _prompt(args: argparse.Namespace) -> Any:
@@ -124,6 +128,8 @@ def _prompt(args: argparse.Namespace) -> Any:
     try:
         if args.ids is not None:
             return [int(i) for i in args.ids.replace(',', ' ').split()]
+        if args.prompt == '-' and sys.stdin is None:
+            raise ConfigError('standard input is closed: give the prompt as an argument')
         return sys.stdin.read().removesuffix('\n') if args.prompt == '-' else args.prompt
     except UnicodeDecodeError as error:
         raise ConfigError(f'standard input is not text ({error})') from error

@@ -45,24 +45,28 @@ def run(args: argparse.Namespace) -> int:
 
     given = {} if args.min_confidence is None else {'min_confidence': args.min_confidence}
     config = build(PipelineConfig, {'model': args.model, 'planner_threads': args.threads, **given})
-    first = _show('small head', load_head(config).read, args.instruction)
+    first, _ = _show('small head', load_head(config).read, args.instruction)
     if args.planner is not None:
         planner = Planner.load(args.planner, config.planner_threads,
                                lambda line: print(line, file=sys.stderr))
-        planned = _show('planner', lambda text: planner.read(text, first=first), args.instruction)
+        planned, took = _show('planner', lambda text: planner.read(text, first=first),
+                              args.instruction)
         why = objection(first, planned, config.min_confidence)
+        if not why and took > config.planner_time:
+            why = f'the plan took longer than pipeline.planner_time, {config.planner_time:g} s'
         print('flown:', f'the reading of the small head ({why})' if why else 'the plan')
     return 0
 
 
-def _show(name: str, read: 'Callable[[str], Context]', instruction: str) -> 'Context':
-    """Print what is read from an instruction, and return it."""
+def _show(name: str, read: 'Callable[[str], Context]',
+          instruction: str) -> 'tuple[Context, float]':
+    """Print what is read from an instruction; return it, and the seconds it took."""
     from time import perf_counter
 
     began = perf_counter()
     context = read(instruction)
-    took = (perf_counter() - began) * 1e3
-    print(f'{name}: confidence {context.confidence:.3f}, {took:.0f} ms')
+    took = perf_counter() - began
+    print(f'{name}: confidence {context.confidence:.3f}, {took * 1e3:.0f} ms')
     for k, step in enumerate(context.steps):
         print(f'  {k + 1}. {" ".join(step.plan.words()):40} {step.confidence:.3f}')
-    return context
+    return context, took

@@ -155,7 +155,8 @@ def _timed(action: Callable[[], Any]) -> float:
 def _actions(decoder: Decoder, prompt: int) -> dict[str, Callable[[], Any]]:
     ids = np.random.default_rng(0).integers(0, decoder.config.vocab_size, max(prompt, CONTEXT)
                                             ).tolist()
-    few, context = list(range(FEW)), min(CONTEXT, prompt)
+    few = list(range(min(FEW, decoder.config.vocab_size)))
+    context = min(CONTEXT, prompt)
 
     def step(tokens: int, subset: list[int] | None = None, best: int = 0) -> Callable[[], Any]:
         def action() -> None:

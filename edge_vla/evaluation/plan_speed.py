@@ -84,7 +84,7 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
         began = perf_counter()
         decoder.logits(prompt[reused:], np.array(written[-1:]))
         alone = perf_counter() - began
-        planner._cached.ids += prompt[reused:]
+        planner._cached.add(recital.cache, prompt[reused:])
         if k:  # the first one compiles
             rows.append((took['plain'], took['guessed'], alone, len(written),
                          [step.plan for step in first.steps] == plans))

@@ -59,6 +59,8 @@ class LayerCache(Protocol):
         Slots there are.
     length : int
         Slots in use.
+    appended : int
+        Tokens it was ever given: who remembers which ones it holds sees if others were added.
     lent : kernels.lending.Lent
         The arrays as they were lent last, None at first.
 
@@ -70,6 +72,7 @@ class LayerCache(Protocol):
     last: int
     rows: int
     length: int
+    appended: int
 
 
 class KVCache:
@@ -86,14 +89,12 @@ class KVCache:
         Slots there are, `capacity` rounded up.
     first, last : int
         The layers it is of, and the one after them.
-    record : object
-        Whoever knows which tokens these are, None for nobody.
-    lent : kernels.lending.Lent
-        As in LayerCache.
+    appended : int
+        As in LayerCache, and so `lent`.
 
     """
 
-    record: object = None
+    appended: int = 0
     lent: Lent | None = None
 
     def __init__(self, config: BitNetConfig, capacity: int, kind: str, first: int = 0,
@@ -175,10 +176,11 @@ class KeptCache(CompactCache):
     Attributes
     ----------
     arrays : kernels.bitnet.Cache
-        As in KVCache, and so `lent`, `first`, `last`, `rows` and `length`.
+        As in KVCache, and so `lent`, `first`, `last`, `rows`, `length` and `appended`.
 
     """
 
+    appended: int = 0
     lent: Lent | None = None
 
     def __init__(self, full: KVCache, heads: int, capacity: int) -> None:

@@ -93,15 +93,20 @@ class ChatTemplate:
         InstructionError
             A message is malformed, or the template refuses the conversation.
         CheckpointError
-            The template is wrong.
+            The template is wrong, or a published one and the tokenizer lacks its special tokens.
         MissingDependencyError
             The template needs the package jinja2, which is not installed.
 
         """
-        # No special token may begin or end inside a message: the letters they begin and end with
-        # are others in messages while the template works, which can trim them and so on.
-        ends = {c for name in tokenizer.special for c in (name[0], name[-1])}
+        needed = {BITNET: END_OF_TURN, CHATML: '<|im_end|>'}.get(self._source)
+        if needed is not None and needed not in tokenizer.special:
+            raise CheckpointError(f'the model has no chat template of its own, and its tokenizer '
+                                  f'lacks {needed}, which the usual one needs')
+        # No special token may begin or end inside a message: where one could, the letters it
+        # begins and ends with are others while the template works, which can trim them and so on.
         messages = _checked(messages)
+        ends = {c for name in tokenizer.special for c in (name[0], name[-1]) if any(
+            name[:2] in m['content'] or name[-2:] in m['content'] for m in messages)}
         used = {c for m in messages for c in m['content']} | set(self._source)
         free = (chr(c) for c in _FREE if chr(c) not in used)
         masked = dict(zip(map(ord, sorted(ends)), free, strict=False))
@@ -151,7 +156,7 @@ class ChatTemplate:
         try:
             return self._compiled.render(
                 messages=messages, add_generation_prompt=reply, bos_token=self._begin,
-                eos_token=self._end)
+                eos_token=self._end, tools=None, documents=None)  # as transformers has it
         except InstructionError:
             raise
         except Exception as error:  # a template is a program: anything may go wrong

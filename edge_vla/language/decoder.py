@@ -29,7 +29,7 @@ from typing import Any
 import weakref
 
 from edge_vla.checkpoints.sources import open_source
-from edge_vla.exceptions import CheckpointError
+from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.kernels import team
 from edge_vla.kernels.compiling import release_compiler
 from edge_vla.kernels.head_phases import MOST
@@ -45,7 +45,7 @@ from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.lfm2_engine import build_lfm2, Lfm2Model, WEIGHTS
 from edge_vla.language.programs import AnyModel, program_of
 from edge_vla.language.sketch import sketched
-from edge_vla.language.store import is_converted, load_model
+from edge_vla.language.store import has_original, is_converted, load_model
 from edge_vla.language.text_tokenizer import load_text_tokenizer, TextTokenizer
 from edge_vla.language.threads import Crew, Pace
 import numpy as np
@@ -141,13 +141,18 @@ class Decoder:
         small = is_small(c)
         kind = s.kv if s.kv != 'auto' else 'float32' if small else 'int8'
         capacity = s.capacity or c.context
-        self.cache = Lfm2Cache(c, capacity, kind, s.chunk) if isinstance(c, Lfm2Config) else (
-            KVCache(c, capacity, kind))
+        try:
+            self.cache = Lfm2Cache(c, capacity, kind, s.chunk) if isinstance(c, Lfm2Config) else (
+                KVCache(c, capacity, kind))
+        except OSError as error:
+            raise ConfigError(f'a cache of {capacity} tokens does not fit into memory '
+                              f'({error.strerror or error}): give a smaller capacity (--context)'
+                              ) from error
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
         weakref.finalize(self, self._crew.close).atexit = False  # they would outlive it
-        self._lock = RLock()
+        self._lock, self._generating = RLock(), False
         self._paces = Pace(self.threads), Pace(self.threads)  # of few tokens, of many
         self._call = 0
         self._program = program_of(model, self.isa, self.cache, s.chunk, self.threads)
@@ -218,11 +223,23 @@ class Decoder:
             Text, or token ids.
         **how
             As for `edge_vla.language.generation.generate`: max_tokens, sampling, stop, chat,
-            system, on_text.
+            system, on_text, draft, length, which raises the same errors.
+
+        Raises
+        ------
+        ConfigError
+            Also if it is called by what it calls.
 
         """
         with self._lock:  # another thread waits for its turn
-            return generate(self, prompt, cached=self._cached, **how)
+            if self._generating:
+                raise ConfigError('generate was called by its own on_text or draft, whose text '
+                                  'would take its place in the cache: use another decoder')
+            self._generating = True
+            try:
+                return generate(self, prompt, cached=self._cached, **how)
+            finally:
+                self._generating = False
 
     def close(self) -> None:
         """End the threads; the next step starts them again."""
@@ -313,6 +330,7 @@ class Decoder:
         self._run(count, first, subset, best, out[begin:begin + count - first], cache, shape,
                   positions)
         cache.length += count
+        cache.appended += count
 
     def shape_for(self, cache: LayerCache) -> Any:
         """Return the shape with which `run_chunk` runs the layers of a cache."""
@@ -382,8 +400,8 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     return decoder
 
 
-def read_model(path: Path, settings: DecoderSettings,
-               on_progress: Callable[[str], None]) -> AnyModel:
+def read_model(path: Path, settings: DecoderSettings, on_progress: Callable[[str], None],
+               original: bool = False) -> AnyModel:
     """
     Read any supported checkpoint into the engine's form; see `load_decoder`.
 
@@ -395,6 +413,8 @@ def read_model(path: Path, settings: DecoderSettings,
         Its `head`, `packing`, `weights` and `mapped` count.
     on_progress : callable
         Called with a line of text before something slow.
+    original : bool
+        Read the checkpoint that a converted model lies beside, if it does.
 
     Raises
     ------
@@ -403,7 +423,7 @@ def read_model(path: Path, settings: DecoderSettings,
 
     """
     packing = settings.packing if settings.packing != 'auto' else best_isa().packing
-    if is_converted(path):
+    if is_converted(path) and not (original and has_original(path)):
         model = load_model(path, not settings.mapped)
         if settings.head not in ('auto', model.head):
             raise CheckpointError(f'{path}: was converted with an {model.head} head, not '

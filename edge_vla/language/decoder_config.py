@@ -120,6 +120,9 @@ class DecoderConfig(ABC):
             rope = values.get(key) or {}
             if not isinstance(rope, Mapping):
                 raise CheckpointError(f'{where}: the parameters of RoPE are not a table')
+            if any(isinstance(value, Mapping) for value in rope.values()):
+                raise CheckpointError(f'{where}: RoPE differs by kind of layer, which is not '
+                                      'supported')
             kind = rope.get('rope_type', rope.get('type', 'default'))
             if kind != 'default':
                 raise CheckpointError(f'{where}: rope_type {kind!r} is not supported')

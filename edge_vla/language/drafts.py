@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_vla.exceptions import ConfigError
-from edge_vla.language.generation import CachedIds
+from edge_vla.language.generation import CachedIds, check_vocabulary
 from edge_vla.language.sampling import pick, probabilities, SamplingConfig
 from edge_vla.language.speculative import Draft, Proposal
 import numpy as np
@@ -60,7 +60,7 @@ class _Model:
     def read(self, new: list[int]) -> np.ndarray:
         """Return the logits after more tokens."""
         logits = self.decoder.forward(new)
-        self._cached.ids += new
+        self._cached.add(self.decoder.cache, new)
         return logits
 
     def draw(self, law: np.ndarray) -> int:
@@ -295,10 +295,12 @@ def draft_for(decoder: Any, draft: Any, sampling: SamplingConfig) -> Draft:
     Raises
     ------
     ConfigError
-        Without tokenizers the vocabularies must be of one size.
+        Without tokenizers the vocabularies must be of one size; a tokenizer is not the model's.
 
     """
     mine, theirs = decoder.tokenizer, draft.tokenizer
+    for model in (decoder, draft):
+        check_vocabulary(model)
     if mine is None or theirs is None or _same(mine, theirs, decoder, draft):
         return ModelDraft(draft, decoder.config.vocab_size)
     bridge = Bridge(mine, theirs, decoder.config.vocab_size, draft.config.vocab_size)

@@ -36,7 +36,7 @@ class Cache(Protocol):
 
     length: int
     capacity: int
-    record: object
+    appended: int
 
     def truncate(self, length: int) -> None:
         """Forget everything after the first `length` tokens."""
@@ -111,8 +111,8 @@ class CachedIds:
     """
     The tokens a decoder's cache holds: the next prompt is read from where it differs.
 
-    Belongs to one decoder, which between two calls may be rolled back or used on another text: by
-    another record, or by hand if not for exactly as many tokens.
+    Belongs to one decoder, which between two calls may be used on another text: then nothing of
+    it is taken for known.
 
     Attributes
     ----------
@@ -122,6 +122,12 @@ class CachedIds:
     """
 
     ids: list[int] = field(default_factory=list)
+    _appended: int = -1  # what the cache had been given by then
+
+    def add(self, cache: Cache, ids: Sequence[int]) -> None:
+        """Take notice of tokens that were just appended to the cache."""
+        self.ids += ids
+        self._appended = cache.appended
 
     def reuse(self, cache: Cache, prompt: Sequence[int]) -> int:
         """
@@ -136,11 +142,11 @@ class CachedIds:
 
         """
         same = 0
-        if cache.record is self and cache.length == len(self.ids):
+        if cache.appended == self._appended and cache.length == len(self.ids):
             same = shared(self.ids, prompt[:-1])
-        cache.record = self
         cache.truncate(same)
-        self.ids = list(prompt[:same])
+        self.ids = []
+        self.add(cache, prompt[:same])
         return same
 
 
@@ -197,7 +203,7 @@ class StopStrings:
 
 
 def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int = 128,
-           sampling: SamplingConfig = _GREEDY, stop: Sequence[str] = (), chat: bool = False,
+           sampling: SamplingConfig = _GREEDY, stop: str | Sequence[str] = (), chat: bool = False,
            system: str = '', cached: CachedIds | None = None, draft: Draft | None = None,
            length: DraftLength | None = None) -> Generator[str, None, Generation]:
     """
@@ -213,7 +219,7 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
         Most tokens to generate.
     sampling : SamplingConfig
         How tokens are chosen; the likeliest by default.
-    stop : sequence of str
+    stop : str or sequence of str
         The text ends before any of them.
     chat : bool
         The prompt is what a user says, in the form of conversation the model was tuned on.
@@ -222,7 +228,9 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
     cached : CachedIds, optional
         Kept by the caller from call to call: the beginning that two prompts share is read once.
     draft : Draft, optional
-        Proposes tokens, which makes it faster and changes nothing (see `speculative`).
+        Proposes tokens: faster, the same text, or where tokens are drawn the same law of it (see
+        `speculative`); a seed repeats a text only with drafts that are no models, for how much
+        is proposed hangs on time.
     length : DraftLength, optional
         Kept by the caller from call to call: how much to propose is learned once.
 
@@ -238,8 +246,8 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
     """
     started = perf_counter()
     tokenizer = decoder.tokenizer
-    if max_tokens < 1:
-        raise ConfigError(f'max_tokens is {max_tokens}, expected at least 1')
+    if not isinstance(max_tokens, int) or max_tokens < 1:
+        raise ConfigError(f'max_tokens is {max_tokens}, expected a whole number, at least 1')
     if stop and tokenizer is None:
         raise ConfigError('stop strings need a tokenizer, which this model has not: give none')
     ids = _prompt_ids(decoder, prompt, chat, system)
@@ -250,9 +258,10 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
     if len(ids) > decoder.cache.capacity:
         raise InstructionError(f'the prompt has {len(ids)} tokens, at most '
                                f'{decoder.cache.capacity} fit into the cache: shorten it')
+    stops = StopStrings([stop] if isinstance(stop, str) else stop)
     sampler = Sampler(sampling)
     speculation = None if draft is None else Speculation(decoder, draft, sampler, length)
-    return _run(decoder, ids, max_tokens, sampler, StopStrings(stop),
+    return _run(decoder, ids, max_tokens, sampler, stops,
                 CachedIds() if cached is None else cached, speculation, started)
 
 
@@ -293,9 +302,7 @@ def _prompt_ids(decoder: TextDecoder, prompt: str | Sequence[int], chat: bool,
     if tokenizer is None:
         raise ConfigError('the model has no tokenizer: put its tokenizer.json next to it, or give '
                           'token ids')
-    if tokenizer.size > decoder.config.vocab_size:
-        raise ConfigError(f'the tokenizer has {tokenizer.size} tokens, the model '
-                          f'{decoder.config.vocab_size}: they do not belong together')
+    check_vocabulary(decoder)
     if not chat:
         if system:
             raise ConfigError('what the system says needs a chat')
@@ -304,6 +311,22 @@ def _prompt_ids(decoder: TextDecoder, prompt: str | Sequence[int], chat: bool,
         raise ConfigError('the model has no chat template')
     said = [{'role': 'system', 'content': system}] if system else []
     return decoder.chat.encode(tokenizer, [*said, {'role': 'user', 'content': prompt}])
+
+
+def check_vocabulary(decoder: TextDecoder) -> None:
+    """
+    Refuse a model whose tokenizer, if it has one, knows more tokens than it does.
+
+    Raises
+    ------
+    ConfigError
+        It does.
+
+    """
+    size = 0 if decoder.tokenizer is None else decoder.tokenizer.size
+    if size > decoder.config.vocab_size:
+        raise ConfigError(f'the tokenizer has {size} tokens, the model '
+                          f'{decoder.config.vocab_size}: they do not belong together')
 
 
 def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Sampler,
@@ -322,11 +345,11 @@ def _run(decoder: TextDecoder, prompt: list[int], max_tokens: int, sampler: Samp
         if speculation is None or len(ids) == len(prompt):
             logits = decoder.forward(new, **how)
             read = perf_counter()
-            cached.ids += new
+            cached.add(cache, new)
             tokens = [sampler(logits, ids)]
         else:
             tokens = speculation.step(new, ids, len(prompt) + max_tokens - len(ids))
-            cached.ids += new + tokens[:-1]
+            cached.add(cache, new + tokens[:-1])
         for token in tokens:
             ids.append(token)
             piece = '' if text is None or token in ends else stops.push(text.push(token))

@@ -221,7 +221,7 @@ class _Reader:
             self._check()
             part = ids[len(ids) * k // pieces:len(ids) * (k + 1) // pieces]
             rows.append(self._decoder.logits(part, tokens))
-            self._cached.ids += part
+            self._cached.add(self._decoder.cache, part)
         return np.concatenate(rows)
 
     def take_back(self, count: int) -> None:

@@ -28,6 +28,7 @@ from statistics import median_low
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
+from edge_vla.exceptions import ConfigError
 from edge_vla.language.sampling import probabilities, Sampler, SamplingConfig
 import numpy as np
 
@@ -363,14 +364,23 @@ class Speculation:
         most : int
             Most tokens wanted.
 
+        Raises
+        ------
+        ConfigError
+            The draft is the model itself.
+
         """
         rests = self._length.rests()
         if rests > self._length.FRESH:  # as plain decoding, with nothing added
             return [self._plain(new, ids)]
         cache, started = self._decoder.cache, self._clock()
         start, free = cache.length, self._draft.free
+        appended = cache.appended
         proposal = _NOTHING if rests else self._proposed(
             ids, min(most - 1, cache.capacity - start - len(new)))
+        if cache.appended != appended:
+            raise ConfigError('the draft is the model itself, whose cache it cannot use too: load '
+                              'it a second time')
         drafted = self._clock()
         if not proposal.ids:
             token = self._plain(new, ids)

@@ -22,7 +22,6 @@ those of `EngineModel` and whose metadata says what they are.
 from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
-import shutil
 import zlib
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
@@ -67,6 +66,11 @@ def is_converted(path: Path) -> bool:
     return path.name == FILE or (path / FILE).exists()
 
 
+def has_original(path: Path) -> bool:
+    """Tell whether a folder holds a checkpoint beside what `save_model` wrote."""
+    return (path / 'config.json').exists() or any(path.glob('*.gguf'))
+
+
 def save_model(model: AnyModel, folder: Path, companions: Path | None = None) -> Path:
     """
     Write a model, and copy the tokenizer's files next to it.
@@ -88,44 +92,47 @@ def save_model(model: AnyModel, folder: Path, companions: Path | None = None) ->
     Raises
     ------
     CheckpointError
-        `folder` is a file.
+        `folder` is a file, the file cannot be written, or the tokenizer is not supported.
 
     """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f'{folder}: is a file; name a folder to write')
+    beside = {} if companions is None else _companions(companions, folder)
     folder.mkdir(parents=True, exist_ok=True)
     sums = {name: f'{zlib.crc32(np.ascontiguousarray(a)):08x}'
             for name, a in model.tensors.items()}
     path = folder / FILE
     partial = path.with_suffix('.partial')
-    write_safetensors(partial, model.tensors, {
-        'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
-        'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
-    partial.replace(path)  # a file under its name is whole
-    if companions is not None:
-        _copy_companions(companions, folder)
+    try:
+        write_safetensors(partial, model.tensors, {
+            'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
+            'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
+        partial.replace(path)  # a file under its name is whole
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f'{path}: cannot be written ({error.strerror or error})') from error
+    if beside and folder_of(companions).resolve() != folder.resolve():
+        for name in COMPANIONS:  # what another model left would be taken too
+            (folder / name).unlink(missing_ok=True)
+    for name, content in beside.items():
+        (folder / name).write_bytes(content)
     return path
 
 
-def _copy_companions(source: Path, folder: Path) -> None:
-    """Copy the tokenizer's files, or write what a GGUF file says about it."""
+def _companions(source: Path, folder: Path) -> dict[str, bytes]:
+    """Return the tokenizer's files, or what a GGUF file says about it, if not in a folder."""
     metadata, here = gguf_metadata(source), folder_of(source)
-    new = ([name for name in COMPANIONS if (here / name).exists()] if metadata is None else
-           ['tokenizer.json'] if 'tokenizer.ggml.tokens' in metadata else [])
-    elsewhere = here.resolve() != folder.resolve()
-    if elsewhere and new:  # what another model left would be taken too
-        for name in COMPANIONS:
-            (folder / name).unlink(missing_ok=True)
     if metadata is None:
-        for name in new if elsewhere else ():
-            shutil.copyfile(here / name, folder / name)
-    elif new:
-        values = outer_tokens(metadata)
-        if 'tokenizer.chat_template' in metadata:
-            values['chat_template'] = metadata['tokenizer.chat_template']
-        for name, content in (('tokenizer.json', tokenizer_json(metadata, str(source))),
-                              ('tokenizer_config.json', values)):
-            (folder / name).write_text(json.dumps(content), encoding='utf-8')
+        return {name: (here / name).read_bytes() for name in COMPANIONS
+                if (here / name).exists() and here.resolve() != folder.resolve()}
+    if 'tokenizer.ggml.tokens' not in metadata:
+        return {}
+    values = outer_tokens(metadata)
+    if 'tokenizer.chat_template' in metadata:
+        values['chat_template'] = metadata['tokenizer.chat_template']
+    return {name: json.dumps(content).encode() for name, content in (
+        ('tokenizer.json', tokenizer_json(metadata, str(source))),
+        ('tokenizer_config.json', values))}
 
 
 def load_model(path: Path, resident: bool = False) -> AnyModel:
