@@ -27,7 +27,7 @@ from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.language import store
 from edge_vla.language.chat import load_chat_template
 from edge_vla.language.config import BitNetConfig
-from edge_vla.language.decoder import load_decoder
+from edge_vla.language.decoder import DecoderSettings, load_decoder
 from edge_vla.language.drafts import draft_for, ModelDraft
 from edge_vla.language.generation import generate
 from edge_vla.language.sampling import SamplingConfig
@@ -132,6 +132,13 @@ def test_a_tokenizer_that_is_not_supported_is_refused_before_anything_is_written
 
 def refuse(*what: object) -> None:
     raise CheckpointError('it is of another kind')
+
+
+def test_a_context_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    config = lfm2_models.config_of('both kinds')
+    folder = lfm2_models.write_folder(tmp_path, config, lfm2_models.weights_of(config))
+    with pytest.raises(ConfigError, match='does not fit into memory'):
+        load_decoder(folder, DecoderSettings(capacity=1 << 50))
 
 
 def test_drafts_whose_tokenizer_is_not_theirs_are_refused() -> None:

@@ -141,13 +141,8 @@ class Decoder:
         small = is_small(c)
         kind = s.kv if s.kv != 'auto' else 'float32' if small else 'int8'
         capacity = s.capacity or c.context
-        try:
-            self.cache = Lfm2Cache(c, capacity, kind, s.chunk) if isinstance(c, Lfm2Config) else (
-                KVCache(c, capacity, kind))
-        except OSError as error:
-            raise ConfigError(f'a cache of {capacity} tokens does not fit into memory '
-                              f'({error.strerror or error}): give a smaller capacity (--context)'
-                              ) from error
+        self.cache = Lfm2Cache(c, capacity, kind, s.chunk) if isinstance(c, Lfm2Config) else (
+            KVCache(c, capacity, kind))
         cpus = len(os.sched_getaffinity(0))
         self.threads = s.threads or len(s.cores) or (1 if small else min(cpus, 8))
         self._crew = Crew(self.threads, s.cores)
@@ -386,11 +381,20 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     ------
     CheckpointError
         Missing, corrupt, or of another architecture; the message names the tensor.
+    ConfigError
+        Its cache does not fit into memory.
 
     """
     settings, path = settings or DecoderSettings(), Path(path)
     say = on_progress or (lambda line: None)
-    decoder = Decoder(read_model(path, settings, say), settings, where=path)
+    model = read_model(path, settings, say)
+    try:
+        decoder = Decoder(model, settings, where=path)
+    except (MemoryError, OSError) as error:
+        raise ConfigError(
+            f'{path}: what {settings.capacity or model.config.context} tokens of '
+            f'{model.config.max_position_embeddings} positions need does not fit into memory: '
+            'give a smaller capacity (--context), or max_position_embeddings') from error
     slow = Timer(1, say, [f'compiling kernels for {decoder.isa.name}, once'])
     slow.start()
     decoder.warm_up()
