@@ -391,8 +391,11 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     try:
         tree = yaml.safe_load(file.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if isinstance(tree, Mapping):
+            return flatten(tree)
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a date in the 13th month
         raise ConfigError(f'{file} cannot be read: {error}') from error
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f'{file} holds no settings: expected lines of "name: value"')
-    return flatten(tree)
+    except RecursionError as error:
+        raise ConfigError(f'{file} cannot be read: something in it contains itself, or is nested '
+                          'too deeply') from error
+    raise ConfigError(f'{file} holds no settings: expected lines of "name: value"')

@@ -28,6 +28,7 @@ from edge_vla.config import (
     from_arguments,
     PlayerNodeConfig,
     Px4NodeConfig,
+    read_yaml,
     SafetyConfig,
     settings_of,
     SimConfig,
@@ -136,3 +137,13 @@ def test_parameter_files_hold_every_setting_with_its_default(root: Path, name: s
     assert values == {s.name: s.default for s in settings_of(tree)}
     for s in settings_of(tree):  # ROS takes no integer for a double
         assert type(values[s.name]) is s.type, s.name
+
+
+@pytest.mark.parametrize(('text', 'said'), [
+    ('a: &a {b: *a}', 'contains itself'), ('a: 2020-13-45', 'month must be in'),
+    ('- 1', 'holds no settings')])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / 'file.yaml').write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_yaml(tmp_path / 'file.yaml')
+    assert '\n' not in str(caught.value)

@@ -255,7 +255,7 @@ def test_an_object_that_is_not_there_is_an_error() -> None:
         leg.pose(0, np.zeros(3), np.zeros(3), 0.0)
 
 
-@pytest.mark.parametrize('size', [(48, 64), (240, 320), (432, 768), (90, 33)])
+@pytest.mark.parametrize('size', [(48, 64), (240, 320), (432, 768), (90, 33), (32, 80)])
 def test_an_overlay_fits_any_picture(size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 90, np.uint8)
     attention = np.zeros((9, 12), np.float32)
@@ -269,6 +269,12 @@ def test_an_overlay_fits_any_picture(size: tuple[int, int]) -> None:
     arrow = draw(image, Overlay('go', velocity=(1.0, -.5, .3), yaw_rate=.5, state='stale'))
     assert (arrow != draw(image, Overlay('go'))).any()
     assert image.max() == image.min() == 90
+
+
+@pytest.mark.parametrize('size', [(12, 640), (32, 4096)])
+def test_a_flat_picture_has_no_dial(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 90, np.uint8)
+    assert (draw(image, Overlay('go', velocity=(1.0, 0, 0))) == draw(image, Overlay('go'))).all()
 
 
 def test_an_overlay_shows_which_patches_are_read() -> None:

@@ -398,6 +398,9 @@ def test_a_compressed_mosaic_gets_its_colours(encoding: str) -> None:
     for kind in (f'{encoding}; png compressed bgr8', 'bgr8; png compressed bgr8', 'png', ''):
         np.testing.assert_array_equal(decode_compressed(colours, kind), rgb)
     assert (np.ptp(decode_compressed(png, 'mono8; png compressed '), axis=2) == 0).all()
+    tiff = cv2.imencode('.tiff', np.ones((6, 8), np.float32))[1].tobytes()
+    with pytest.raises(ImageError, match='holds float32 numbers'):
+        decode_compressed(tiff, f'{encoding}; tiff')
 
 
 def test_distances_are_no_picture() -> None:

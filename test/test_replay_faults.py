@@ -26,8 +26,11 @@ from typing import Any
 import cv2
 from edge_vla.cli.main import main
 from edge_vla.datatypes import Frame
+from edge_vla.evaluation import replay_jobs
 from edge_vla.evaluation.bag_writer import BagWriter
 from edge_vla.evaluation.bags import Bag, cameras_of, IMAGE, open_recording, SECOND_NS
+from edge_vla.evaluation.commands import POSITION_TARGET, TRAJECTORY_SETPOINT
+from edge_vla.evaluation.replay import Job
 from edge_vla.exceptions import BagError
 import numpy as np
 import pytest
@@ -152,6 +155,7 @@ def old_bag(path: Path, kind: str = IMAGE) -> Path:
     (named('cut.bag', b'#ROSBAG V2.0\n' + bytes(60)), 'rosbag reindex may save the rest'),
     (with_metadata(version='x'), 'Invalid bag metadata'),
     (with_metadata(duration=None), 'not subscriptable; ros2 bag reindex writes metadata.yaml'),
+    (with_metadata(message_count='abc'), "'abc' in the place of a number; ros2 bag reindex"),
     (with_metadata(message_count=0),
      'is empty: it holds no messages; if its files do, ros2 bag reindex writes metadata.yaml'),
     (with_metadata(relative_file_paths=[]),
@@ -338,6 +342,56 @@ def test_a_rosbag2_folder_may_be_called_anything(tmp_path: Path) -> None:
     for name in ('flight.bag', 'flight.mcap', 'flight.mp4'):
         with Bag(make(tmp_path / name)) as bag:
             assert (bag.ros, bag.kind, len(list(bag))) == (2, 'rosbag2 (mcap)', 16)
+
+
+def test_times_that_are_none_are_left_out(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        kind = bag.types.types['sensor_msgs/msg/Image']
+        time = bag.types.types['builtin_interfaces/msg/Time']
+        header = bag.types.types['std_msgs/msg/Header']
+        for k in range(8):
+            stamp = time(2**31 - 1, 2**32 - 1) if k == 2 else time(1, k * STEP_NS)
+            bag.write('/image', IMAGE, 2**63 + 1 if k == 7 else SECOND_NS + k * STEP_NS,
+                      **vars(kind(header(stamp, ''), 60, 80, 'rgb8', 0, 240,
+                                  picture(k).reshape(-1))))
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO, quick=False) == 0
+    said = report(tmp_path / 'out')
+    assert said['runs'][0]['frames'] == 6
+    assert said['notes'][0] == ('2 messages are damaged and left out; the first: bag: a stamp of '
+                                '2147483647 s and 4294967295 ns is no time')
+
+
+@pytest.mark.parametrize('kind', [POSITION_TARGET, TRAJECTORY_SETPOINT])
+def test_commands_with_other_fields_are_noted(tmp_path: Path, kind: str,
+                                              capfd: pytest.CaptureFixture[str]) -> None:
+    typesys = pytest.importorskip('rosbags.typesys')
+    with BagWriter(tmp_path / 'bag') as bag:  # as PX4 once did
+        bag.types.register(typesys.get_types_from_msg('float32 vx\nfloat32 yawspeed\n', kind))
+        for k in range(4):
+            now = SECOND_NS + k * STEP_NS
+            bag.image('/image', now, Frame(now, picture(k)))
+            bag.write('/setpoint', kind, now, vx=1.0, yawspeed=0.0)
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO) == 0
+    note = report(tmp_path / 'out')['notes'][0]
+    assert f'/setpoint: its {kind} has no ' in note and 'velocity' in note
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO, '--commands', '/setpoint') == 2
+    assert 'so /setpoint cannot be read' in capfd.readouterr().err
+
+
+def test_a_defect_does_not_stop_the_other_recordings(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    def step(job: Job, *rest: Any) -> Any:
+        return 1 / 0 if job.source.name == 'bad' else whole(job, *rest)
+
+    whole = replay_jobs.replay
+    monkeypatch.setattr(replay_jobs, 'replay', step)
+    bad, good = make(tmp_path / 'bad'), make(tmp_path / 'good')
+    assert replay(tmp_path / 'out', bad, good, *GO) == 1
+    assert f'edge-vla: {bad}: the replay broke off at ZeroDivisionError' in capfd.readouterr().err
+    assert report(tmp_path / 'out' / 'good')['runs'][0]['frames'] == 16
+    with pytest.raises(ZeroDivisionError):  # alone it is not taken for wrong input
+        replay(tmp_path / 'out', bad, *GO)
 
 
 def test_an_image_without_anything_to_see_is_left_out(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ def _jobs(args: argparse.Namespace, source: Path, out: Path, pilots: dict[str, A
             jobs.append(Job(
                 source, out, args.instruction, shown, config,
                 Wanted(camera, args.odometry, args.commands, args.instructions), args.rate,
-                args.start, args.duration, args.overlay, args.bag))
+                args.start, args.duration, args.overlay, args.bag, args.report,
+                len(set(args.sources)) == 1))
     if len(jobs) == 1:
         return jobs
     taken: list[str] = []

@@ -75,6 +75,12 @@ def open_reader(path: Path) -> Any:
         raise
     except Exception as error:  # noqa: B902  rosbags has many ways to fail
         raise broken(path, error) from error
+    for number in (reader.message_count, reader.start_time, reader.duration,
+                   *(c.msgcount for c in reader.connections)):
+        if not isinstance(number, int):
+            reader.close()
+            raise BagError(f'{path} cannot be read: its metadata.yaml holds {number!r} in the '
+                           f'place of a number; {REINDEX}')
     if not reader.message_count or not any(c.msgcount for c in reader.connections):
         reader.close()
         raise BagError(f'{path} is empty: it holds no messages' + (

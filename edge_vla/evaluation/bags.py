@@ -35,7 +35,7 @@ from edge_vla.evaluation.bag_files import (
 from edge_vla.evaluation.bag_messages import Messages
 from edge_vla.evaluation.commands import command_from_message, COMMANDS, yaw_of
 from edge_vla.evaluation.quiet import Complaints
-from edge_vla.evaluation.samples import Sample, SECOND_NS, Series
+from edge_vla.evaluation.samples import LAST_NS, Sample, SECOND_NS, Series
 from edge_vla.evaluation.topics import COMPRESSED, IMAGE, ODOMETRY, STRING, Wanted
 from edge_vla.evaluation.videos import Video
 from edge_vla.exceptions import BagError, EdgeVlaError, ImageError
@@ -194,6 +194,9 @@ class Bag:
             if not image and connection not in others:
                 continue
             try:
+                if time_ns > LAST_NS:
+                    raise BagError(f'{self.path}: a message was recorded at {time_ns} ns, which '
+                                   'is no time')
                 with self._reading(message=True):
                     message = self.messages.read(connection, raw)
                 sample = self._sample(message, connection.msgtype, time_ns) if image else \
@@ -268,7 +271,7 @@ class Bag:
 
     def _sample(self, message: Any, kind: str, time_ns: int) -> Sample:
         """Decode an image; drivers without a clock leave its stamp zero."""
-        stamp = _stamp(message) or time_ns
+        stamp = self._stamp(message) or time_ns
         s = self._state
         try:
             if kind == COMPRESSED:
@@ -288,11 +291,18 @@ class Bag:
         motion = s.motion if time_ns - s.motion_ns < MOTION_LIFE_S * SECOND_NS else None
         return Sample(Frame(stamp, image), time_ns, motion, s.instruction, s.sent)
 
+    def _stamp(self, message: Any) -> int:
+        stamp = message.header.stamp
+        if stamp.sec >= 2**31 or stamp.nanosec >= SECOND_NS:  # ROS 2 could not write it either
+            raise BagError(f'{self.path}: a stamp of {stamp.sec} s and {stamp.nanosec} ns is no '
+                           'time')
+        return stamp.sec * SECOND_NS + stamp.nanosec
+
     def _keep(self, message: Any, connection: Any, time_ns: int) -> None:
         """Remember anything but an image."""
         s, kind = self._state, connection.msgtype
         if kind == ODOMETRY:
-            motion = motion_from_message(message, _stamp(message))
+            motion = motion_from_message(message, self._stamp(message))
             value = np.array([*motion.velocity, motion.yaw_rate])
             if believable([*value, motion.roll, motion.pitch]):
                 s.motion, s.motion_ns, s.yaw = motion, time_ns, yaw_of(message)
@@ -331,10 +341,6 @@ class Bag:
             yield
         except Exception as error:
             raise broken(self.path, error, message) from error
-
-
-def _stamp(message: Any) -> int:
-    return message.header.stamp.sec * SECOND_NS + message.header.stamp.nanosec
 
 
 def open_recording(path: Path, wanted: Wanted | None = None, rate: float = 0.0,

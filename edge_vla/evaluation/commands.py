@@ -26,6 +26,9 @@ TWIST_STAMPED = 'geometry_msgs/msg/TwistStamped'
 POSITION_TARGET = 'mavros_msgs/msg/PositionTarget'
 TRAJECTORY_SETPOINT = 'px4_msgs/msg/TrajectorySetpoint'
 COMMANDS = (TWIST_STAMPED, TWIST, POSITION_TARGET, TRAJECTORY_SETPOINT)
+# What is read of those that a bag defines itself; old releases of PX4 had others.
+FIELDS = {POSITION_TARGET: ('coordinate_frame', 'type_mask', 'velocity', 'yaw_rate'),
+          TRAJECTORY_SETPOINT: ('velocity', 'yawspeed')}
 # A stamped twist in one of these is along the axes of the world: east, north, up.
 WORLD_FRAMES = ('map', 'odom', 'world', 'earth', 'local_origin')
 IGNORES_VELOCITY, IGNORES_YAW_RATE = 8 | 16 | 32, 2048  # MAVLink

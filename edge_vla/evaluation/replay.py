@@ -79,6 +79,10 @@ class Job:
     bag : str
         What the new bag holds: 'all' (the original messages and ours), 'ours', or 'none' is
         written.
+    report : bool
+        Whether pictures are kept for report.html.
+    alone : bool
+        Whether there is no other recording, which a defect in this one must not stop.
 
     """
 
@@ -93,6 +97,8 @@ class Job:
     duration_s: float = math.inf
     overlay: bool = True
     bag: str = 'all'
+    report: bool = True
+    alone: bool = True
 
     def open(self) -> Bag | Video:  # noqa: A003
         """
@@ -339,7 +345,7 @@ class _Ours:
 def _show(job: Job, track: Track, video: VideoWriter, sample: Sample, action: Action,
           command: Command, instruction: str, said: str, speed: float | None) -> None:
     """Draw an image for the video and the report, if either wants it."""
-    wanted = track.wants_picture()
+    wanted = job.report and track.wants_picture()
     if not (job.overlay or wanted):
         return
     picture = draw(sample.frame.image, Overlay(

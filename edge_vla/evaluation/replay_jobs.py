@@ -87,7 +87,7 @@ def _pair(text: str) -> tuple[str, Any]:
     name, kinds = name.strip(), {s.name: s.type for s in settings_of(VlaNodeConfig)}
     try:
         parsed = value if kinds.get(name) is str else yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f'{name}: {value!r} is no value') from error
     return name, parsed
 
@@ -162,6 +162,11 @@ def run_safely(job: Job, progress: Callable[[int, int], None] | None = None) -> 
     except OSError as error:  # no such place, no permission, disk full
         return EdgeVlaError(f'the results cannot be written to {job.out}: '
                             f'{error.strerror or error}; choose another --out')
+    except Exception as error:  # noqa: B902  a defect: without others it is to be seen
+        if job.alone:
+            raise
+        detail = ' '.join(f'{type(error).__name__} {error}'.split())
+        return EdgeVlaError(f'{job.source}: the replay broke off at {detail}; please report it')
 
 
 def _count_in(counter: Any) -> None:
@@ -181,5 +186,5 @@ def _length(job: Job) -> int:
     try:
         with job.open() as recording:
             return len(recording)
-    except EdgeVlaError:
+    except Exception:  # noqa: B902  a defect is said later too
         return 0

@@ -22,6 +22,7 @@ from edge_vla.datatypes import Frame, Motion
 import numpy as np
 
 SECOND_NS = 10**9
+LAST_NS = 2**63 - 1  # in the year 2262
 THINNED_NS = 10_000_000  # series keep 100 values per second at most
 
 

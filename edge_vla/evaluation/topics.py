@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_vla.evaluation.bag_messages import Messages
-from edge_vla.evaluation.commands import COMMANDS
+from edge_vla.evaluation.commands import COMMANDS, FIELDS
 from edge_vla.exceptions import BagError
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -126,18 +126,25 @@ class Topics:
                   candidates: list[str]) -> str:
         if asked == NONE or not (asked or candidates):
             return ''
-        unknown = {c.topic: c.msgtype for c in self._connections
-                   if c.msgtype in types and not self._messages.known(c)}
-        candidates = [t for t in candidates if t not in unknown and self.count(t)]
+        unusable = {c.topic: why for c in self._connections
+                    if c.msgtype in types and (why := self._unusable(c))}
+        candidates = [t for t in candidates if t not in unusable and self.count(t)]
         if asked or candidates:
             chosen = self._choose(asked, types, kind, flag, candidates)
-            if chosen not in unknown:
+            if chosen not in unusable:
                 return chosen
-            raise BagError(f'{self._name}: the bag has no definition of {unknown[chosen]}, so '
-                           f'{chosen} cannot be read')
-        self.notes += [f'{t}: the bag has no definition of {k}, so it cannot be read'
-                       for t, k in unknown.items()]
+            raise BagError(f'{self._name}: {unusable[chosen]}, so {chosen} cannot be read')
+        self.notes += [f'{t}: {why}, so it cannot be read' for t, why in unusable.items()]
         return ''
+
+    def _unusable(self, connection: Any) -> str:
+        """Say why messages cannot be read; empty if they can."""
+        kind = connection.msgtype
+        if not self._messages.known(connection):
+            return f'the bag has no definition of {kind}'
+        has = {name for name, _ in self._messages.store(connection).fielddefs[kind][1]}
+        lacking = [name for name in FIELDS.get(kind, ()) if name not in has]
+        return f'its {kind} has no {" and no ".join(lacking)}' if lacking else ''
 
     def _choose(self, topic: str, types: tuple[str, ...], kind: str, flag: str,
                 candidates: list[str]) -> str:

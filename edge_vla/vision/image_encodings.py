@@ -161,7 +161,7 @@ def decode_compressed(data: Any, kind: str = '') -> np.ndarray:
     Raises
     ------
     ImageError
-        The bytes are no image, or hold distances.
+        The bytes are no image, hold distances, or a mosaic of other than 8 or 16 bits.
 
     """
     source = kind.partition(';')[0].strip()
@@ -179,6 +179,9 @@ def decode_compressed(data: Any, kind: str = '') -> np.ndarray:
     if mosaic and image.ndim == 2:
         if image.dtype == np.uint16:
             image = (image >> 8).astype(np.uint8)
+        if image.dtype != np.uint8:
+            raise ImageError(f'compressed image of format {kind!r} holds {image.dtype} numbers; a '
+                             'mosaic has 8 or 16 bits')
         return cv2.cvtColor(image, _LAYOUTS[source].convert)
     if mosaic:  # the driver made colours of it before it was compressed
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)

@@ -115,7 +115,8 @@ def draw(image: np.ndarray, overlay: Overlay) -> np.ndarray:
     if overlay.velocity is not None:
         radius = round(42 * unit)
         centre = (width - radius - round(34 * unit), height - bar - radius - round(16 * unit))
-        _dial(out, centre, radius, overlay.velocity, overlay.yaw_rate, unit)
+        if centre[1] >= radius:  # a flat picture has no room for it
+            _dial(out, centre, radius, overlay.velocity, overlay.yaw_rate, unit)
     return out
 
 
