@@ -45,7 +45,7 @@ from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 import numpy as np
 
 __all__ = ['Bag', 'COMPRESSED', 'IMAGE', 'ODOMETRY', 'SECOND_NS', 'Wanted', 'open_recording']
-HOPELESS = 10  # so many damaged images before the first good one: the others are too
+HOPELESS = 10  # so many damaged images before the first good one: look whether there is one
 
 
 @dataclass
@@ -204,7 +204,7 @@ class Bag:
             except EdgeVlaError as error:
                 s.damaged, s.damage = s.damaged + 1, s.damage or error
                 s.lost += image
-                if not s.images and s.lost >= HOPELESS:
+                if image and s.lost == HOPELESS and not s.images and not self._good_from(time_ns):
                     break
                 continue
             if sample is not None:
@@ -229,6 +229,18 @@ class Bag:
         s = self._state
         self.sent, self.measured = Series(), Series()
         self._state = _State(s.motion, s.motion_ns, s.yaw, s.instruction, s.sent)
+
+    def _good_from(self, time_ns: int) -> bool:
+        """Look ahead for an image that can be used, before all until there is copied in vain."""
+        with suppress(EdgeVlaError), \
+                Bag(self.path, Wanted(self.topic, *(topics.NONE,) * 3)) as rest:
+            for connection, t, raw in rest._messages(rest._pictures(), time_ns, self.stop_ns):
+                with suppress(EdgeVlaError):
+                    with rest._reading(message=True):
+                        message = rest.messages.read(connection, raw)
+                    rest._sample(message, connection.msgtype, t)
+                    return True
+        return False
 
     @property
     def _whole(self) -> bool:
