@@ -31,7 +31,9 @@ from edge_vla.evaluation.bag_writer import BagWriter
 from edge_vla.evaluation.bags import Bag, cameras_of, IMAGE, open_recording, SECOND_NS
 from edge_vla.evaluation.commands import POSITION_TARGET, TRAJECTORY_SETPOINT
 from edge_vla.evaluation.replay import Job
-from edge_vla.exceptions import BagError
+from edge_vla.evaluation.track import Track
+from edge_vla.exceptions import BagError, EdgeVlaError
+from edge_vla.visualization.video import VideoWriter
 import numpy as np
 import pytest
 from recordings import GO, make, picture, replay, report, STEP_NS
@@ -404,6 +406,30 @@ def test_an_image_without_anything_to_see_is_left_out(tmp_path: Path) -> None:
     assert said['runs'][0]['frames'] == 5
     assert said['notes'][0] == ('1 messages are damaged and left out; the first: bag, /image: an '
                                 'image of 4x4 is too small, at least 16x12 is needed')
+
+
+def test_pictures_of_any_shape_become_a_video(tmp_path: Path) -> None:
+    for width, height in ((16, 3000), (9000, 16)):
+        with BagWriter(tmp_path / f'{width}') as bag:
+            bag.image('/image', SECOND_NS, Frame(SECOND_NS, np.full((height, width, 3), 9,
+                                                                    np.uint8)))
+        out = tmp_path / f'out{width}'
+        assert main(['replay', str(tmp_path / f'{width}'), '--out', str(out), *GO,
+                     '--no-report', '--bag', 'none']) == 0
+        shown = cv2.VideoCapture(str(out / 'overlay.mp4')).read()[1]
+        assert max(shown.shape) <= 8190 and all(side % 2 == 0 for side in shown.shape[:2])
+
+
+def test_a_tall_picture_fits_into_a_report() -> None:
+    track = Track()
+    track.picture(np.zeros((9000, 48, 3), np.uint8))
+    assert cv2.imdecode(np.frombuffer(track.pictures[0][1], np.uint8), 1).shape == (4800, 25, 3)
+
+
+def test_a_video_that_cannot_be_written_can_be_left_out(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / 'film.mp4', 30.0) as video, \
+            pytest.raises(EdgeVlaError, match='0x48.*--no-overlay'):
+        video.write(np.zeros((48, 0, 3), np.uint8))
 
 
 def test_what_else_is_on_the_topic_is_no_missing_image(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from edge_vla.language.seeing import Cost
 import numpy as np
 
 THUMBNAILS = 16  # kept while an unknown number of images goes by; a report shows about half
-THUMBNAIL_WIDTH = 480  # px
+THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 480, 4800  # px, at most
 WITHIN = 3  # frames after a window of tokens began
 STATES = ('ok', 'limited', 'stale', 'rejected', 'disabled')
 ADAPTING = ('off', 'active', 'frozen', 'reverted')
@@ -135,8 +135,10 @@ class Track:
 
     def picture(self, image: np.ndarray) -> None:
         """Keep a picture of the newest image, uint8 [H, W, 3] RGB; drop some when it gets many."""
-        height = round(image.shape[0] * THUMBNAIL_WIDTH / image.shape[1])
-        small = cv2.resize(image, (THUMBNAIL_WIDTH, max(1, height)), interpolation=cv2.INTER_AREA)
+        width, height = THUMBNAIL_WIDTH, round(image.shape[0] * THUMBNAIL_WIDTH / image.shape[1])
+        if height > THUMBNAIL_HEIGHT:  # JPEG has its limits
+            width, height = max(1, width * THUMBNAIL_HEIGHT // height), THUMBNAIL_HEIGHT
+        small = cv2.resize(image, (width, max(1, height)), interpolation=cv2.INTER_AREA)
         data = cv2.imencode('.jpg', cv2.cvtColor(small, cv2.COLOR_RGB2BGR),
                             [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
         self.pictures.append((len(self) - 1, data))

@@ -21,6 +21,7 @@ import cv2
 from edge_vla.exceptions import EdgeVlaError
 import numpy as np
 
+LARGEST = 8190  # px of either side; MPEG-4 takes 13 bits
 
 class VideoWriter:
     """
@@ -53,7 +54,9 @@ class VideoWriter:
 
     def write(self, image: np.ndarray) -> None:
         """
-        Append a picture, uint8 [H, W, 3] RGB; later ones are brought to the first one's size.
+        Append a picture, uint8 [H, W, 3] RGB.
+
+        The first one's size, at most ``LARGEST``, is the video's; others are brought to it.
 
         Raises
         ------
@@ -62,13 +65,18 @@ class VideoWriter:
 
         """
         if self._writer is None:
-            self._size = image.shape[1], image.shape[0]
+            height, width = image.shape[:2]
+            scale = LARGEST / max(height, width)
+            self._size = (width, height) if scale >= 1 else (
+                max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2))
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*'mp4v'),
                                            self.rate, self._size)
             if not self._writer.isOpened():
-                raise EdgeVlaError(f'{self.path} cannot be written as MPEG-4 video; is the folder '
-                                   'writable, and was OpenCV built with FFmpeg?')
+                raise EdgeVlaError(
+                    f'{self.path} cannot be written as MPEG-4 video of {self._size[0]}x'
+                    f'{self._size[1]}; is the folder writable, and was OpenCV built with FFmpeg? '
+                    'A replay does without with --no-overlay')
         if (image.shape[1], image.shape[0]) != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
