@@ -60,6 +60,11 @@ def test_nothing_and_nonsense_are_usage_errors() -> None:
     (('evaluate', '--model', '/nowhere', '--episodes', '1'), '/nowhere is not a pilot'),
     (('demo', '--instruction', ' '), '--instruction is empty'),
     (('demo', '--seed', '-1'), 'seed: -1 is outside'),
+    (('demo', '--timeout', '0'), '--timeout must be above 0 s'),
+    (('demo', '--timeout', 'nan'), '--timeout must be above 0 s'),
+    (('demo', '--out', '/proc'), '/proc/report.json cannot be written: '),
+    (('demo', '--out', '/proc/none'), '/proc/none/report.json cannot be written: '),
+    (('evaluate', '--json', '/proc/x.json'), '/proc/x.json cannot be written: '),
     (('replay', '/nowhere.mp4', '--instruction', 'go', '--out', '/tmp/x'), 'does not exist'),
     (('bag', 'from-video', '/nowhere.mp4', '/tmp/x'), '/nowhere.mp4 does not exist'),
 ])

@@ -311,6 +311,15 @@ def test_a_video_becomes_a_bag(tmp_path: Path, options: tuple[str, ...]) -> None
             assert error < 4 if '--compressed' in options else error == 0
 
 
+@pytest.mark.parametrize('rate', ['-3', 'nan', '1e9'])
+def test_a_rate_out_of_range_is_said_to_be(tmp_path: Path, rate: str,
+                                           capfd: pytest.CaptureFixture[str]) -> None:
+    video = make_video(tmp_path / 'film.mp4')
+    assert main(['bag', 'from-video', str(video), str(tmp_path / 'bag'), '--rate', rate]) == 2
+    assert 'images per second is out of range' in capfd.readouterr().err
+    assert not (tmp_path / 'bag').exists()
+
+
 def test_a_bag_is_not_overwritten(tmp_path: Path) -> None:
     video = make_video(tmp_path / 'film.mp4')
     assert bag_from_video(video, tmp_path / 'bag') == 8

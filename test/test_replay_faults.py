@@ -174,6 +174,8 @@ def old_bag(path: Path, kind: str = IMAGE) -> Path:
     (with_options('--start', '.01', '--duration', '.01'), 'no image on /image in the time'),
     (with_options('--start', '-1'), '--start must be at least 0 s'),
     (with_options('--duration', 'nan'), '--duration above 0 s'),
+    (with_options('--rate', '-3'), '--rate must be above 0 and at most 1000 images per second'),
+    (with_options('--rate', 'nan'), '--rate must be above 0'),
     (with_options('--set', 'safety.max_forward=fast'), 'safety.max_forward: expected float'),
     (with_options('--compare', ''), "'' is no setting NAME=VALUE, YAML file or folder"),
     (with_options('--compare', 'nothing'), "'nothing' is no setting NAME=VALUE, YAML file or"),

@@ -23,7 +23,7 @@ import sys
 import time
 from typing import Any
 
-from edge_vla.exceptions import EdgeVlaError, MissingDependencyError
+from edge_vla.exceptions import ConfigError, EdgeVlaError, MissingDependencyError
 
 INSTRUCTIONS = ('fly to the red sphere', 'orbit the blue box to the left',
                 'find the yellow cone and hover in front of it')
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from edge_vla.cli.evaluate import need_writable
     from edge_vla.config import build, CameraConfig, PipelineConfig, SimConfig
     from edge_vla.evaluation import flight
     from edge_vla.language.plan import Plan
@@ -64,11 +65,15 @@ def run(args: argparse.Namespace) -> int:
             f'the demo needs ROS 2 ({error}). Either source an installed ROS 2, or on Linux '
             "x86_64: pip install 'edge_vla[ros]'. edge-vla doctor tells what is there") from error
 
+    if not args.timeout > 0:  # NaN too
+        raise ConfigError('--timeout must be above 0 s')
     texts = [t for t in args.instruction or INSTRUCTIONS if t.strip()]
     if not texts:
         raise EdgeVlaError('--instruction is empty')
     sim = build(SimConfig, {'seed': args.seed, 'instruction': '; '.join(texts)})
     camera = CameraConfig()
+    for name in ('report.json', 'trajectory.png', 'flight.mp4'):  # now, not after the flight
+        need_writable(args.out / name)
     scene = Simulator(sim, camera).scene
     began = time.monotonic()
     print('starting sim_node and vla_node (the first run compiles kernels: about a minute)',

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.drop < 1:
         raise ConfigError('--drop is a probability below 1')
     for file in filter(None, (args.json, args.plot)):  # now, not after hours of flights
-        _need_writable(file)
+        need_writable(file)
     camera = camera_of(args.camera or ('160x120' if args.suite else ''), args.rate)
     if args.suite is not None:
         if args.world != 'builtin':
@@ -277,10 +277,24 @@ def _version(folder: str) -> str:
         if _weights(folder).is_file() else ''
 
 
-def _need_writable(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise ConfigError(f'{file} cannot be written')
+def need_writable(file: Path) -> None:
+    """
+    Make the folder of a file, and see whether the file can be written; leave it as it was.
+
+    Raises
+    ------
+    ConfigError
+        It cannot.
+
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = not file.exists()
+        file.open('ab').close()  # os.access says yes in /proc
+        if new:
+            file.unlink()
+    except OSError as error:
+        raise ConfigError(f'{file} cannot be written: {error.strerror}') from error
 
 
 def _write(file: Path, text: str) -> None:

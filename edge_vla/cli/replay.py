@@ -78,12 +78,15 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.cli.progress import bar
     from edge_vla.evaluation.replay_jobs import replay_all
     from edge_vla.evaluation.replay_report import write_index, write_report
+    from edge_vla.evaluation.videos import FASTEST_HZ
 
     if args.jobs < 1:
         raise ConfigError('--jobs must be at least 1')
     if not 0 <= args.start <= LONGEST_S or not args.duration > 0:
         raise ConfigError(f'--start must be at least 0 s (at most {LONGEST_S:.0e}) and '
                           '--duration above 0 s')
+    if args.rate and not 0 < args.rate <= FASTEST_HZ:  # NaN too
+        raise ConfigError(f'--rate must be above 0 and at most {FASTEST_HZ} images per second')
     if args.duration > LONGEST_S:
         args.duration = math.inf
     if args.report:

@@ -25,6 +25,7 @@ from edge_vla.evaluation.quiet import Complaints
 from edge_vla.evaluation.samples import Sample, SECOND_NS
 from edge_vla.exceptions import BagError
 
+FASTEST_HZ = 1000
 TEXT = cv2.VideoWriter.fourcc(*'ansi')
 
 
@@ -46,7 +47,7 @@ class Video:
     Raises
     ------
     BagError
-        It cannot be read, or does not say its frame rate.
+        It cannot be read, does not say its frame rate, or `rate` is none.
     OSError
         Nobody may read the file.
 
@@ -67,8 +68,11 @@ class Video:
         if not self.capture.isOpened() or self.capture.get(cv2.CAP_PROP_FOURCC) == TEXT:
             raise BagError(f'{path} cannot be read as a video: not a video, truncated, or of a '
                            'codec that OpenCV lacks')
+        if rate and not 0 < rate <= FASTEST_HZ:  # NaN too
+            raise BagError(f'a rate of {rate:g} images per second is out of range: above 0, at '
+                           f'most {FASTEST_HZ}')
         self.rate = rate or self.capture.get(cv2.CAP_PROP_FPS)
-        if not 0 < self.rate <= 1000:
+        if not 0 < self.rate <= FASTEST_HZ:
             raise BagError(f'{path} does not say its frame rate; give --rate')
         self._first = math.ceil(start_s * self.rate)
         self._stop = (start_s + duration_s) * self.rate
