@@ -17,6 +17,7 @@
 
 from pathlib import Path
 import shutil
+import sys
 
 from edge_vla.cli import doctor
 import pytest
@@ -34,6 +35,13 @@ def test_a_complete_installation_can_fly(capsys: pytest.CaptureFixture[str]) -> 
 def test_levels_are_known() -> None:
     assert {f.level for f in doctor.examine()} <= {'ok', 'note', 'missing'}
     assert all(f.text for f in doctor.examine())
+
+
+def test_px4_msgs_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'px4_msgs.msg', None)
+    assert doctor._px4().level == 'note' and 'PX4/px4_msgs' in doctor._px4().text
+    monkeypatch.setattr(doctor, 'import_module', lambda name: doctor)
+    assert doctor._px4() == ('ok', 'px4_msgs', str(Path(doctor.__file__).parent))
 
 
 def test_changed_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,12 +32,13 @@ from edge_vla.evaluation.bags import Bag, IMAGE, SECOND_NS, Wanted
 from edge_vla.evaluation.commands import TWIST
 from edge_vla.evaluation.replay import ADAPTATION_TOPIC
 from edge_vla.evaluation.replay_jobs import read_settings
-from edge_vla.exceptions import BagError
+from edge_vla.exceptions import BagError, ConfigError
 from edge_vla.vision import layout
 from edge_vla.visualization import replay_page
 import numpy as np
 import pytest
 from recordings import GO, make, picture, replay, report, STEP_NS
+import yaml
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser')
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
@@ -210,6 +211,36 @@ def test_the_instruction_may_be_in_the_bag(tmp_path: Path) -> None:
 def test_settings_may_have_blanks_around_them(tmp_path: Path) -> None:
     values = read_settings(['pipeline.max_gap=0.4, pipeline.planner=7'])
     assert values == {'pipeline.max_gap': .4, 'pipeline.planner': '7'}
+
+
+@pytest.mark.parametrize('node', ['/**', 'vla_node', '/drone1/vla_node', '/drone1/**'])
+def test_a_parameter_file_is_read_for_any_name_of_the_node(tmp_path: Path, node: str) -> None:
+    file = tmp_path / 'dump.yaml'  # as ros2 param dump writes it
+    ours = {'autostart': True, 'qos_overrides': {'/parameter_events': {'publisher': {'depth': 9}}},
+            'safety': {'max_speed': .3}, 'node.enabled': False, 'use_sim_time': True,
+            'start_type_description_service': True}
+    nodes = {node: {'ros__parameters': ours},
+             'sim_node': {'ros__parameters': {'sim': {'seed': 3}}}}
+    file.write_text(yaml.safe_dump(nodes))
+    assert read_settings([], file) == {'safety.max_speed': .3, 'node.enabled': False}
+    ours['use_sim_tim'] = ours.pop('use_sim_time')
+    file.write_text(yaml.safe_dump(nodes))
+    with pytest.raises(ConfigError, match="unknown setting 'use_sim_tim'"):
+        read_settings([], file)
+    del nodes[node]
+    file.write_text(yaml.safe_dump(nodes))
+    with pytest.raises(ConfigError, match='holds nothing for vla_node, but for sim_node'):
+        read_settings([], file)
+
+
+def test_the_instruction_may_be_in_the_settings(tmp_path: Path) -> None:
+    told = ('--set', 'pipeline.instruction=fly to the red ball')
+    understood = []
+    for name, wanted in (('silent', ''), ('speaks', 'land')):
+        bag = make(tmp_path / name, instruction=wanted)
+        assert replay(tmp_path / 'out', bag, *told) == 0
+        understood.append(report(tmp_path / 'out')['runs'][0]['understood'])
+    assert understood == ['go to the red sphere', 'land']
 
 
 def test_two_settings_are_compared(tmp_path: Path) -> None:

@@ -114,11 +114,21 @@ def _ros() -> Iterator[Finding]:
             lacking.append(package)
     yield (Finding('missing', 'messages', f'no {", ".join(lacking)}: {how}') if lacking else
            Finding('ok', 'messages', f'all {len(MESSAGES)} packages'))
+    yield _px4()
     try:
         name = import_module('rclpy.utilities').get_rmw_implementation_identifier()
         yield Finding('ok', 'middleware', f'{name}, domain {os.environ.get("ROS_DOMAIN_ID", 0)}')
     except Exception as error:
         yield Finding('missing', 'middleware', f'{error}: {how}')
+
+
+def _px4() -> Finding:
+    try:
+        found = import_module('px4_msgs.msg')
+    except Exception as error:  # built for another Python or ROS it can raise anything
+        return Finding('note', 'px4_msgs', f'cannot be imported ({error}): for PX4 build '
+                       'https://github.com/PX4/px4_msgs in your workspace and source it')
+    return Finding('ok', 'px4_msgs', str(Path(str(found.__file__)).parent))
 
 
 def _cpu() -> Iterator[Finding]:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('sources', type=Path, nargs='+', metavar='BAG|VIDEO',
                         help='rosbag2 folder, .mcap, .db3, ROS 1 .bag, or a video file')
     parser.add_argument('--instruction', default='', help='what to do, in plain words (default: '
-                        "the bag's instruction topic)")
+                        "the bag's instruction topic, else pipeline.instruction of the settings)")
     parser.add_argument('--out', type=Path, required=True, help='folder for the results')
     topics = parser.add_argument_group('topics', 'needed only where a bag has several')
     topics.add_argument('--topic', action='append', default=[], metavar='NAME',

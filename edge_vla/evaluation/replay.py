@@ -63,7 +63,8 @@ class Job:
     out : Path
         Folder for the results; results of an earlier replay there are replaced.
     instruction : str
-        What to do; empty takes the bag's instruction topic.
+        What to do; empty takes the bag's instruction topic, until it speaks or without one the
+        setting ``pipeline.instruction``.
     name : str
         What reports call this run.
     config : VlaNodeConfig
@@ -114,7 +115,8 @@ class Job:
         """
         recording = open_recording(self.source, self.wanted, self.rate, self.start_s,
                                    self.duration_s)
-        if not self.instruction.strip() and not getattr(recording, 'instructions', ''):
+        if not (self.instruction.strip() or self.config.pipeline.instruction.strip()
+                or getattr(recording, 'instructions', '')):
             recording.__exit__()
             raise InstructionError('the instruction is empty; give one with --instruction (the '
                                    'recording has no instruction topic)')
@@ -198,8 +200,9 @@ def replay(job: Job, load: Callable[[], Pipeline],
         if made.exists() and not (_replayed(made) or _unfinished(made)):
             raise BagError(f'{made} is there already and no replay wrote it; choose another --out')
         pipeline, gate = load(), SafetyGate(job.config.safety)
-        if job.instruction.strip():
-            pipeline.language.read(job.instruction)  # what cannot be read is an error, not a hover
+        first = job.config.pipeline.instruction.strip()  # until the recording says another
+        if given := job.instruction.strip() or first:
+            pipeline.language.read(given)  # what cannot be read is an error, not a hover
         pipeline.reset()
         job.out.mkdir(parents=True, exist_ok=True)
         for name in RESULTS:
@@ -213,7 +216,8 @@ def replay(job: Job, load: Callable[[], Pipeline],
         samples = recording.samples(bag.copy) if isinstance(recording, Bag) and bag and \
             job.bag == 'all' else iter(recording)
         for sample in samples:
-            text = job.instruction.strip() or sample.instruction or ''
+            text = job.instruction.strip() or (
+                first if sample.instruction is None else sample.instruction)
             started = time.perf_counter()
             action = pipeline.step(Observation(sample.frame, text, sample.motion))
             command = gate.filter(action)

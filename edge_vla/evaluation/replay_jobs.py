@@ -34,7 +34,10 @@ from edge_vla.exceptions import ConfigError, EdgeVlaError
 from edge_vla.pipeline import Pipeline
 import yaml
 
-PARAMETERS = '/**.ros__parameters.'
+PARAMETERS = 'ros__parameters.'
+NAMES = ('vla_node', '*', '**')  # of nodes in a parameter file that mean ours, whatever is before
+# what ROS and the life of a node need, as `ros2 param dump` writes it
+NODE_ONLY = ('autostart', 'qos_overrides', 'start_type_description_service', 'use_sim_time')
 KEPT = 4  # pilots that stay loaded in a process
 _pilots: dict[tuple[PipelineConfig, AdaptationConfig], Pipeline] = {}
 _counter: Any = None
@@ -49,7 +52,8 @@ def read_settings(changes: Sequence[str], file: Path | None = None) -> dict[str,
     changes : sequence of str
         Each is NAME=VALUE[,NAME=VALUE...], a YAML file, or the folder of a pilot.
     file : Path, optional
-        YAML, plain or a parameter file of vla_node; `changes` come on top.
+        YAML, plain or a parameter file of vla_node, where parameters that only a node needs and
+        other nodes are passed over; `changes` come on top.
 
     Returns
     -------
@@ -77,7 +81,19 @@ def read_settings(changes: Sequence[str], file: Path | None = None) -> dict[str,
 
 
 def _from_file(file: Path) -> dict[str, Any]:
-    return {name.removeprefix(PARAMETERS): value for name, value in read_yaml(file).items()}
+    values: dict[str, Any] = {}
+    others = set()
+    for name, value in read_yaml(file).items():
+        node, ros, own = name.rpartition(PARAMETERS)
+        node = node.rstrip('.')
+        if ros and node.replace('.', '/').rpartition('/')[2] not in NAMES:
+            others.add(node)
+        elif not ros or own.partition('.')[0] not in NODE_ONLY:
+            values[own] = value
+    if others and not values:
+        raise ConfigError(f'{file} holds nothing for vla_node, but for '
+                          f'{", ".join(sorted(others))}')
+    return values
 
 
 def _pair(text: str) -> tuple[str, Any]:
