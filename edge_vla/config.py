@@ -394,7 +394,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         if isinstance(tree, Mapping):
             return flatten(tree)
     except (OSError, ValueError, yaml.YAMLError) as error:  # a date in the 13th month
-        raise ConfigError(f'{file} cannot be read: {error}') from error
+        detail = ' '.join(str(error).split())  # YAML says it on several lines
+        raise ConfigError(f'{file} cannot be read: {detail}') from error
     except RecursionError as error:
         raise ConfigError(f'{file} cannot be read: something in it contains itself, or is nested '
                           'too deeply') from error

@@ -141,7 +141,7 @@ def test_parameter_files_hold_every_setting_with_its_default(root: Path, name: s
 
 @pytest.mark.parametrize(('text', 'said'), [
     ('a: &a {b: *a}', 'contains itself'), ('a: 2020-13-45', 'month must be in'),
-    ('- 1', 'holds no settings')])
+    ('\ta: 1', 'cannot start any token'), ('- 1', 'holds no settings')])
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / 'file.yaml').write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
