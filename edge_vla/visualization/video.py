@@ -23,6 +23,7 @@ import numpy as np
 
 LARGEST = 8190  # px of either side; MPEG-4 takes 13 bits
 
+
 class VideoWriter:
     """
     An MPEG-4 file, opened at the first picture; use it in a ``with`` block.
