@@ -86,7 +86,7 @@ class PipelineConfig:
     seeing: bool = setting(True, 'say what is seen, and answer questions about it')
     opinion_period: float = setting(1.0, 'time between looks of the seeing head for the target, '
                                     'which the pilot flies by; 0 is never', 's', 0.0, 60.0)
-    frames: int = setting(8, 'camera frames that questions are about', '', 1, 16)
+    frames: int = setting(8, 'most camera frames that questions are about', '', 1, 16)
     tokens: str = setting('live', 'which visual tokens are read: full is all; live what changed; '
                           'dycoke and team by the papers', choices=('full', 'live', 'dycoke',
                                                                     'team'))

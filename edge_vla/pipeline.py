@@ -40,7 +40,7 @@ from edge_vla.policy.liquid import Grounding, KINDS, LiquidPolicy
 from edge_vla.policy.mission import Mission
 from edge_vla.policy.second_opinion import Name, SecondOpinion, Sighted
 from edge_vla.vision import layout
-from edge_vla.vision.encoder import PatchEncoder
+from edge_vla.vision.encoder import check_image, PatchEncoder
 from edge_vla.vision.lens import Lens
 import numpy as np
 
@@ -239,7 +239,7 @@ class Pipeline:
         self._flight, self._looked_ns = self._flight + 1, -10**18
 
     def set_context(self, context: Context | None) -> None:
-        """Fly by `context` from the next step on, None hovers; may be called from any thread."""
+        """Fly by `context` from the next step on, if not synchronous; None hovers; any thread."""
         self.context = context
 
     def understands(self, context: Context) -> bool:
@@ -365,6 +365,7 @@ class Pipeline:
         frame = observation.frame
         if self._last is not None and frame.stamp_ns == self._last.stamp_ns:
             return self._last
+        check_image(frame.image)
         if self._synchronous:
             self._read(observation.instruction)
         dt = FIRST_DT_S

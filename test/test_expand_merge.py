@@ -231,6 +231,9 @@ def test_what_does_not_fit_is_refused() -> None:
             (x, x, np.zeros(12, 'f'), 'above 0'), (x, x, np.full(12, np.nan, 'f'), 'above 0')):
         with pytest.raises(ValueError, match=says):
             merger.merge(tokens, guides, sizes)
+    for bad in (np.nan, np.inf, 1e30):
+        with pytest.raises(ValueError, match='not finite'):
+            merger.merge(np.where(np.arange(12)[:, None] == 3, np.float32(bad), x), x)
     with pytest.raises(ValueError, match='no patches'):
         TokenExpander(0, 4)
     with pytest.raises(ValueError, match='at least 1'):

@@ -17,8 +17,10 @@
 
 from dataclasses import replace
 import json
+from pathlib import Path
 import shutil
 
+from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
 from edge_vla.datatypes import Context, Frame, Observation
 from edge_vla.evaluation.closed_loop import Flyer, Setting
@@ -126,8 +128,9 @@ def test_a_bad_image_leaves_the_state_alone(pipeline: Pipeline, flight: list) ->
     pipeline.reset()
     got = []
     for o in flight:
-        with pytest.raises(ImageError):
-            pipeline.step(replace(o, frame=Frame(o.frame.stamp_ns - 1, np.zeros((5, 5), 'u1'))))
+        for stamp in (o.frame.stamp_ns - 1, -7, o.frame.stamp_ns + 10**11):
+            with pytest.raises(ImageError):
+                pipeline.step(replace(o, frame=Frame(stamp, np.zeros((5, 5), 'u1'))))
         got.append(pipeline.step(o))
     np.testing.assert_array_equal([[*a.velocity, a.yaw_rate] for a in got], want)
 
@@ -227,3 +230,15 @@ def test_asynchronous_pipelines_fly_by_the_context_they_are_given(flight: list) 
 def test_a_missing_model_is_one_clear_error(tmp_path) -> None:  # noqa: ANN001
     with pytest.raises(CheckpointError, match=r'no policy\.safetensors'):
         Pipeline.load(PipelineConfig(model=str(tmp_path)))
+
+
+@pytest.mark.parametrize('name', ['encoder.stem.bias', 'policy.head.weight'])
+def test_a_pilot_that_is_not_finite_is_refused(name: str, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED_MODEL, tmp_path / 'it')
+    file = tmp_path / 'it' / 'policy.safetensors'
+    tensors, about = read_safetensors(SHIPPED_MODEL / file.name)
+    broken = tensors[name].copy()
+    broken.flat[0] = np.nan
+    write_safetensors(file, tensors | {name: broken}, about)
+    with pytest.raises(CheckpointError, match=f'{name}.*not finite'):
+        Pipeline.load(PipelineConfig(model=str(tmp_path / 'it')))

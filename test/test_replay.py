@@ -410,6 +410,9 @@ def test_a_compressed_mosaic_gets_its_colours(encoding: str) -> None:
     tiff = cv2.imencode('.tiff', np.ones((6, 8), np.float32))[1].tobytes()
     with pytest.raises(ImageError, match='holds float32 numbers'):
         decode_compressed(tiff, f'{encoding}; tiff')
+    tiff = cv2.imencode('.tiff', np.ones((6, 8, 3), np.float32))[1].tobytes()
+    with pytest.raises(ImageError, match='no colours'):
+        decode_compressed(tiff, f'{encoding}; tiff')
 
 
 def test_distances_are_no_picture() -> None:

@@ -27,7 +27,13 @@ from pathlib import Path
 import struct
 from typing import Any
 
-from edge_vla.checkpoints.packing import check_packed, check_scale, check_shape, unpack
+from edge_vla.checkpoints.packing import (
+    check_finite,
+    check_packed,
+    check_scale,
+    check_shape,
+    unpack,
+)
 from edge_vla.exceptions import CheckpointError
 import numpy as np
 
@@ -182,13 +188,15 @@ def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -
     Raises
     ------
     CheckpointError
-        It is missing or of another shape; the message names it.
+        It is missing, of another shape or not finite; the message names it.
 
     """
     if name not in tensors:
         raise CheckpointError(f'the checkpoint has no tensor {name!r}')
     check_shape(tensors[name].shape, shape, name)
-    return np.ascontiguousarray(tensors[name], np.float32)
+    values = np.ascontiguousarray(tensors[name], np.float32)
+    check_finite(values, name)
+    return values
 
 
 def take_weight(tensors: Mapping[str, np.ndarray], name: str,

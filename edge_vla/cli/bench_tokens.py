@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.episodes < 0 or args.jobs < 1 or not 1 <= args.frames <= 64:
         raise ConfigError('--episodes is not negative, --jobs at least 1, --frames in 1 to 64')
+    if args.shape:
+        _check_shape(args.shape)  # now, not after the flights
     if args.suite and args.shift != 'none':
         raise ConfigError('--shift is not for a suite, which flies all of them')
     report: dict[str, Any] = {'machine': machine(), 'episodes': args.episodes, 'seed': args.seed,
@@ -123,18 +125,23 @@ def _suite(model: str, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _at_scale(shape: str, frames: int) -> list[dict[str, Any]]:
-    """Measure a decoder of a shape and print the table."""
-    from edge_vla.evaluation import token_bench as bench
-    from edge_vla.evaluation.language_speed import random_weights, SHAPES
+def _check_shape(shape: str) -> None:
+    from edge_vla.evaluation.language_speed import SHAPES
     from edge_vla.exceptions import ConfigError
-    from edge_vla.kernels.isa import best_isa
     from edge_vla.language.config import BitNetConfig
-    from edge_vla.language.decoder import Decoder, DecoderSettings
 
     if not isinstance(SHAPES.get(shape), BitNetConfig):
         raise ConfigError(f'--shape {shape}: expected a BitNet, one of ' + ', '.join(
             name for name, c in SHAPES.items() if isinstance(c, BitNetConfig)))
+
+
+def _at_scale(shape: str, frames: int) -> list[dict[str, Any]]:
+    """Measure a decoder of a shape and print the table."""
+    from edge_vla.evaluation import token_bench as bench
+    from edge_vla.evaluation.language_speed import random_weights
+    from edge_vla.kernels.isa import best_isa
+    from edge_vla.language.decoder import Decoder, DecoderSettings
+
     settings = DecoderSettings(capacity=frames * 196 + 128)
     print(f'making random weights of shape {shape}', file=sys.stderr)
     decoder = Decoder(random_weights(shape, best_isa(), settings), settings)

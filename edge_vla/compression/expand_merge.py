@@ -199,7 +199,8 @@ class TokenMerger:
         Raises
         ------
         ValueError
-            Another type or shape, or too many tokens.
+            Another type or shape, too many tokens, or one that is not finite: it would be in every
+            anchor.
 
         """
         check_tokens(tokens, (None, self.channels))
@@ -222,6 +223,8 @@ class TokenMerger:
         tokens, guides, sizes = _regular(tokens), _regular(guides), _regular(sizes)
         squares, marks, scores = self._squares[:n], self._marks[:n], self._scores[:n]
         squared_lengths(tokens, squares)
+        if not np.isfinite(squares).all():
+            raise ValueError('a token is not finite, or too large to be compared')
         best_cosine(tokens, squares, guides, self._scratch[:n], scores)
         mark_largest(scores, anchors, marks)
         list_marked(marks, kept)

@@ -92,7 +92,9 @@ LIVE = TemporalSettings(pruning_rate=0.0, threshold=0.995, window=8, cut=0.8, re
 
 def compress_clip(frames: np.ndarray, settings: TemporalSettings | None = None) -> VisualTokens:
     """
-    Thin a whole clip; `TemporalStream` gives the same, frame by frame.
+    Thin a whole clip; a `TemporalStream` whose memory is as long gives the same, frame by frame.
+
+    But for cuts: each begins a window, of which a stream remembers only so many.
 
     Parameters
     ----------

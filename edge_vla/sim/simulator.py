@@ -95,8 +95,8 @@ class Simulator:
         seed : int, optional
             Defaults to the configuration's.
         task : str, optional
-            One of ``TASKS`` or ``MISSIONS``; by default one of ``TASKS``, drawn from the seed,
-            or what the configuration's instruction asks for.
+            One of ``TASKS`` or ``MISSIONS``; by default one of ``TASKS``, drawn from the seed, or
+            to go to the first object that the configuration's instruction names.
 
         Raises
         ------

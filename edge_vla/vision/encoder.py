@@ -48,6 +48,22 @@ def check_size(image: np.ndarray) -> None:
         raise ImageError(f'an image of {w}x{h} is too small, at least 16x12 is needed')
 
 
+def check_image(image: np.ndarray) -> None:
+    """
+    Refuse what is no image, uint8 [H, W, 3], or shows nothing (see `check_size`).
+
+    Raises
+    ------
+    ImageError
+        Wrong type or shape, or too small.
+
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f'expected a uint8 RGB image [H, W, 3], got {image.dtype} '
+                         f'{list(image.shape)}')
+    check_size(image)
+
+
 def fit_image(image: np.ndarray, out: np.ndarray) -> None:
     """
     Crop the middle of an image to 4:3 and bring it to the pilot's size.
@@ -62,13 +78,10 @@ def fit_image(image: np.ndarray, out: np.ndarray) -> None:
     Raises
     ------
     ImageError
-        Wrong type or shape, or too small.
+        See `check_image`.
 
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(f'expected a uint8 RGB image [H, W, 3], got {image.dtype} '
-                         f'{list(image.shape)}')
-    check_size(image)
+    check_image(image)
     h, w = image.shape[:2]
     if w * layout.HEIGHT > h * layout.WIDTH:
         keep = max(1, round(h * layout.WIDTH / layout.HEIGHT))

@@ -185,4 +185,6 @@ def decode_compressed(data: Any, kind: str = '') -> np.ndarray:
         return cv2.cvtColor(image, _LAYOUTS[source].convert)
     if mosaic:  # the driver made colours of it before it was compressed
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f'compressed image of format {kind!r} holds no colours of 8 bits')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
