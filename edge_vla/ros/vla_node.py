@@ -125,9 +125,10 @@ class VlaNode(LifecycleNode):
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
                 (Image, 'image', self._on_image, qos.SENSOR),
                 (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
-                # of a publisher that keeps its last word also that from before; of any other too
-                (String, 'instruction', self._on_instruction, qos.LATCHED),
+                # what is said from now on, by any publisher; who finds the other finds it before
                 (String, 'instruction', self._on_instruction, qos.COMMAND),
+                # also the last word from before, of a publisher that keeps it
+                (String, 'instruction', self._on_kept_instruction, qos.LATCHED),
                 (String, 'question', self._on_question, qos.RELIABLE)):
             keep.append((self.destroy_subscription,
                          self.create_subscription(kind, topic, callback, profile)))
@@ -206,6 +207,7 @@ class VlaNode(LifecycleNode):
         self._reading: Context | None = None
         self._given = ''  # the instruction that is followed, or read just now
         self._heard: dict[str, tuple[int, int]] = {}  # time and number of each sender's newest
+        self._last_word_ns = 0  # when anybody's newest word was said
         self._error = ''
         self._error_at = -math.inf
         self._state = 'disabled'
@@ -345,6 +347,24 @@ class VlaNode(LifecycleNode):
     # --- slow loop ---
 
     def _on_instruction(self, message: String, info: Mapping[str, Any]) -> None:
+        """Follow what is said now: whatever the sender's clock shows, it is the newest word."""
+        self._last_word_ns = max(self._last_word_ns, info.get('received_timestamp') or 0)
+        self._hear(message.data, info)
+
+    def _on_kept_instruction(self, message: String, info: Mapping[str, Any]) -> None:
+        """
+        Follow a word from before this node listened, unless it was said before another one.
+
+        Those of several senders come in any order, so only the senders' clocks can tell. What is
+        said now comes here too, but the volatile subscription has it as well: a clock that is
+        behind loses no word.
+        """
+        sent = info.get('source_timestamp') or self._last_word_ns
+        if sent >= self._last_word_ns:
+            self._last_word_ns = sent
+            self._hear(message.data, info)
+
+    def _hear(self, text: str, info: Mapping[str, Any]) -> None:
         sender = str(info.get('publisher_gid'))
         sent = info.get('source_timestamp') or 0
         number = info.get('publication_sequence_number') or 0
@@ -353,7 +373,7 @@ class VlaNode(LifecycleNode):
         if sent and (sent == last or (sent < last and 0 < number <= newest)):
             return
         self._heard[sender] = sent, number
-        self._instruct(message.data)
+        self._instruct(text)
 
     def _instruct(self, text: str) -> None:
         self._instruction = text

@@ -207,9 +207,39 @@ def test_a_plain_publisher_is_heard_and_may_repeat_itself(bench) -> None:  # noq
     assert bench.log('vla_node').count('"hover": ') == 1
 
 
+def listener(heard: list[str]) -> SimpleNamespace:
+    """Return what a pilot needs to listen to instructions; those that it follows are noted."""
+    node = SimpleNamespace(_heard={}, _last_word_ns=0, _instruct=heard.append)
+    node._hear = lambda *what: VlaNode._hear(node, *what)
+    return node
+
+
+def test_of_words_that_were_kept_the_last_one_said_counts() -> None:
+    heard: list[str] = []
+    node = listener(heard)
+
+    def hear(text: str, sent: int, gid: int, now: int = 0) -> None:
+        info = {'publisher_gid': gid, 'source_timestamp': sent, 'received_timestamp': now or 100,
+                'publication_sequence_number': 1}
+        if now:
+            VlaNode._on_instruction(node, String(data=text), info)
+        VlaNode._on_kept_instruction(node, String(data=text), info)
+    hear('stop', 20, gid=2)
+    hear('fly to the red sphere', 10, gid=1)  # said before it, found after it
+    assert heard == ['stop']
+    hear('land', 5, gid=3, now=110)  # said now, by a clock that is behind
+    hear('hover', 50, gid=4)
+    assert heard == ['stop', 'land']
+    hear('orbit the blue box', 120, gid=5)  # said, then found
+    assert heard[2:] == ['orbit the blue box']
+    for _ in range(2):  # a middleware that does not say when
+        hear('find the red sphere', 0, gid=6)
+    assert heard[3:] == ['find the red sphere'] * 2
+
+
 def test_what_comes_twice_is_heard_once_whatever_the_clock() -> None:
     heard: list[str] = []
-    node = SimpleNamespace(_heard={}, _instruct=heard.append)
+    node = listener(heard)
 
     def hear(text: str, sent: int, number: int | None, gid: int = 1) -> None:
         VlaNode._on_instruction(node, String(data=text), {
