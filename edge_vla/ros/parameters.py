@@ -55,9 +55,19 @@ def declare(node: Node, cls: type[T]) -> T:
     Raises
     ------
     ConfigError
-        A value from the command line or a file is refused; the message names the parameter.
+        A value from the command line or a file is refused, or a name in a group of ours is
+        unknown; the message names the parameter.
 
     """
+    # ROS keeps to itself what nobody declares: a misspelt limit would be none. Other groups may be
+    # another node's, which a file for all of them (/**) sets too.
+    known = [s.name for s in settings_of(cls)]
+    groups = {name.partition('.')[0] for name in known}
+    for name in node._parameter_overrides:
+        group = name.partition('.')[0]
+        if group in groups and name not in known:
+            raise ConfigError(f'unknown parameter {name}; known: ' + ', '.join(
+                k for k in known if k.startswith(group + '.')))
     values: dict[str, Any] = {}
     for setting in settings_of(cls):
         try:

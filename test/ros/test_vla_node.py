@@ -17,17 +17,25 @@
 
 from array import array
 import math
+from pathlib import Path
 import socket
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
+rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
-from edge_vla.config import settings_of, VlaNodeConfig  # noqa: E402
-from edge_vla.ros import conversions, qos  # noqa: E402
+from edge_vla.config import (  # noqa: E402
+    ArduPilotNodeConfig,
+    PlayerNodeConfig,
+    Px4NodeConfig,
+    settings_of,
+    SimNodeConfig,
+    VlaNodeConfig,
+)
+from edge_vla.ros import conversions, parameters, qos  # noqa: E402
 from edge_vla.ros.conversions import Frame, frame_to_image  # noqa: E402
 from edge_vla.ros.vla_node import VlaNode  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
@@ -430,11 +438,32 @@ def test_a_model_that_is_not_there_is_refused(bench, tmp_path) -> None:  # noqa:
     assert level == b'\x02' and 'no policy.safetensors' in message
 
 
-def test_a_parameter_out_of_range_ends_the_start(bench) -> None:  # noqa: ANN001
-    process = bench.start('vla_node', safety__max_forward=99.0)
+@pytest.mark.parametrize(('given', 'said'), [
+    ({'safety__max_forward': 99.0}, 'safety.max_forward'),
+    ({'safety__max_forwardd': 1.0}, 'unknown parameter safety.max_forwardd; known: safety.max_'),
+    ({'safety': 3}, 'unknown parameter safety; known: safety.max_'),
+])
+def test_a_parameter_that_is_none_or_out_of_range_ends_the_start(bench, given: dict,  # noqa: ANN001
+                                                                 said: str) -> None:
+    process = bench.start('vla_node', **given)
     bench.until(lambda: process.poll() is not None, 'the end of vla_node')
     assert process.returncode == 2
-    assert 'safety.max_forward' in bench.log('vla_node').splitlines()[-1]
+    assert said in bench.log('vla_node').splitlines()[-1]
+
+
+def test_the_shipped_files_and_parameters_of_other_nodes_are_taken(root: Path) -> None:
+    words = ['--ros-args', '-p', 'use_sim_time:=false', '-p', 'autostart:=true',
+             '-p', 'qos_overrides./clock.subscription.depth:=1']
+    for name in ('vla', 'sim', 'px4', 'ardupilot', 'player'):
+        words += ['--params-file', str(root / 'config' / f'{name}.yaml')]
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    for cls in (VlaNodeConfig, SimNodeConfig, Px4NodeConfig, ArduPilotNodeConfig,
+                PlayerNodeConfig):
+        node = rclpy.create_node('any', context=context, cli_args=words)
+        assert parameters.declare(node, cls) == cls()
+        node.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 def test_a_live_view_comes_with_the_flight_and_never_instead_of_it(bench) -> None:  # noqa: ANN001
