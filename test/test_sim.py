@@ -61,9 +61,15 @@ def test_unknown_task_is_refused() -> None:
         Simulator(SimConfig(), SMALL).reset(1, 'loop')
 
 
-def test_command_must_be_finite() -> None:
-    with pytest.raises(ValueError, match='not finite'):
-        Simulator(SimConfig(), SMALL).command(np.array([np.nan, 0, 0]), 0.0)
+@pytest.mark.parametrize('command', [(np.nan, 0.0), (1e300, 0.0), (0.0, 1e300), (0.0, -np.inf)])
+def test_command_must_be_finite_and_believable(command: tuple[float, float]) -> None:
+    simulator = Simulator(SimConfig(), SMALL)
+    forward, yaw_rate = command
+    with pytest.raises(ValueError, match='not finite, or beyond 1000'):
+        simulator.command(np.array([forward, 0, 0]), yaw_rate)
+    simulator.command(np.full(3, -1000.0), 1000.0)
+    simulator.advance(10**9)
+    assert np.isfinite(simulator.state).all()
 
 
 @pytest.mark.parametrize('axis', range(4))

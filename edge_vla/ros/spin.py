@@ -65,7 +65,13 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # noqa: B902  rclpy raises a different one for every reason
+        said = ' '.join(str(error).split()).partition(', at /')[0]  # without lines of its sources
+        print(f'{next(iter(makers))}: ROS does not start: {type(error).__name__}: {said}',
+              file=sys.stderr)
+        return 2
     nodes: list[Node] = []
     executor = SingleThreadedExecutor()  # the events executor of some wheels hangs
     try:

@@ -21,6 +21,7 @@ from edge_vla.config import CameraConfig, SimConfig
 from edge_vla.datatypes import Frame, Motion
 from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import Plan
+from edge_vla.motion import believable, FASTEST
 from edge_vla.sim import dynamics
 from edge_vla.sim.instructions import mentioned_objects
 from edge_vla.sim.missions import sample_relation, sample_two_steps, sample_unseen
@@ -181,12 +182,12 @@ class Simulator:
         Raises
         ------
         ValueError
-            A value is not finite.
+            A value is not finite, or beyond 1000.
 
         """
         new = np.array([velocity[0], velocity[1], velocity[2], yaw_rate], float)
-        if not np.isfinite(new).all():
-            raise ValueError(f'velocity command is not finite: {new}')
+        if not believable(new):  # the dynamics would end in numbers that are none
+            raise ValueError(f'velocity command is not finite, or beyond {FASTEST:g}: {new}')
         self._command[:] = new
         self._command[:3] *= self.shift.command_gain
 

@@ -78,6 +78,19 @@ def test_settings_that_are_refused_end_the_session() -> None:
             session.wait_ready(120.0)
 
 
+@pytest.mark.parametrize(('words', 'said'), [
+    (['--params-file', '/nowhere.yaml'], "params file: '--params-file /nowhere.yaml'"),
+    (['-r', '__ns:=bad'], "remap rule: '-r __ns:=bad'"),
+    (['--bad'], "['--bad']"),
+])
+def test_wrong_ros_arguments_are_said_in_one_line(words: list[str], said: str) -> None:
+    done = subprocess.run([sys.executable, '-m', 'edge_vla.ros.sim_node', '--ros-args', *words],
+                          capture_output=True, text=True, timeout=60, check=False)
+    *others, line = done.stderr.splitlines()  # the others are rcl's own
+    assert done.returncode == 2 and line.startswith('sim_node: ROS does not start: ')
+    assert said in line and not any('Traceback' in other for other in others)
+
+
 def test_a_middleware_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """Fast DDS 3.2 was seen to spin for ever, holding the interpreter."""
     script = tmp_path / 'stuck.py'
