@@ -46,6 +46,7 @@ from std_srvs.srv import SetBool, Trigger
 RAW_LIFE_S = 1.0  # raw images younger than this make compressed ones superfluous
 LAST_WORD_S = 0.2  # how long a last zero may take to be acknowledged
 LOG_EVERY_S = 2.0
+SHOWN = 40  # characters of an instruction that is refused
 COVERED = .05  # share of the picture under dirt from which diagnostics warn
 
 
@@ -206,6 +207,7 @@ class VlaNode(LifecycleNode):
         self._motion: tuple[float, Motion] | None = None
         self._reading: Context | None = None
         self._given = ''  # the instruction that is followed, or read just now
+        self._refusal = ''  # why it hovers, where the newest one could not be read
         self._heard: dict[str, tuple[int, int]] = {}  # time and number of each sender's newest
         self._last_word_ns = 0  # when anybody's newest word was said
         self._error = ''
@@ -376,7 +378,7 @@ class VlaNode(LifecycleNode):
         self._instruct(text)
 
     def _instruct(self, text: str) -> None:
-        self._instruction = text
+        self._instruction, self._refusal = text, ''
         if self._pipeline is None or self._slow is None or text.strip() == self._given:
             return  # said again it begins nothing anew, as when it is published once a second
         self._given = text.strip()
@@ -385,7 +387,7 @@ class VlaNode(LifecycleNode):
         self._slow.instruct(text)
 
     def _on_context(self, context: Context | None) -> None:
-        self._reading, pipeline = context, self._pipeline
+        self._reading, self._refusal, pipeline = context, '', self._pipeline
         if pipeline is None:
             return
         pipeline.set_context(context)
@@ -404,10 +406,15 @@ class VlaNode(LifecycleNode):
         self._on_context(None)  # what cannot be read must not leave the old order flying
         if self._given == instruction.strip():
             self._given = ''
-        self._fail(f'instruction refused, hovering: {error}')
+        shown = instruction if len(instruction) <= SHOWN else instruction[:SHOWN] + '...'
+        self._refusal = f'"{shown}" is refused, hovering: {_said(error)}'
+        self._fail(self._refusal)
+        self._narrate()
 
     def _narrate(self) -> None:
-        if self._active and self._reading is not None and self._slow is not None:
+        if self._active and self._refusal:
+            self._narration.publish(String(data=self._refusal))
+        elif self._active and self._reading is not None and self._slow is not None:
             self._slow.do('narrate', self._say)
 
     def _say(self) -> None:
@@ -477,6 +484,8 @@ class VlaNode(LifecycleNode):
             level, message = diagnostics.WARN, 'no images'
         elif not self._enabled:
             message = 'disabled'
+        elif self._refusal:
+            level, message = diagnostics.WARN, self._refusal
         elif context is None:
             message = 'no instruction: hovering'
         elif dark := self._doing.get('dark_s', 0.0):

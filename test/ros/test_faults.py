@@ -187,6 +187,26 @@ def test_a_camera_that_shows_nothing_is_told(cockpit: Cockpit) -> None:
     assert values['dirt on the lens'] == '0.120'
 
 
+def test_an_instruction_that_cannot_be_read_is_said_until_another_comes(cockpit: Cockpit) -> None:
+    cockpit.activate()
+    told: list = []
+    cockpit.node._narration.publish = told.append
+    cockpit.node._instruct('please ' * 80 + 'land')
+    end = time.monotonic() + 20
+    while not told and time.monotonic() < end:
+        time.sleep(.01)
+    said = told[0].data
+    assert said.startswith('"please ') and said.endswith(
+        '..." is refused, hovering: the instruction has 564 characters, at most 400 can be read')
+    cockpit.fly()
+    cockpit.node._error_at = -math.inf  # the error is over, but not what came of it
+    assert cockpit.report()[:2] == (b'\x01', said)
+    cockpit.node._narrate()
+    assert [m.data for m in told] == [said] * 2
+    cockpit.node._instruct('')
+    assert cockpit.report()[:2] == (b'\x00', 'no instruction: hovering')
+
+
 def test_a_debug_image_that_cannot_be_drawn_stops_nothing(cockpit: Cockpit, monkeypatch) -> None:  # noqa: ANN001,E501
     cockpit.activate()
     monkeypatch.setattr(cockpit.node._debug, 'get_subscription_count', lambda: 1)
