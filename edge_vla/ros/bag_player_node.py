@@ -25,6 +25,7 @@ from typing import Any
 
 from edge_vla.config import PlayerNodeConfig
 from edge_vla.evaluation import bags
+from edge_vla.evaluation.bag_files import broken
 from edge_vla.evaluation.bag_messages import without_sequence
 from edge_vla.evaluation.live_agreement import ENOUGH, LiveAgreement, sentence
 from edge_vla.exceptions import BagError, ConfigError
@@ -42,11 +43,12 @@ LISTED = 20  # unanswered images that are named
 
 class BagPlayerNode(Node):
     """
-    Publishes images and odometry of a recording where the pilot listens, stamps untouched.
+    Publishes images and odometry of a recording where the pilot listens.
 
-    Messages go out as they were recorded, byte for byte. In lockstep every image waits for its
-    command, so that no frame is lost on however slow a computer; odometry that is due with it goes
-    out a little before it, as it was recorded.
+    Messages go out as they were recorded, byte for byte, but for images without a stamp: they get
+    the time at which they were recorded, as in a replay. Damaged ones are left out. In lockstep
+    every image waits for its command, so that no frame is lost on however slow a computer;
+    odometry that is due with it goes out a little before it, as it was recorded.
 
     Attributes
     ----------
@@ -110,6 +112,7 @@ class BagPlayerNode(Node):
         return made
 
     def _rewind(self) -> None:
+        self._damaged, self._damage = 0, ''  # how many, and what is wrong with the first
         self._messages = self._read()
         self._next = next(self._messages, None)
         self._at_ns, self._since = self._from, time.monotonic()
@@ -118,15 +121,28 @@ class BagPlayerNode(Node):
         """Yield topic, time and CDR bytes of every message that is played."""
         reader = self._bag.reader
         chosen = [c for c in reader.connections if c.topic in self._outputs]
-        types = {} if self._bag.ros == 2 else {c: without_sequence(c) for c in chosen}
         try:
+            types = {} if self._bag.ros == 2 else {c: without_sequence(c) for c in chosen}
             for c, time_ns, raw in reader.messages(chosen, start=self._from, stop=self._to):
-                if types:
-                    raw = types[c].ros1_to_cdr(raw, c.msgtype)
-                yield c.topic, time_ns, bytes(raw)
+                try:
+                    message = self._checked(c, time_ns, raw, types[c] if types else None)
+                except Exception as error:  # noqa: B902  rosbags has many ways to fail
+                    self._damage = self._damage or str(broken(self._bag.path, error, True))
+                    self._damaged += 1
+                    continue
+                yield c.topic, time_ns, message
         except Exception as error:
-            detail = ' '.join(str(error).split()) or type(error).__name__
-            raise BagError(f'{self._bag.path} cannot be read: {detail}') from error
+            raise broken(self._bag.path, error) from error
+
+    def _checked(self, connection: Any, time_ns: int, raw: bytes, types: Any) -> bytes:
+        """Return a message as CDR; raise whatever is wrong with it."""
+        bag = self._bag
+        if connection.topic in (bag.topic, bag.odometry):  # what a replay leaves out
+            bag.messages.read(connection, raw)
+        if types is not None:
+            raw = types.ros1_to_cdr(raw, connection.msgtype)
+        raw = bytes(raw)
+        return stamped(raw, time_ns) if connection.topic == bag.topic else raw
 
     def _run(self) -> None:
         now = time.monotonic()
@@ -198,6 +214,9 @@ class BagPlayerNode(Node):
             self._replayed.heard(stamp, (t.linear.x, t.linear.y, t.linear.z, t.angular.z))
 
     def _end(self, now: float) -> None:
+        if self._damaged:
+            self.get_logger().warning(f'{self._damaged} messages are damaged and left out; the '
+                                      f'first: {self._damage}')
         if self.config.loop:
             self._rewind()
         else:
@@ -247,6 +266,14 @@ def stamp_of(raw: bytes) -> int:
     order = '<' if raw[1] & 1 else '>'
     seconds, nanoseconds = struct.unpack_from(order + 'iI', raw, 4)
     return seconds * 1_000_000_000 + nanoseconds
+
+
+def stamped(raw: bytes, time_ns: int) -> bytes:
+    """Return a message that begins with a header, as CDR, with a stamp if it had none."""
+    if stamp_of(raw):
+        return raw
+    stamp = struct.pack(('<' if raw[1] & 1 else '>') + 'iI', *divmod(time_ns, 1_000_000_000))
+    return raw[:4] + stamp + raw[12:]
 
 
 def main() -> int:

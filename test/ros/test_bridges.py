@@ -152,6 +152,32 @@ def test_in_lockstep_no_image_is_lost(bench, recording: Path) -> None:  # noqa: 
     assert f'played {IMAGES} images, {IMAGES} were answered\n' in bench.log('bag_player_node')
 
 
+@pytest.mark.parametrize('ros', [1, 2])
+def test_damaged_messages_are_left_out_and_missing_stamps_written(bench, tmp_path: Path,  # noqa: ANN001,E501
+                                                                  ros: int) -> None:
+    rosbags, types = bag_messages.rosbags(), bag_messages.typestore(ros)
+    t, path = types.types, tmp_path / ('flight.bag' if ros == 1 else 'flight')
+    with rosbags.rosbag1.Writer(path) if ros == 1 else rosbags.rosbag2.Writer(
+            path, version=9) as writer:
+        eye = writer.add_connection('/eye', bags.IMAGE, typestore=types)
+        for k in range(6):
+            header = t['std_msgs/msg/Header'](*([k] if ros == 1 else []),
+                                              t['builtin_interfaces/msg/Time'](0, 0), 'eye')
+            image = t[bags.IMAGE](header, 16, 16, 'mono8', 0, 16, np.zeros(256, np.uint8))
+            raw = bytes((types.serialize_ros1 if ros == 1 else types.serialize_cdr)(
+                image, bags.IMAGE))
+            writer.write(eye, 100 * SECOND + k, {2: b'', 3: raw[:6], 4: raw[:99]}.get(k, raw))
+    images = bench.listen(Image, 'image', qos.SENSOR_OUT)
+    process = bench.start('bag_player_node', player__bag=path)
+    bench.until(lambda: process.poll() is not None, 'the end of the recording')
+    log = bench.log('bag_player_node')
+    assert process.returncode == 0 and 'played 3 images' in log, log
+    assert [conversions.to_nanoseconds(m.header.stamp) for _, m in images] == [
+        100 * SECOND + k for k in (0, 1, 5)]
+    assert log.count('messages are damaged') == 1
+    assert '3 messages are damaged and left out; the first' in log
+
+
 @pytest.mark.parametrize(('change', 'said'), [
     ({}, 'player.bag names no recording'),
     ({'player__bag': 'nowhere'}, 'nowhere'),
@@ -199,7 +225,9 @@ def test_a_process_of_no_known_nodes_says_how(names: list) -> None:
 
 
 def test_stamps_are_read_in_both_byte_orders() -> None:
-    from edge_vla.ros.bag_player_node import stamp_of
+    from edge_vla.ros.bag_player_node import stamp_of, stamped
     for order, flag in (('little', 1), ('big', 0)):
         raw = bytes([0, flag, 0, 0]) + (7).to_bytes(4, order) + (9).to_bytes(4, order)
-        assert stamp_of(raw + array('B', b'rest').tobytes()) == 7 * SECOND + 9
+        raw += array('B', b'rest').tobytes()
+        assert stamp_of(raw) == 7 * SECOND + 9 and stamped(raw, 5) == raw
+        assert stamped(raw[:4] + bytes(8) + raw[12:], 7 * SECOND + 9) == raw
