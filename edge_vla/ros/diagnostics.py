@@ -13,12 +13,13 @@
 # limitations under the License.
 
 
-"""Figures of a running node, for /diagnostics."""
+"""Figures and errors of a running node, for /diagnostics."""
 
 from collections import deque
 from collections.abc import Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from edge_vla.exceptions import EdgeVlaError
 import numpy as np
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -55,3 +56,8 @@ def array(stamp: object, name: str, hardware_id: str, level: bytes, message: str
     status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
     out.status = [status]
     return out
+
+
+def said(error: Exception) -> str:
+    """Return what an error says; unexpected ones with their type."""
+    return str(error) if isinstance(error, EdgeVlaError) else f'{type(error).__name__}: {error}'

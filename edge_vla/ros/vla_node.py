@@ -30,6 +30,7 @@ from edge_vla.memory import memory_mb
 from edge_vla.motion import believable, MOTION_LIFE_S
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
+from edge_vla.ros.instructions import refusal, Words
 from edge_vla.safety import SafetyGate
 from edge_vla.visualization.live import LiveView, View
 from geometry_msgs.msg import TwistStamped
@@ -46,7 +47,6 @@ from std_srvs.srv import SetBool, Trigger
 RAW_LIFE_S = 1.0  # raw images younger than this make compressed ones superfluous
 LAST_WORD_S = 0.2  # how long a last zero may take to be acknowledged
 LOG_EVERY_S = 2.0
-SHOWN = 40  # characters of an instruction that is refused
 COVERED = .05  # share of the picture under dirt from which diagnostics warn
 
 
@@ -101,7 +101,7 @@ class VlaNode(LifecycleNode):
             self._connect()
         except Exception as error:  # noqa: B902  rclpy would swallow it without a word
             self._release()
-            self._fail(f'cannot configure: {_said(error)}')
+            self._fail(f'cannot configure: {diagnostics.said(error)}')
             return TransitionCallbackReturn.FAILURE
         gc.collect()
         gc.freeze()  # a full collection takes longer than a frame: leave it nothing to walk
@@ -112,7 +112,7 @@ class VlaNode(LifecycleNode):
         """Start the slow loop and create topics, services and timers."""
         self._slow = SlowLoop(self._pipeline.language, self._on_context, self._on_language_error,
                               self._pipeline.reconsider,
-                              lambda error: self._fail(_said(error)))
+                              lambda error: self._fail(diagnostics.said(error)))
         create, keep = self.create_publisher, self._entities
         self._command = create(TwistStamped, 'cmd_vel', qos.COMMAND)
         self._narration = create(String, 'narration', qos.RELIABLE)
@@ -126,9 +126,8 @@ class VlaNode(LifecycleNode):
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
                 (Image, 'image', self._on_image, qos.SENSOR),
                 (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
-                # what is said from now on, by any publisher; who finds the other finds it before
+                # the first of these two hears all that is said now, so senders find it first
                 (String, 'instruction', self._on_instruction, qos.COMMAND),
-                # also the last word from before, of a publisher that keeps it
                 (String, 'instruction', self._on_kept_instruction, qos.LATCHED),
                 (String, 'question', self._on_question, qos.RELIABLE)):
             keep.append((self.destroy_subscription,
@@ -208,8 +207,7 @@ class VlaNode(LifecycleNode):
         self._reading: Context | None = None
         self._given = ''  # the instruction that is followed, or read just now
         self._refusal = ''  # why it hovers, where the newest one could not be read
-        self._heard: dict[str, tuple[int, int]] = {}  # time and number of each sender's newest
-        self._last_word_ns = 0  # when anybody's newest word was said
+        self._words = Words()
         self._error = ''
         self._error_at = -math.inf
         self._state = 'disabled'
@@ -264,7 +262,7 @@ class VlaNode(LifecycleNode):
             command = self._gate.filter(action)
         except Exception as error:  # noqa: B902  a flying node must survive every frame
             self._refused += 1
-            self._fail(f'frame refused: {_said(error)}')
+            self._fail(f'frame refused: {diagnostics.said(error)}')
             if not isinstance(error, EdgeVlaError):
                 self._pipeline.reset()  # it may have stopped half way
             return False
@@ -295,7 +293,7 @@ class VlaNode(LifecycleNode):
             try:
                 self._draw(frame, action, command)
             except Exception as error:  # noqa: B902  a picture is not worth a flight
-                self._fail(f'no debug image: {_said(error)}')
+                self._fail(f'no debug image: {diagnostics.said(error)}')
         return True
 
     def _told(self) -> str:
@@ -349,33 +347,12 @@ class VlaNode(LifecycleNode):
     # --- slow loop ---
 
     def _on_instruction(self, message: String, info: Mapping[str, Any]) -> None:
-        """Follow what is said now: whatever the sender's clock shows, it is the newest word."""
-        self._last_word_ns = max(self._last_word_ns, info.get('received_timestamp') or 0)
-        self._hear(message.data, info)
+        if self._words.said_now(info):
+            self._instruct(message.data)
 
     def _on_kept_instruction(self, message: String, info: Mapping[str, Any]) -> None:
-        """
-        Follow a word from before this node listened, unless it was said before another one.
-
-        Those of several senders come in any order, so only the senders' clocks can tell. What is
-        said now comes here too, but the volatile subscription has it as well: a clock that is
-        behind loses no word.
-        """
-        sent = info.get('source_timestamp') or self._last_word_ns
-        if sent >= self._last_word_ns:
-            self._last_word_ns = sent
-            self._hear(message.data, info)
-
-    def _hear(self, text: str, info: Mapping[str, Any]) -> None:
-        sender = str(info.get('publisher_gid'))
-        sent = info.get('source_timestamp') or 0
-        number = info.get('publication_sequence_number') or 0
-        last, newest = self._heard.get(sender, (0, 0))
-        # the other subscription had it, unless a clock was set back or nobody says when it came
-        if sent and (sent == last or (sent < last and 0 < number <= newest)):
-            return
-        self._heard[sender] = sent, number
-        self._instruct(text)
+        if self._words.kept(info):
+            self._instruct(message.data)
 
     def _instruct(self, text: str) -> None:
         self._instruction, self._refusal = text, ''
@@ -406,8 +383,7 @@ class VlaNode(LifecycleNode):
         self._on_context(None)  # what cannot be read must not leave the old order flying
         if self._given == instruction.strip():
             self._given = ''
-        shown = instruction if len(instruction) <= SHOWN else instruction[:SHOWN] + '...'
-        self._refusal = f'"{shown}" is refused, hovering: {_said(error)}'
+        self._refusal = refusal(instruction, error)
         self._fail(self._refusal)
         self._narrate()
 
@@ -513,11 +489,6 @@ class VlaNode(LifecycleNode):
                 **{f'adaptation {k}': f'{v:.3f}' if isinstance(v, float) else v
                    for k, v in adaptation.items()},
                 'last error': self._error or 'none'}))
-
-
-def _said(error: Exception) -> str:
-    """Return what an error says; unexpected ones with their type."""
-    return str(error) if isinstance(error, EdgeVlaError) else f'{type(error).__name__}: {error}'
 
 
 def main() -> int:

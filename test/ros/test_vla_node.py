@@ -19,7 +19,6 @@ from array import array
 import math
 from pathlib import Path
 import socket
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +36,7 @@ from edge_vla.config import (  # noqa: E402
 )
 from edge_vla.ros import conversions, parameters, qos  # noqa: E402
 from edge_vla.ros.conversions import Frame, frame_to_image  # noqa: E402
-from edge_vla.ros.vla_node import VlaNode  # noqa: E402
+from edge_vla.ros.instructions import Words  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
@@ -215,57 +214,50 @@ def test_a_plain_publisher_is_heard_and_may_repeat_itself(bench) -> None:  # noq
     assert bench.log('vla_node').count('"hover": ') == 1
 
 
-def listener(heard: list[str]) -> SimpleNamespace:
-    """Return what a pilot needs to listen to instructions; those that it follows are noted."""
-    node = SimpleNamespace(_heard={}, _last_word_ns=0, _instruct=heard.append)
-    node._hear = lambda *what: VlaNode._hear(node, *what)
-    return node
+class Listener:
+    """Hears as the two subscriptions of the pilot do, and notes what it would follow."""
+
+    def __init__(self) -> None:
+        self.words, self.followed = Words(), []
+
+    def hear(self, text: str, sent: int, number: int | None = 1, gid: int = 1,
+             now: int = 0) -> None:
+        """Hear a word; with `now`, the time, it is said then, else it was kept."""
+        info = {'publisher_gid': {'data': bytes([gid])}, 'source_timestamp': sent,
+                'received_timestamp': now or 100, 'publication_sequence_number': number}
+        both = [self.words.said_now] if now else []
+        self.followed += [text for news in (*both, self.words.kept) if news(info)]
 
 
 def test_of_words_that_were_kept_the_last_one_said_counts() -> None:
-    heard: list[str] = []
-    node = listener(heard)
-
-    def hear(text: str, sent: int, gid: int, now: int = 0) -> None:
-        info = {'publisher_gid': gid, 'source_timestamp': sent, 'received_timestamp': now or 100,
-                'publication_sequence_number': 1}
-        if now:
-            VlaNode._on_instruction(node, String(data=text), info)
-        VlaNode._on_kept_instruction(node, String(data=text), info)
-    hear('stop', 20, gid=2)
-    hear('fly to the red sphere', 10, gid=1)  # said before it, found after it
-    assert heard == ['stop']
-    hear('land', 5, gid=3, now=110)  # said now, by a clock that is behind
-    hear('hover', 50, gid=4)
-    assert heard == ['stop', 'land']
-    hear('orbit the blue box', 120, gid=5)  # said, then found
-    assert heard[2:] == ['orbit the blue box']
-    for _ in range(2):  # a middleware that does not say when
-        hear('find the red sphere', 0, gid=6)
-    assert heard[3:] == ['find the red sphere'] * 2
+    listener = Listener()
+    listener.hear('stop', 20, gid=2)
+    listener.hear('fly to the red sphere', 10, gid=1)  # said before it, found after it
+    assert listener.followed == ['stop']
+    listener.hear('land', 5, gid=3, now=110)  # said now, by a clock that is behind
+    listener.hear('hover', 50, gid=4)
+    assert listener.followed == ['stop', 'land']
+    listener.hear('orbit the blue box', 120, gid=5)  # said, then found
+    assert listener.followed[2:] == ['orbit the blue box']
+    listener.hear('find the red sphere', 0, gid=6)  # a middleware that does not say when
+    assert listener.followed[3:] == ['find the red sphere']
 
 
 def test_what_comes_twice_is_heard_once_whatever_the_clock() -> None:
-    heard: list[str] = []
-    node = listener(heard)
-
-    def hear(text: str, sent: int, number: int | None, gid: int = 1) -> None:
-        VlaNode._on_instruction(node, String(data=text), {
-            'publisher_gid': {'data': bytes([gid])}, 'source_timestamp': sent,
-            'publication_sequence_number': number})
+    listener, now = Listener(), iter(range(1, 100))
     for text, sent, number in (('a', 10, 1), ('b', 20, 2), ('a', 10, 1), ('b', 20, 2)):
-        hear(text, sent, number)
-    assert heard == ['a', 'b']
-    hear('stop', 5, 3)  # the publisher's clock was set back
-    hear('stop', 5, 3)
-    hear('go', 1, 1, gid=2)
-    assert heard == ['a', 'b', 'stop', 'go']
+        listener.hear(text, sent, number, now=next(now))
+    assert listener.followed == ['a', 'b']
+    listener.hear('stop', 5, 3, now=next(now))  # the publisher's clock was set back
+    listener.hear('stop', 5, 3, now=next(now))
+    listener.hear('go', 1, 1, gid=2, now=next(now))
+    assert listener.followed == ['a', 'b', 'stop', 'go']
     for text, sent in (('x', 9), ('x', 9), ('y', 3)):  # a middleware that does not number
-        hear(text, sent, None, gid=3)
-    assert heard[4:] == ['x', 'y']
+        listener.hear(text, sent, None, gid=3, now=next(now))
+    assert listener.followed[4:] == ['x', 'y']
     for text in ('u', 'v'):  # one that does not even say when
-        hear(text, 0, None, gid=4)
-    assert heard[6:] == ['u', 'v']
+        listener.hear(text, 0, None, gid=4)
+    assert listener.followed[6:] == ['u', 'v']
 
 
 def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001

@@ -1,0 +1,72 @@
+# Copyright 2026 The edge_vla authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Which of the words that arrive is the instruction to follow, and what is said of one refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_vla.ros.diagnostics import said
+
+SHOWN = 40  # characters of a refused instruction
+
+
+class Words:
+    """
+    Knows what was heard from whom, so that every word counts once and the newest in the end.
+
+    Two subscriptions hear instructions: a volatile one all that is said from now on, and one that
+    asks publishers for what they keep also their last word from before.
+    """
+
+    def __init__(self) -> None:
+        self._heard: dict[str, tuple[int, int]] = {}  # time and number of each sender's newest
+        self._last_ns = 0  # when anybody's newest was said
+
+    def said_now(self, info: Mapping[str, Any]) -> bool:
+        """Tell whether a word is news that was said now: the newest, whatever its stamp is."""
+        self._last_ns = max(self._last_ns, info.get('received_timestamp') or 0)
+        return self._news(info)
+
+    def kept(self, info: Mapping[str, Any]) -> bool:
+        """
+        Tell whether a word that its publisher kept is news, and nobody said another after it.
+
+        Such words of several publishers are found in any order: only stamps tell which was the
+        last. What is said now comes here too, but the other subscription has it as well, so a
+        clock that is behind loses no word.
+        """
+        sent = info.get('source_timestamp') or self._last_ns
+        if sent < self._last_ns:
+            return False
+        self._last_ns = sent
+        return self._news(info)
+
+    def _news(self, info: Mapping[str, Any]) -> bool:
+        sender = str(info.get('publisher_gid'))
+        sent = info.get('source_timestamp') or 0
+        number = info.get('publication_sequence_number') or 0
+        last, newest = self._heard.get(sender, (0, 0))
+        # the other subscription had it, unless a clock was set back or nobody says when it came
+        if sent and (sent == last or (sent < last and 0 < number <= newest)):
+            return False
+        self._heard[sender] = sent, number
+        return True
+
+
+def refusal(instruction: str, error: Exception) -> str:
+    """Say which instruction cannot be read, and why."""
+    shown = instruction if len(instruction) <= SHOWN else instruction[:SHOWN] + '...'
+    return f'"{shown}" is refused, hovering: {said(error)}'
