@@ -15,6 +15,7 @@
 
 """ROS parameters from the settings: declared once, described, bounded, validated."""
 
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from edge_vla.config import build, Setting, settings_of
@@ -68,6 +69,9 @@ def declare(node: Node, cls: type[T]) -> T:
         if group in groups and name not in known:
             raise ConfigError(f'unknown parameter {name}; known: ' + ', '.join(
                 k for k in known if k.startswith(group + '.')))
+        if group not in groups and (near := get_close_matches(group, groups, 1, .8)):
+            node.get_logger().warning(f'the parameter {name} is not of this node; if {near[0]} is '
+                                      'meant, it is not set')
     values: dict[str, Any] = {}
     for setting in settings_of(cls):
         try:

@@ -443,6 +443,12 @@ def test_a_parameter_that_is_none_or_out_of_range_ends_the_start(bench, given: d
     assert said in bench.log('vla_node').splitlines()[-1]
 
 
+def test_a_misspelt_group_is_warned_of(bench) -> None:  # noqa: ANN001
+    bench.start('vla_node', autostart=False, saftey__max_forward=.1)
+    bench.until(lambda: 'saftey.max_forward is not of this node; if safety' in bench.log(
+        'vla_node'), 'a warning')
+
+
 def test_the_shipped_files_and_parameters_of_other_nodes_are_taken(root: Path) -> None:
     words = ['--ros-args', '-p', 'use_sim_time:=false', '-p', 'autostart:=true',
              '-p', 'qos_overrides./clock.subscription.depth:=1']
