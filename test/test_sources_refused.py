@@ -192,6 +192,13 @@ def test_a_wrong_index_is_refused(change: dict[str, Any], match: str, tmp_path: 
         open_source(tmp_path / 'it')
 
 
+def test_buffers_of_older_files_are_passed_over(tmp_path: Path) -> None:
+    folder = multiply(tmp_path / 'it')
+    write_safetensors(folder / 'model.safetensors', packed() | {
+        'model.layers.0.self_attn.rotary_emb.inv_freq': np.ones(32, np.float32)})
+    read_all(open_source(folder))
+
+
 def test_what_is_none_is_what_it_is_in_transformers(tmp_path: Path) -> None:
     folder = multiply(tmp_path / 'it')
     values = dict.fromkeys(('eos_token_id', 'bos_token_id', 'num_key_value_heads'))
