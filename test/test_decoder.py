@@ -18,6 +18,7 @@
 from dataclasses import replace
 import json
 from pathlib import Path
+from queue import Queue
 import threading
 
 from bitnet_models import (
@@ -34,7 +35,7 @@ from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels.isa import Isa
 from edge_vla.language.config import BitNetConfig
 from edge_vla.language.decoder import DecoderSettings, load_decoder
-from edge_vla.language.threads import Pace
+from edge_vla.language.threads import Crew, Pace
 import numpy as np
 import pytest
 
@@ -240,7 +241,8 @@ def test_ids_that_do_not_exist_and_a_full_cache_are_refused() -> None:
 
 
 @pytest.mark.parametrize('bad', [{'kv': 'int3'}, {'packing': '1bit'},
-                                 {'threads': -1}, {'chunk': 0}, {'threads': 2, 'cores': (0,)}])
+                                 {'threads': -1}, {'chunk': 0}, {'threads': 2, 'cores': (0,)},
+                                 {'threads': 2, 'cores': (0, 999)}])
 def test_settings_that_do_not_exist_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError):
         decoder_of(config_of('one head'), **bad)
@@ -257,6 +259,17 @@ def test_threads_stay_on_their_cores() -> None:
     decoder = decoder_of(config, threads=2, cores=(0, 0))
     np.testing.assert_array_equal(decoder.logits(ids), want)
     decoder.close()
+
+
+def test_threads_come_back_after_any_number_of_ends() -> None:
+    crew = Crew(2)
+    for _ in range(3):
+        crew.close()
+        crew.close()
+        said: Queue[int] = Queue()
+        crew.run(said.put, 2)
+        assert {said.get(timeout=60), said.get(timeout=60)} == {0, 1}
+    crew.close()
 
 
 def test_the_pace_keeps_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,7 @@ def test_a_flight_is_recorded_and_reported(tmp_path: Path, pilot: Pipeline) -> N
     assert [leg.reached for leg in legs] == [True, True, True]
     assert flight.exit_status(legs) == 0
     flight.write_report(tmp_path / 'report.json', legs, seed=1)
+    legs[0].instruction += ' worth $5_$ \\frac'  # no formula
     flight.write_trajectory(tmp_path / 'trajectory.png', legs, 'test')
     flight.write_video(tmp_path / 'flight.mp4', legs, 30.0, pilot)
     report = json.loads((tmp_path / 'report.json').read_text())

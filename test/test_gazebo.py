@@ -438,6 +438,9 @@ def test_the_command(tmp_path: Path, made: dict[str, str], root: Path,
     assert 'name="red_cone"' in text and 'ignition::gazebo' in text and 'gz::sim' not in text
     assert yaml.safe_load((tmp_path / 'own/worlds/tasks.yaml').read_text()) == {
         'go': 'orbit the red cone'}
+    assert main(['world', str(tmp_path), '--instruction', 'orbit the red cone']) == 0
+    told = yaml.safe_load((tmp_path / 'worlds/tasks.yaml').read_text())
+    assert told == yaml.safe_load(made['worlds/tasks.yaml']) | {'go': 'orbit the red cone'}
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [

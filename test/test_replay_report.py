@@ -369,7 +369,8 @@ def test_a_browser_shows_the_page_without_a_complaint(tmp_path: Path) -> None:
 
 def test_many_bags_on_two_processes_are_what_they_are_alone(
         tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    bags = [make(tmp_path / f'{k}' / 'bag', 12 + k, commands=('/cmd_vel',)) for k in range(2)]
+    bags = [make(tmp_path / '0' / 'bag', 12, commands=('/cmd_vel',)),
+            make(tmp_path / '1' / 'bag #2', 13, commands=('/cmd_vel',))]
     broken = tmp_path / 'broken.mcap'
     broken.write_bytes(b'no bag')
     status = main(['replay', *map(str, bags), str(broken), '--out', str(tmp_path / 'all'), *GO,
@@ -378,16 +379,16 @@ def test_many_bags_on_two_processes_are_what_they_are_alone(
     errors = [li for li in capfd.readouterr().err.replace('\r', '\n').splitlines()
               if li.startswith('edge-vla: ')]
     assert len(errors) == 1 and 'broken.mcap' in errors[0]
-    for k, name in enumerate(('bag', 'bag_2')):
+    for k, name in enumerate(('bag', 'bag #2')):
         assert replay(tmp_path / f'alone{k}', bags[k], *GO) == 0
         for file in ('actions.json', 'report.json'):
             assert (tmp_path / 'all' / name / file).read_bytes() == \
                 (tmp_path / f'alone{k}' / file).read_bytes()
     rows = report(tmp_path / 'all')['recordings']
     assert [('error' in r, r.get('link')) for r in rows] == [
-        (False, 'bag/report.html'), (False, 'bag_2/report.html'), (True, None)]
+        (False, 'bag/report.html'), (False, 'bag #2/report.html'), (True, None)]
     page = (tmp_path / 'all' / 'report.html').read_text()
-    assert '2 of 3 recordings replayed' in page and 'href="bag_2/report.html"' in page
+    assert '2 of 3 recordings replayed' in page and 'href="bag%20%232/report.html"' in page
 
 
 class FakeRay:

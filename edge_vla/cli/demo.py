@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.pipeline import Pipeline
     from edge_vla.sim.judge import Judge
     from edge_vla.sim.simulator import Simulator
+    from edge_vla.visualization.style import need_matplotlib
     try:
         from edge_vla.ros.session import FlightSession
     except ImportError as error:
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     camera = CameraConfig()
     for name in ('report.json', 'trajectory.png', 'flight.mp4'):  # now, not after the flight
         need_writable(args.out / name)
+    need_matplotlib()
     scene = Simulator(sim, camera).scene
     began = time.monotonic()
     print('starting sim_node and vla_node (the first run compiles kernels: about a minute)',

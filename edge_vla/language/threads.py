@@ -39,6 +39,8 @@ class Crew:
     def __init__(self, threads: int, cores: tuple[int, ...] = ()) -> None:
         if cores and len(cores) != threads:
             raise ValueError(f'{threads} threads need {threads} cores, got {len(cores)}')
+        if missing := set(cores) - (os.sched_getaffinity(0) if cores else set()):
+            raise ValueError(f'cores {sorted(missing)} are not there, or not for this process')
         self.threads, self._cores = threads, cores
         self._jobs: list[SimpleQueue[Callable[[int], None] | None]] = [
             SimpleQueue() for _ in range(threads - 1)]
@@ -71,9 +73,8 @@ class Crew:
 
     def close(self) -> None:
         """End the threads."""
-        for jobs in self._jobs:
+        for jobs, member in zip(self._jobs, self._members, strict=False):
             jobs.put(None)
-        for member in self._members:
             member.join()
         self._members = []
 

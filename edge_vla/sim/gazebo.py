@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edge_vla.config import CameraConfig, SimConfig
+from edge_vla.config import CameraConfig, read_yaml, SimConfig
 from edge_vla.exceptions import ConfigError
 from edge_vla.language.plan import Plan
 from edge_vla.sim.gazebo_scene import CONE, cone, cone_mesh, QUADROTOR, world
@@ -27,6 +27,8 @@ from edge_vla.sim.sdf import GAZEBOS, manifest
 from edge_vla.sim.simulator import Simulator
 from edge_vla.sim.tasks import MISSIONS
 import yaml
+
+_TASKS = 'worlds/tasks.yaml'
 
 
 def instruction(plans: list[Plan]) -> str:
@@ -71,8 +73,7 @@ def files(sim: SimConfig, tasks: Iterable[str], camera: CameraConfig | None = No
         simulator.reset(task=task)
         out[f'worlds/{task}.sdf'] = world(simulator.scene, task, gazebo)
         said[task] = sim.instruction or instruction(simulator.asked)
-    out['worlds/tasks.yaml'] = ('# What to do in each world.\n'
-                                + yaml.safe_dump(said, sort_keys=False, width=99))
+    out[_TASKS] = _tasks(said)
     for name, model, description in (
             (QUADROTOR, quadrotor(camera or CameraConfig(), gazebo),
              'A 2 kg quadrotor with a camera that takes velocity commands.'),
@@ -85,18 +86,24 @@ def files(sim: SimConfig, tasks: Iterable[str], camera: CameraConfig | None = No
 
 def write(folder: Path, contents: Mapping[str, str]) -> None:
     """
-    Write what ``files`` returns below a folder.
+    Write what ``files`` returns below a folder; what to do in other worlds there stays.
 
     Raises
     ------
     ConfigError
-        The folder cannot be written to.
+        The folder cannot be written to, or its list of tasks is none.
 
     """
     try:
         for name, content in contents.items():
             path = folder / name
+            if name == _TASKS and path.exists():
+                content = _tasks(read_yaml(path) | yaml.safe_load(content))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding='utf-8')
     except OSError as error:
         raise ConfigError(f'{folder} cannot be written to: {error}') from error
+
+
+def _tasks(said: Mapping[str, str]) -> str:
+    return '# What to do in each world.\n' + yaml.safe_dump(dict(said), sort_keys=False, width=99)

@@ -21,6 +21,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from edge_vla.visualization import replay_plots as plots
 
@@ -100,7 +101,7 @@ def index_page(rows: Sequence[dict[str, Any]], instruction: str) -> str:
         for run in row['report']['runs']:
             name = escape(row['name'] if len(row['report']['runs']) == 1
                           else f'{row["name"]}: {run["name"]}')
-            body.append(_row(f'<a href="{escape(row["link"])}">{name}</a>', (
+            body.append(_row(f'<a href="{escape(quote(row["link"]))}">{name}</a>', (
                 run['frames'], _percent(run['target']['seen']),
                 _number(run['command']['mean_speed']), *_agreed(run))))
     done = sum('report' in row for row in rows)

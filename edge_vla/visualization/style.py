@@ -75,5 +75,8 @@ def clean(axes: Any) -> None:
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure (PNG, or what the suffix of `path` says), making its folder."""
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    for text in (*figure.texts, *legends):
+        text.set_parse_math(False)  # an instruction with $ is no formula
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
