@@ -425,6 +425,8 @@ class Pipeline:
         self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
             command = self.adaptation.step(command, motion, dt)
+        else:
+            self.adaptation.rest(command, motion, dt)
         bearing, _, gap = self._grounding.located()
         grid = self._grounding.probability.reshape(layout.ROWS, layout.COLUMNS)
         chosen = self.seeing.chosen if self.seeing and self._told == self._flight else None

@@ -14,6 +14,7 @@
 
 """Adaptation: it follows the wanted velocity under wind and faults, and never does harm."""
 
+from dataclasses import replace
 import math
 import os
 
@@ -27,6 +28,7 @@ import pytest
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 NO_WIND = (0.0, 0.0, 0.0)
+CHANGE = AdaptationConfig().max_compensation_rate / 30 * 1.01  # in a frame, turning a bit
 EPISODES = int(os.environ.get('EDGE_VLA_EPISODES', '40'))  # of adversarial flights
 
 
@@ -124,6 +126,54 @@ def test_off_changes_nothing() -> None:
     motion = Motion(1, np.array([-3.0, 2.0, 1.0]), 0.0, 0.0, 0.0)
     assert np.array_equal(adaptation.step(wanted, motion, .05), wanted)
     assert adaptation.state()['state'] == 'off'
+
+
+def learn_wind(adaptation: Adaptation) -> Vehicle:
+    """Fly in wind until what is added is large."""
+    _, vehicle = errors(adaptation, wind=(8.0, 0.0, 0.0), seconds=5.0)
+    assert adaptation.state()['compensation'] > 1
+    return vehicle
+
+
+def test_switched_on_again_it_begins_anew() -> None:
+    adaptation, wanted = Adaptation(), np.zeros(4)
+    vehicle, on = learn_wind(adaptation), adaptation.config
+    adaptation.config = replace(on, enabled=False)
+    assert not adaptation.step(wanted, vehicle.motion(), 1 / 30).any()
+    adaptation.config, before = on, wanted
+    assert not adaptation.parameters.any()
+    for _ in range(60):  # in calm air
+        vehicle.fly(before, 1 / 30)
+        out = adaptation.step(wanted, vehicle.motion(), 1 / 30)
+        assert np.linalg.norm(out - before) <= CHANGE
+        before = out
+
+
+@pytest.mark.parametrize('frames', [1, 6, 150])
+def test_after_a_rest_nothing_jumps(frames: int) -> None:
+    adaptation, wanted = Adaptation(), np.zeros(4)
+    vehicle, before = learn_wind(adaptation), np.zeros(4)
+    for _ in range(frames):
+        vehicle.fly(wanted, 1 / 30)
+        adaptation.rest(wanted, vehicle.motion(), 1 / 30)
+    assert adaptation.state()['state'] == 'frozen' and not adaptation.state()['compensation']
+    for _ in range(60):
+        out = adaptation.step(wanted, vehicle.motion(), 1 / 30)
+        assert np.linalg.norm(out - before) <= CHANGE
+        vehicle.fly(out, 1 / 30)
+        before = out
+
+
+def test_a_rest_fades_and_turns_as_the_vehicle_does() -> None:
+    rested, blind = Adaptation(), Adaptation()
+    for adaptation in (rested, blind):
+        learn_wind(adaptation)
+    turning = Motion(0, np.zeros(3), math.pi / 2, 0.0, 0.0)
+    for _ in range(30):
+        rested.rest(np.zeros(4), turning, 1 / 30)
+        blind.step(np.array([0, 0, 0, math.pi / 2]), None, 1 / 30)
+    assert rested._authority == blind._authority < .7
+    assert rested._heading == pytest.approx(blind._heading, abs=.1)
 
 
 def test_without_measurement_it_freezes_and_then_fades() -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 import shutil
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
-from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
-from edge_vla.datatypes import Context, Frame, Observation
+from edge_vla.config import AdaptationConfig, CameraConfig, PipelineConfig, SimConfig
+from edge_vla.datatypes import Command, Context, Frame, Motion, Observation
 from edge_vla.evaluation.closed_loop import Flyer, Setting
 from edge_vla.exceptions import CheckpointError, ImageError
 from edge_vla.language.plan import Plan
@@ -109,6 +109,24 @@ def test_clock_jumps_restart_the_state(pipeline: Pipeline, flight: list, jump_ns
 def test_no_instruction_hovers(pipeline: Pipeline, flight: list) -> None:
     silent = [replace(o, instruction='  ') for o in flight]
     np.testing.assert_array_equal(fly(pipeline, silent), 0)
+
+
+@pytest.mark.parametrize('meanwhile', ['', 'land'])
+def test_time_without_adaptation_is_no_jump_afterwards(meanwhile: str, flight: list) -> None:
+    adapting = Pipeline.load(PipelineConfig(seeing=False), adaptation=AdaptationConfig())
+    plain = Pipeline.load(PipelineConfig(seeing=False))
+    added = []
+    for k in range(120):
+        o, stamp = flight[k % len(flight)], k * FRAME_NS
+        drift = .5 if 15 <= k < 60 else 0.  # carried off by a wind, which then ends
+        o = Observation(Frame(stamp, o.frame.image), 'go to the red sphere' if
+                        not 60 <= k < 90 else meanwhile,
+                        Motion(stamp, np.array([drift, 0., 0.]), 0., 0., 0.))
+        a, b = adapting.step(o), plain.step(o)
+        adapting.sent(Command(stamp, a.velocity, a.yaw_rate, 'ok'))
+        added.append(a.velocity - b.velocity)
+    assert np.linalg.norm(added[59]) > 1 and not np.any(added[60:90])
+    assert np.linalg.norm(np.diff(added[89:], axis=0), axis=1).max() <= 6 * FRAME_NS * 1e-9 + 1e-9
 
 
 def test_an_unreadable_instruction_hovers_and_a_good_one_resumes(pipeline: Pipeline,

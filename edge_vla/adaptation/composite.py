@@ -146,7 +146,9 @@ class Adaptation:
         if not np.isfinite(out).all():
             out[:] = 0.0
         if not self.config.enabled:
-            self._state, self._started = 'off', False  # switched on again, it begins anew
+            if self._state != 'off':
+                self.reset()  # switched on again, it begins anew
+            self._sent[:] = self._wanted[:] = np.clip(out, -FASTEST, FASTEST)
             return out
         if not (math.isfinite(dt) and dt > 0):
             dt = 0.0
@@ -172,6 +174,26 @@ class Adaptation:
         self._sent[:] = np.clip(out, -FASTEST, FASTEST)
         self._limited = False
         return out
+
+    def rest(self, wanted: np.ndarray, motion: Motion | None, dt: float) -> None:
+        """
+        Let time pass in which nothing is added to what is wanted: it counts as unmeasured.
+
+        Parameters
+        ----------
+        wanted : numpy.ndarray
+            float64 [4], as for `step`; it is what is sent.
+        motion : Motion or None
+            Newest measurement; only the turning counts, so what was learned stays in the world.
+        dt : float
+            Seconds since the last step.
+
+        """
+        if motion is not None and math.isfinite(motion.yaw_rate):
+            self._sent[3] = motion.yaw_rate
+        self.step(wanted, None, dt)
+        self._x[COMPENSATION] = 0.0  # what is added next grows from nothing
+        self._sent[:] = self._wanted
 
     def _measure(self, motion: Motion | None) -> np.ndarray | None:
         """Return the measured velocity, or None where there is none to be trusted."""
