@@ -413,13 +413,28 @@ def test_ltc_needs_time_to_pass(dt: Any) -> None:
             call()
 
 
-def test_cfc_takes_any_finite_time() -> None:
+def test_gated_cfc_takes_any_finite_time() -> None:
     cell, x = cell_of(CASES['default']), x_sequence()[0]
     for dt in (-3, 0, 1e-60, 1e30):
         assert np.isfinite(cell(x, cell.initial(), dt)).all()
     for dt in (np.nan, np.inf):
         with pytest.raises(ValueError, match='finite'):
             cell(x, cell.initial(), dt)
+
+
+@pytest.mark.parametrize('dt', [-1e-6, -100, [.1, -.1]])
+@pytest.mark.parametrize('mode', ['pure', 'exact'])
+def test_solutions_take_no_time_that_runs_back(mode: str, dt: Any) -> None:
+    names = ('A', 'f') if mode == 'exact' else ('ff1',)
+    tensors = {f'{n}.weight': waves(UNITS, INPUTS + UNITS) for n in names} | {
+        f'{n}.bias': waves(UNITS) for n in names}
+    if mode == 'pure':
+        tensors |= {'w_tau': waves(1, UNITS), 'A': waves(1, UNITS)}
+    cell, x = CfC.from_tensors(tensors, mode=mode), x_sequence(2)[0]
+    assert np.isfinite(cell(x, cell.initial(2), 0)).all()
+    for call in (lambda: cell(x, cell.initial(2), dt), lambda: Stream(cell, 2).step(x, dt)):
+        with pytest.raises(ValueError, match='dt must not be below 0'):
+            call()
 
 
 @pytest.mark.parametrize(('x', 'state', 'dt'), [

@@ -42,6 +42,7 @@ class Cell:
     """
 
     positive_dt = False  # whether elapsed time must be above 0
+    negative_dt = True  # whether it may be below
 
     def __init__(self, inputs: int, units: int, outputs: int,
                  memory: tuple[np.ndarray, np.ndarray] | None = None) -> None:
@@ -88,13 +89,17 @@ class Cell:
         Raises
         ------
         ValueError
-            One is not finite or, for a cell that solves an equation, not above 0.
+            One is not finite, below 0 where the solution would grow for ever, or not above 0 for
+            a cell that takes steps of it.
 
         """
         if not np.isfinite(dt).all():
             raise ValueError('dt must be finite')
         if self.positive_dt and not (dt > 0).all():
             raise ValueError(f'dt must be above 0, not {dt.min()}: drop frames that are not newer '
+                             'than the last one')
+        if not self.negative_dt and (dt < 0).any():
+            raise ValueError(f'dt must not be below 0, not {dt.min()}: drop frames that are older '
                              'than the last one')
 
     def __call__(self, x: ArrayLike, state: np.ndarray, dt: ArrayLike) -> np.ndarray:

@@ -70,6 +70,7 @@ class CfC(Cell):
                 raise ValueError(f'{name!r} is none of {", ".join(known)}')
         units = sum(layer.units for layer in layers)
         super().__init__(layers[0].inputs, units, layers[-1].units, memory)
+        self.negative_dt = mode not in ('pure', 'exact')  # there exp(-dt) would grow for ever
         self._first, start, feed = units - layers[-1].units, 0, 0
         self._calls = []
         for layer in layers:
