@@ -15,8 +15,10 @@
 
 """Training of the language head, in small: deterministic, resumable, exported faithfully."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from edge_vla.exceptions import ConfigError
 from edge_vla.language.decoder import load_decoder
 from edge_vla.language.head import LanguageHead
 from edge_vla.language.plan import ANY, next_words, Plan, THEN, UNSEEN_PAIRS
@@ -72,6 +74,8 @@ def test_one_seed_gives_one_result_and_an_interruption_changes_nothing(
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
     same = [(tmp_path / d / 'model.safetensors').read_bytes() for d in 'ab']
     assert same[0] == same[1]
+    with pytest.raises(ConfigError, match='language.pt was made with seed'):
+        run(tmp_path / 'b', tokenizer_file, replace(RECIPE, seed=RECIPE.seed + 1))
 
 
 def test_what_is_exported_computes_what_was_trained(tmp_path: Path, tokenizer_file: Path) -> None:

@@ -220,6 +220,8 @@ def test_an_interrupted_run_gives_the_same_bytes(run: Path, tmp_path: Path,
     assert stopped == [2, 4]
     for name in ('model.safetensors', 'projection.safetensors', 'tokenizer.json'):
         assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+    with pytest.raises(ConfigError, match='seeing.pt was made with questions'):
+        seeing.train(replace(RECIPE, questions=RECIPE.questions + 1), tmp_path)
 
 
 def test_the_exported_head_says_what_torch_says(run: Path, clips: list) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge_vla.config import PipelineConfig
 from edge_vla.datatypes import Frame, Observation
-from edge_vla.exceptions import CheckpointError, ConfigError
+from edge_vla.exceptions import CheckpointError, ConfigError, EdgeVlaError
 from edge_vla.language.head import LanguageHead
 from edge_vla.language.plan import COLOURS, SHAPES, UNSEEN_PAIRS
 from edge_vla.pipeline import Pipeline, SHIPPED_MODEL
@@ -258,7 +258,7 @@ def test_every_policy_steps_as_it_was_trained(kind: str) -> None:
     assert torch.equal(other, whole) == (kind.endswith('_no_dt'))
 
 
-def test_a_baseline_learns_from_the_flights_of_another_run(tmp_path: Path) -> None:
+def test_a_baseline_learns_from_the_flights_of_another_run(tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001, E501
     policy.train_grounding(TINY, tmp_path)
     imitation.train_imitation(TINY, tmp_path, tmp_path / 'grounding.pt')
     out = tmp_path / 'gru'
@@ -273,6 +273,93 @@ def test_a_baseline_learns_from_the_flights_of_another_run(tmp_path: Path) -> No
     TorchPipeline(tensors, head, kind='gru').warm_up()
     with pytest.raises(CheckpointError, match='gru'):
         Pipeline(tensors, head, kind='gru')
+    broken, save = tmp_path / 'broken', optimise.save
+    broken.mkdir()
+
+    def save_and_stop(path: Path, **content) -> None:  # noqa: ANN003
+        save(path, **content)
+        raise Interrupted
+
+    monkeypatch.setattr(imitation, 'save', save_and_stop)
+    with pytest.raises(Interrupted):
+        imitation.train_on_flights(recipe, broken, tmp_path / 'grounding.pt', tmp_path)
+    monkeypatch.setattr(imitation, 'save', save)
+    for _ in range(2):  # again when all is done: nothing more is learned, or logged
+        imitation.train_on_flights(recipe, broken, tmp_path / 'grounding.pt', tmp_path)
+        for name in ('policy.safetensors', 'imitation.jsonl'):
+            assert (broken / name).read_bytes() == (out / name).read_bytes(), name
+    with pytest.raises(ConfigError, match='flights in .* have 70 frames'):
+        imitation.train_on_flights(replace(recipe, window=71), broken, tmp_path / 'grounding.pt',
+                                   tmp_path)
+    (tmp_path / 'flights_0000.npz').write_bytes(b'PK')
+    with pytest.raises(CheckpointError, match='flights_0000'):
+        imitation.train_on_flights(recipe, broken, tmp_path / 'grounding.pt', tmp_path)
+
+
+@pytest.mark.parametrize('flags', ['--window 8', '--horizon 8', '--horizon 9', '--window 65 '
+                                   '--horizon 70 --batch 64'])
+def test_sequences_that_cannot_be_drawn_are_refused_at_once(tmp_path: Path, monkeypatch,  # noqa: ANN001, E501
+                                                            flags: str) -> None:
+    monkeypatch.setattr(policy, 'train_grounding', lambda *_: pytest.fail('an hour later'))
+    with pytest.raises(ConfigError, match=flags.split()[0][2:]):
+        policy.main(['--out', str(tmp_path), *flags.split()])
+    with pytest.raises(ConfigError, match='window'):
+        imitation.check(replace(TINY, window=imitation.BURN_IN))
+
+
+def test_what_is_no_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    text = tmp_path / 'README.md'
+    text.write_text('# Not a checkpoint')
+    (tmp_path / 'grounding.pt').write_bytes(b'half of one')
+    optimise.save(tmp_path / 'other.pt', net=torch.nn.Linear(2, 2).state_dict())
+    for path in (text, tmp_path / 'grounding.pt', tmp_path / 'other.pt', tmp_path / 'none.pt'):
+        with pytest.raises(CheckpointError, match=path.name):
+            policy.initial_weights(path, True)
+    with pytest.raises(CheckpointError, match='delete it'):
+        policy.train_grounding(TINY, tmp_path)
+
+
+def test_a_run_goes_on_with_its_own_recipe_only(tmp_path: Path) -> None:
+    net, path = torch.nn.Linear(2, 2), tmp_path / 'imitation.pt'
+    assert optimise.resume(path, TINY, 'iterations', net=net) == {}
+    optimise.save(path, net=net.state_dict(), iteration=2, recipe=policy.asdict(TINY))
+    for change in ({}, {'iterations': 9, 'threads': 2, 'evaluate_every': 1, 'evaluated': 7}):
+        state = optimise.resume(path, replace(TINY, **change), 'iterations', net=net)
+        assert state['iteration'] == 2
+    for change, told in (({'seed': 5, 'policy': 'gru'}, r'seed 0 \(now 5\), policy cfc \(now gru'),
+                         ({'recall': 1.}, 'another --out, or delete imitation.pt'),
+                         ({'iterations': 1}, 'further')):
+        with pytest.raises(ConfigError, match=told):
+            optimise.resume(path, replace(TINY, **change), 'iterations', net=net)
+    optimise.resume(path, replace(TINY, policy='gru'), 'iterations', ('seed',), net=net)
+    optimise.save(path, net=net.state_dict(), iteration=2)  # an old one does not say
+    assert optimise.resume(path, replace(TINY, seed=5), 'iterations', net=net)['iteration'] == 2
+    for parts in ({'net': torch.nn.Linear(3, 2)}, {'net': net, 'recall': net}):
+        with pytest.raises(CheckpointError, match='does not fit'):
+            optimise.resume(path, TINY, 'iterations', **parts)
+
+
+def test_both_stages_say_how_they_were_made(tmp_path: Path) -> None:
+    policy.train_grounding(TINY, tmp_path)
+    grounded = tmp_path / 'grounding.pt'
+    imitation.train_imitation(TINY, tmp_path, grounded)
+    with pytest.raises(ConfigError, match='grounding.pt was made with seed 0'):
+        policy.train_grounding(replace(TINY, seed=5), tmp_path)
+    with pytest.raises(ConfigError, match='imitation.pt was made with seed 0'):
+        imitation.train_imitation(replace(TINY, seed=5), tmp_path, grounded)
+    before = state(grounded)
+    policy.train_grounding(replace(TINY, policy='gru'), tmp_path)  # that is not of stage 1
+    assert same(before, state(grounded))
+
+
+def test_what_is_not_finite_is_not_learned() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimiser = torch.optim.AdamW([weight])
+    for loss in ((weight * torch.nan).sum(), weight.sum() * torch.inf,
+                 (weight - 1).abs().sqrt().sum()):  # the last has no finite gradient
+        with pytest.raises(EdgeVlaError, match='lower learning rate'):
+            optimise.descend(optimiser, loss, 1e-3)
+    assert (weight == 1).all()
 
 
 def test_learning_lowers_the_loss() -> None:
@@ -354,6 +441,8 @@ def test_what_was_never_seen_is_not_learned() -> None:
             net, tuple(t[:, :1] for t in (x, dt, reset, lit, y, where)), read, .5)
         reset[3, 1] = 1  # a flight that begins counts, dark or not
         assert loss != imitation.imitation_loss(net, (x, dt, reset, lit, y, where), read, .5)
+        nothing = (t[:, 1:] * 0 if t is reset else t[:, 1:] for t in (x, dt, reset, lit, y, where))
+        assert imitation.imitation_loss(net, tuple(nothing), read, .5) == 0
     with_it = imitation.imitation_loss(net, (x, dt, reset, lit, y, where), recall, .5)
     assert with_it > imitation.imitation_loss(net, (x, dt, reset, lit, y, where))
     where[..., 4] = 0  # nor where it is, if it was never seen

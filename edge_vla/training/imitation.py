@@ -23,11 +23,13 @@ flies with the policy of one iteration ago while this one learns.
 """
 
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
-from edge_vla.exceptions import ConfigError
+from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.language.plan import CONTEXT_SIZE, UNSEEN_PAIRS
 from edge_vla.policy.liquid import ACTION_SCALE
 from edge_vla.sim import judge
@@ -44,7 +46,7 @@ from edge_vla.training.grounding import (
     TRAIN_STYLES,
     WIDE_STYLES,
 )
-from edge_vla.training.optimise import descend, record, save, schedule
+from edge_vla.training.optimise import descend, record, resume, save, schedule
 from edge_vla.training.pilot_torch import initial_weights, PilotNet
 from edge_vla.vision import layout
 from edge_vla.vision.exposure import expose
@@ -233,7 +235,7 @@ def imitation_loss(net: PilotNet, batch: tuple[Tensor, ...], recall: torch.nn.Li
     settled = ((begun | (torch.arange(len(x))[:, None] >= BURN_IN))
                & (begun | (torch.cumsum(lit, 0) >= SIGHTS)))
     loss = F.smooth_l1_loss(net.policy.head(hidden), y, beta=.1, reduction='none').mean(-1)
-    loss = (loss * settled).sum() / settled.sum()
+    loss = (loss * settled).sum() / settled.sum().clamp(min=1)
     if recall is None:
         return loss
     known = settled * where[..., 4]
@@ -286,6 +288,29 @@ def learn(net: PilotNet, recall: torch.nn.Linear | None, optimiser: torch.optim.
         for step in range(first, first + recipe.updates)]))
 
 
+def check(recipe: 'Recipe', flown: bool = False) -> None:
+    """
+    Refuse sequences that nothing can be learned from, or that cannot be drawn.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Its window.
+    flown : bool
+        Whether the flights are those of another run, whatever this one's horizon is.
+
+    Raises
+    ------
+    ConfigError
+        The window is too short or too long.
+
+    """
+    most = recipe.batch if flown else min(recipe.batch, recipe.horizon)
+    if not BURN_IN < recipe.window <= most:
+        raise ConfigError(f'window is {recipe.window}: it must be more than {BURN_IN}, and no '
+                          f'more than {"batch" if flown else "batch and horizon"}, {most}')
+
+
 def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
                     keep: bool = False) -> PilotNet:
     """
@@ -302,23 +327,27 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
     keep : bool
         Go on from the policy in `grounded` instead of a new one.
 
+    Raises
+    ------
+    ConfigError
+        The window does not fit, or the recipe is not that of the checkpoint.
+    CheckpointError
+        A checkpoint, or a file of flights, is missing or corrupt.
+
     """
     from edge_vla.training.export import export_pilot
+    check(recipe)
     net, recall, optimiser = _grounded(recipe, grounded, keep)
-    path, start, blocks = out / 'imitation.pt', 0, []
+    path = out / 'imitation.pt'
+    state = resume(path, recipe, 'iterations', net=net, recall=recall, optimiser=optimiser)
+    start = state.get('iteration', 0)
+    blocks = [_load(out / f'flights_{k:04d}.npz') for k in range(start)]
     styles = WIDE_STYLES if recipe.wide else TRAIN_STYLES
     worlds = Worlds(recipe.worlds, recipe.seed, styles, wind=2.5, jitter=.15, shifted=.5,
                     rate=(10., 60.), without=UNSEEN_PAIRS)
-    fleet, flying = Fleet(worlds, recipe.seed, recipe.blackout, recipe.longest_dark,
-                          recipe.wide), _policy_state(net)
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        net.load_state_dict(state['net'])
-        if recall is not None:
-            recall.load_state_dict(state['recall'])
-        optimiser.load_state_dict(state['optimiser'])
-        start, fleet, flying = state['iteration'], state['fleet'], state['flying']
-        blocks = [_load(out / f'flights_{k:04d}.npz') for k in range(start)]
+    fleet = state.get('fleet') or Fleet(worlds, recipe.seed, recipe.blackout, recipe.longest_dark,
+                                        recipe.wide)
+    flying = state.get('flying') or _policy_state(net)
 
     def share(k: int) -> float:
         return 0. if k < recipe.expert_iterations else .8
@@ -345,14 +374,20 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
             record(out / 'imitation.jsonl', readings)
             bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
-                 fleet=fleet, flying=flying, recall=recall and recall.state_dict())
+                 fleet=fleet, flying=flying, recall=recall and recall.state_dict(),
+                 recipe=asdict(recipe))
     export_pilot(net, recipe, out)
     return net
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """Read an iteration's flights; old ones lack blackouts and where the targets are."""
-    rows = dict(np.load(path))
+    try:
+        rows = dict(np.load(path))
+        rows['dt'], rows['reset']
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise CheckpointError(f'{path} is missing or corrupt: fly again, in another '
+                              '--out') from error
     return {'lit': np.ones_like(rows['reset']),
             'where': np.zeros((*rows['reset'].shape, 5), np.float32)} | rows
 
@@ -381,6 +416,8 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     """
     Fit a policy to the flights of another run, with as many steps: same data, same budget.
 
+    Goes on from its checkpoint, ``on_flights.pt``, if there is one.
+
     Parameters
     ----------
     recipe : Recipe
@@ -395,21 +432,36 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     Raises
     ------
     ConfigError
-        `flights` holds none.
+        `flights` holds none, or shorter ones than the window; or the recipe is not that of the
+        checkpoint.
+    CheckpointError
+        A checkpoint, or a file of flights, is corrupt.
 
     """
     from edge_vla.training.export import export_pilot
     files = sorted(flights.glob('flights_*.npz'))
     if not files:
         raise ConfigError(f'{flights} holds no flights_*.npz: run the imitation stage there first')
-    net, recall, optimiser = _grounded(recipe, grounded)
+    check(recipe, True)
     blocks = [_load(f) for f in files]
-    bar = tqdm(range(recipe.iterations), f'{recipe.policy} on flights', mininterval=5)
+    shortest = min(len(block['dt']) for block in blocks)
+    if shortest < recipe.window:
+        raise ConfigError(f'window is {recipe.window}: the flights in {flights} have {shortest} '
+                          'frames; choose a smaller one')
+    net, recall, optimiser = _grounded(recipe, grounded)
+    path = out / 'on_flights.pt'
+    start = resume(path, recipe, 'iterations', net=net, recall=recall,
+                   optimiser=optimiser).get('iteration', 0)
+    bar = tqdm(range(start, recipe.iterations), f'{recipe.policy} on flights', initial=start,
+               total=recipe.iterations, mininterval=5)
     for k in bar:
         rng = np.random.default_rng([recipe.seed, k])
         loss = learn(net, recall, optimiser, blocks, rng, k, recipe)
         bar.set_postfix({'loss': f'{loss:.4f}'})
         record(out / 'imitation.jsonl', {'iteration': k + 1, 'loss': round(loss, 5)})
-    record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated, recipe.wide))
+        if k + 1 == recipe.iterations:
+            record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated, recipe.wide))
+        save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
+             recall=recall and recall.state_dict(), recipe=asdict(recipe))
     export_pilot(net, recipe, out)
     return net

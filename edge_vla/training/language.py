@@ -50,7 +50,7 @@ from edge_vla.language.plan import (
 from edge_vla.language.tokenizer import Tokenizer
 from edge_vla.sim.instructions import sample_instruction, sample_mission
 from edge_vla.training.bitnet_torch import BitLinear, BitNet
-from edge_vla.training.optimise import descend, optimiser_of, record, save, schedule
+from edge_vla.training.optimise import descend, optimiser_of, record, resume, save, schedule
 from edge_vla.training.recipe import DecoderRecipe
 import numpy as np
 import torch
@@ -388,14 +388,12 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
     net = BitNet(config, quantised=not recipe.unquantised)
     optimiser = optimiser_of(net, recipe.rate)
     rng = np.random.default_rng(recipe.seed + 1)
-    path, start = out / 'language.pt', 0
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        net.load_state_dict(state['net'])
-        optimiser.load_state_dict(state['optimiser'])
-        rng.bit_generator.state, start = state['rng'], state['step']
+    path = out / 'language.pt'
+    state = resume(path, recipe, 'steps', net=net, optimiser=optimiser)
+    start = state.get('step', 0)
+    rng.bit_generator.state = state.get('rng', rng.bit_generator.state)
     batches = Batches(tokenizer, rng, shares(recipe))
-    batches.pending = state['pending'] if start else []
+    batches.pending = state.get('pending', [])
     bar = tqdm(range(start, recipe.steps), 'language', initial=start, total=recipe.steps,
                mininterval=5)
     for step in bar:
@@ -418,7 +416,8 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
             bar.set_postfix(readings)
             record(out / 'language.jsonl', readings)
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(),
-                 rng=rng.bit_generator.state, step=done, pending=batches.pending)
+                 rng=rng.bit_generator.state, step=done, pending=batches.pending,
+                 recipe=asdict(recipe))
     if not recipe.unquantised:
         export(net, recipe, out)
         for name in ('model.safetensors', 'tokenizer.json', 'config.json'):

@@ -14,13 +14,19 @@
 
 """What every training here does alike: learning rate, optimiser step, checkpoint and log."""
 
+from collections.abc import Collection
+from dataclasses import asdict
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+from edge_vla.exceptions import CheckpointError, ConfigError, EdgeVlaError
 import torch
 from torch import Tensor
+
+# settings by which no weight changes, or that who goes on may want to change
+FREE = 'threads', 'workers', 'save_every', 'evaluated', 'evaluate_every'
 
 
 def schedule(step: int, total: int, peak: float) -> float:
@@ -65,15 +71,24 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> floa
     float
         The loss.
 
+    Raises
+    ------
+    EdgeVlaError
+        The loss or its gradient is not finite; nothing was changed.
+
     """
     for group in optimiser.param_groups:
         group['lr'] = rate
     optimiser.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups
-                                    for p in group['params']], 1.0)
+    norm = torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups
+                                           for p in group['params']], 1.0)
+    value = float(loss.detach())
+    if not math.isfinite(value + float(norm)):
+        raise EdgeVlaError(f'the loss is {value:g}, its gradient {float(norm):g}: training has '
+                           'failed; begin again in another --out, with a lower learning rate')
     optimiser.step()
-    return float(loss.detach())
+    return value
 
 
 def save(path: Path, **state: Any) -> None:
@@ -81,6 +96,81 @@ def save(path: Path, **state: Any) -> None:
     temporary = path.with_suffix('.tmp')
     torch.save(state, temporary)
     temporary.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """
+    Read a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing, corrupt or none.
+
+    """
+    if not path.is_file():
+        raise CheckpointError(f'{path} is missing: train it first, or give another')
+    try:
+        state = torch.load(path, weights_only=False)
+    except Exception:  # noqa: B902  what a damaged pickle raises may be anything
+        state = None
+    if not isinstance(state, dict) or 'net' not in state:
+        raise CheckpointError(f'{path} is corrupt or no checkpoint: give another, or delete it to '
+                              'begin anew')
+    return state
+
+
+def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
+           **parts: Any) -> dict[str, Any]:
+    """
+    Go on from a checkpoint if there is one.
+
+    Parameters
+    ----------
+    path : Path
+        What `save` wrote.
+    recipe : dataclass
+        What is trained now; it must be what was, but for what is `FREE` and `length`.
+    length : str
+        The setting that says how much to train; it may not be less than what was done.
+    names : collection of str
+        The settings that matter, by default all.
+    parts : Any
+        What has a ``load_state_dict``, by its name in the checkpoint; None is left out.
+
+    Returns
+    -------
+    dict
+        The checkpoint, empty if there is none.
+
+    Raises
+    ------
+    ConfigError
+        The recipe is another.
+    CheckpointError
+        The file is corrupt, or is of another network.
+
+    """
+    if not path.exists():
+        return {}
+    state, now = load(path), asdict(recipe)
+    anew = f'choose another --out, or delete {path.name} to begin anew'
+    # old checkpoints do not say how they were made; what they did not know was as by default
+    made = asdict(type(recipe)()) | state['recipe'] if 'recipe' in state else now
+    other = [f'{name} {made[name]} (now {now[name]})' for name in names or now
+             if made[name] != now[name] and name not in (*FREE, length)]
+    if other:
+        raise ConfigError(f'{path} was made with {", ".join(other)}: {anew}')
+    done = state.get('iteration', state.get('step', 0))
+    if done > now[length]:
+        raise ConfigError(f'{path} has come further ({done}) than {length} {now[length]}: {anew}')
+    try:
+        for name, part in parts.items():
+            if part is not None:
+                part.load_state_dict(state[name])
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise CheckpointError(f'{path} does not fit what is trained now: {anew}') from None
+    return state
 
 
 def record(path: Path, readings: dict[str, Any]) -> None:

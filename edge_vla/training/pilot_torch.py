@@ -24,9 +24,11 @@ layer) that takes the true elapsed time.
 from pathlib import Path
 
 from edge_vla.checkpoints.safetensors import read_safetensors, take_weight
+from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels.grounding import MOST, SEEN, USUAL
 from edge_vla.language.plan import CONTEXT_SIZE
 from edge_vla.policy.liquid import BACKBONE, INPUTS, TIME_UNIT, UNITS
+from edge_vla.training.optimise import load
 from edge_vla.vision import layout
 import torch
 from torch import nn, Tensor
@@ -296,9 +298,17 @@ def initial_weights(path: Path, ternary: bool) -> dict[str, Tensor]:
         Whether the encoder of a shipped pilot goes on ternary: then its weights are scaled so
         that they round to themselves, else they are what they stand for.
 
+    Raises
+    ------
+    CheckpointError
+        It is missing, corrupt or no pilot.
+
     """
     if path.suffix != '.safetensors':
-        return torch.load(path, weights_only=False)['net']
+        known = load(path)['net']
+        if 'encoder.stem.weight' not in known:
+            raise CheckpointError(f'{path} is no pilot: give a grounding.pt or policy.safetensors')
+        return known
     tensors, known = read_safetensors(path)[0], {}
     for name, shape in ((k, tuple(v.shape)) for k, v in PilotNet().state_dict().items()):
         if name in tensors:

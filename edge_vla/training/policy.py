@@ -29,10 +29,12 @@ from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.exceptions import ConfigError
 from edge_vla.training.export import export_pilot
 from edge_vla.training.grounding import Frames, grounding_loss
-from edge_vla.training.optimise import descend, record, save, schedule
+from edge_vla.training.optimise import descend, record, resume, save, schedule
 from edge_vla.training.pilot_torch import initial_weights, PilotNet
 import torch
 from tqdm import tqdm
+
+STAGE_1 = 'seed', 'float_share', 'grounding_rate', 'half', 'wide', 'likeness'  # matter to stage 1
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Recipe:
                                    'tcn'))
     iterations: int = setting(45, 'DAgger iterations of stage 2', '', 1, 10**6)
     worlds: int = setting(96, 'worlds flown at once', '', 1, 10**4)
-    horizon: int = setting(128, 'steps flown in an iteration', '', 8, 10**5)
-    window: int = setting(64, 'frames of a sequence that is learned', '', 8, 4096)
+    horizon: int = setting(128, 'steps flown in an iteration', '', 9, 10**5)
+    window: int = setting(64, 'frames of a sequence that is learned; no more than horizon and '
+                          'batch', '', 9, 4096)
     batch: int = setting(4096, 'frames of a batch', '', 64, 10**6)
     blackout: float = setting(0., 'share of flights whose camera now and then is dark', '', 0, 1)
     longest_dark: float = setting(3., 'longest time for which a camera is dark', 's', .2, 60)
@@ -85,7 +88,10 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
     Raises
     ------
     ConfigError
-        The recipe wants clear pictures seen as by a pilot to go on from, and there is none.
+        The recipe wants clear pictures seen as by a pilot to go on from, and there is none; or
+        it is not that of the checkpoint.
+    CheckpointError
+        A checkpoint is corrupt.
 
     """
     torch.manual_seed(recipe.seed)
@@ -102,12 +108,9 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
         if recipe.likeness:
             teacher = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.grounding_rate, weight_decay=1e-3)
-    path, start = out / 'grounding.pt', 0
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        net.load_state_dict(state['net'])
-        optimiser.load_state_dict(state['optimiser'])
-        start = state['step']
+    path = out / 'grounding.pt'
+    start = resume(path, recipe, 'grounding_steps', STAGE_1, net=net,
+                   optimiser=optimiser).get('step', 0)
     frames = torch.utils.data.Subset(Frames(recipe.seed, recipe.grounding_steps, recipe.wide),
                                      range(start, recipe.grounding_steps))
     loader = torch.utils.data.DataLoader(frames, batch_size=None, num_workers=recipe.workers,
@@ -151,13 +154,15 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     torch.use_deterministic_algorithms(True)
+    if args.stage != 'grounding':
+        from edge_vla.training.imitation import check, train_imitation, train_on_flights
+        check(recipe, args.flights is not None)  # now, not after stage 1
     whole = args.initial is not None and args.initial.suffix == '.safetensors'
     if args.stage in ('grounding', 'all') and args.grounding is None:
         net = train_grounding(recipe, args.out, args.initial)
         if whole and args.stage == 'grounding':  # the policy it came with flies on
             export_pilot(net, recipe, args.out)
-    if args.stage in ('imitation', 'all'):
-        from edge_vla.training.imitation import train_imitation, train_on_flights
+    if args.stage != 'grounding':
         grounded = args.grounding or args.out / 'grounding.pt'
         if args.flights is None:
             train_imitation(recipe, args.out, grounded, whole)

@@ -52,7 +52,7 @@ from edge_vla.training.lessons import (
     MOST_FRAMES,
     SeeingRecipe,
 )
-from edge_vla.training.optimise import descend, optimiser_of, record, save, schedule
+from edge_vla.training.optimise import descend, optimiser_of, record, resume, save, schedule
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
@@ -274,12 +274,8 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
         eye, _ = read_safetensors(begin / 'projection.safetensors')
         net.projection.load_state_dict({k: torch.as_tensor(np.array(v)) for k, v in eye.items()})
     optimiser = optimiser_of(net, recipe.rate)
-    path, start = out / 'seeing.pt', 0
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        net.load_state_dict(state['net'])
-        optimiser.load_state_dict(state['optimiser'])
-        start = state['step']
+    path = out / 'seeing.pt'
+    start = resume(path, recipe, 'steps', net=net, optimiser=optimiser).get('step', 0)
     flights = flown(out / 'flights.npz', model, recipe.flights, MOST_FRAMES,
                     recipe.seed + FLIGHTS_SEED) if recipe.flights else None
     lessons = torch.utils.data.DataLoader(
@@ -321,7 +317,8 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
                         500 if last else 60)
             watched.watched = True
             record(out / 'seeing.jsonl', readings)
-            save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), step=done)
+            save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), step=done,
+                 recipe=asdict(recipe))
     export(net.decoder, recipe, out)
     write_safetensors(out / 'projection.safetensors', {
         name: p.detach().numpy() for name, p in net.projection.named_parameters()}, {
