@@ -46,12 +46,12 @@ class FloatCache:
         Tokens it holds.
     keys, values : numpy.ndarray
         float32 [layers, key-value heads, capacity, head size].
-    record : object
-        Whoever knows which tokens these are.
+    appended : int
+        Tokens it was ever given, see `generation.CachedIds`.
 
     """
 
-    record: object = None
+    appended: int = 0
 
     def __init__(self, config: BitNetConfig, capacity: int) -> None:
         shape = (config.num_hidden_layers, config.num_key_value_heads, capacity, config.head_dim)
@@ -137,6 +137,7 @@ class FloatDecoder:
             for layer in range(self.config.num_hidden_layers):
                 self._layer(layer, h)
             self.cache.length += len(h)
+            self.cache.appended += len(h)
         x = self._norm(h[-1], self._gain)
         out, rows = np.empty(self.config.vocab_size, np.float32), len(self.head)
         for start in range(0, len(out), rows):
