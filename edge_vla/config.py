@@ -192,7 +192,7 @@ class Px4Config(AutopilotConfig):
 class ArduPilotConfig(AutopilotConfig):
     """How commands reach ArduPilot's DDS interface."""
 
-    topics: str = setting('/ap', 'prefix of the topics of ArduPilot')
+    topics: str = setting('ap', 'prefix of the topics of ArduPilot')
     max_pose_age: float = setting(0.5, 'without a pose for this long nothing is passed on', 's',
                                   0.02, 5.0)
     map_frame_id: str = setting('map', 'frame they are sent in: east, north, up')

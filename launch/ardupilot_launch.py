@@ -29,7 +29,7 @@ def generate_launch_description() -> LaunchDescription:
                            str(launching.share() / 'config' / 'ardupilot.yaml'),
                            'YAML file with the parameters of ardupilot_node'),
         launching.argument('ardupilot_topics', '',
-                           'prefix of the topics of ArduPilot, for example /ap; empty leaves '
+                           'prefix of the topics of ArduPilot, for example /ap/v1; empty leaves '
                            'that to ardupilot_params_file'),
         launching.single_process(), launching.middleware(), OpaqueFunction(function=nodes)])
 

@@ -31,6 +31,7 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
 from edge_vla.datatypes import Frame  # noqa: E402
 from edge_vla.evaluation import bag_messages, bags  # noqa: E402
 from edge_vla.ros import conversions, qos  # noqa: E402
+from edge_vla.ros.ardupilot_node import ArduPilotNode  # noqa: E402
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
@@ -90,6 +91,16 @@ def test_ardupilot_gets_the_world_and_gives_odometry(bench) -> None:  # noqa: AN
             answered(**change)
         assert not sent, change
     assert bench.stop('ardupilot_node') == 0
+
+
+@pytest.mark.parametrize('namespace', ['', 'drone1'])
+def test_the_topics_of_ardupilot_are_in_the_namespace(bench, namespace: str) -> None:  # noqa: ANN001
+    node = ArduPilotNode(context=bench.context, namespace=namespace)
+    above = f'/{namespace}'.rstrip('/')
+    assert f'{above}/ap/cmd_vel' in {p.topic_name for p in node.publishers}
+    assert {s.topic_name for s in node.subscriptions} >= {
+        f'{above}/ap/pose/filtered', f'{above}/ap/twist/filtered'}
+    node.destroy_node()
 
 
 @pytest.fixture

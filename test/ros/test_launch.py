@@ -255,6 +255,8 @@ def test_ardupilot_topics(launched: Launched) -> None:
     records = launched('ardupilot_launch.py', ardupilot_topics='/ap/v1')
     assert records['ardupilot_node']['parameters']['ardupilot.topics'] == '/ap/v1'
     assert 'cmd_vel:=cmd_vel' in records['vla_node']['words']
+    bridge = launched('ardupilot_launch.py', namespace='drone1')['ardupilot_node_drone1']
+    assert bridge['parameters']['ardupilot.topics'] == 'ap'  # /drone1/ap, not that of all
 
 
 def test_replay(launched: Launched) -> None:
