@@ -63,6 +63,13 @@ def test_what_is_not_fresh_and_valid_does_not_go_on(now: float, stamp_ns: int, v
     assert said in core.reason and core.refused == 1 and core.passed == 0
 
 
+def test_silence_of_the_pilot_is_told() -> None:
+    core = facing(0.0)
+    assert core.state(0.0) == 'no command was heard yet'
+    core.command(0.0, NOW_NS, NOW_NS, (0.0, 0.0, 0.0), 0.0)
+    assert core.state(0.9) == '' and core.state(1.1) == 'no commands'
+
+
 @pytest.mark.parametrize('q', [(0, 0, 0, 0), (math.nan, 0, 0, 1), (0, math.inf, 0, 1)])
 def test_what_is_no_attitude_counts_as_none(q: tuple) -> None:
     core = ArduPilotVelocity(ArduPilotConfig())

@@ -70,6 +70,10 @@ class ArduPilotVelocity(VelocityBridge[np.ndarray]):
         self._yaw_at = now
         return True
 
+    def state(self, now: float) -> str:
+        """Return why nothing is passed on; empty where commands are."""
+        return self.reason or ('' if self.streaming(now) else 'no commands')
+
     def _refuse(self, now: float) -> str:
         if now - self._yaw_at > self.config.max_pose_age:
             return 'no pose of ArduPilot: which way is forward?'

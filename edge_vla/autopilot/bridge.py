@@ -51,6 +51,7 @@ class VelocityBridge(ABC, Generic[T]):
         self.passed = self.refused = 0
         self._fresh = Freshness(config.max_frame_age, config.max_speed, config.max_yaw_rate)
         self._yaw, self._yaw_at = math.nan, -math.inf
+        self._sent_at = -math.inf
 
     def command(self, now: float, clock_ns: int, stamp_ns: int, velocity: Sequence[float],
                 yaw_rate: float) -> T | None:
@@ -83,7 +84,18 @@ class VelocityBridge(ABC, Generic[T]):
             self.refused += 1
             return None
         self.passed += 1
-        return self._answer(now, velocity, yaw_rate)
+        answer = self._answer(now, velocity, yaw_rate)
+        self._sent_at = now
+        return answer
+
+    def reject(self, reason: str) -> None:
+        """Count a command that is refused unseen, and keep the reason."""
+        self.reason = reason
+        self.refused += 1
+
+    def streaming(self, now: float) -> bool:
+        """Tell whether commands are being passed on."""
+        return now - self._sent_at <= self.config.max_frame_age
 
     @abstractmethod
     def _refuse(self, now: float) -> str:

@@ -75,7 +75,7 @@ class Px4Offboard(VelocityBridge[Setpoint]):
         super().__init__(config)
         self.vehicle: Vehicle | None = None
         self._requests = Requests(config.request_timeout)
-        self._vehicle_at = self._sent_at = self._stream_since = -math.inf
+        self._vehicle_at = self._stream_since = -math.inf
         self._interrupted = False
 
     def hear_vehicle(self, now: float, vehicle: Vehicle) -> None:
@@ -134,7 +134,6 @@ class Px4Offboard(VelocityBridge[Setpoint]):
     def _answer(self, now: float, velocity: Sequence[float], yaw_rate: float) -> Setpoint:
         if not self.streaming(now):
             self._stream_since = now
-        self._sent_at = now
         north, east, down = (float(v) for v in frames.heading_to_ned(velocity, self._yaw))
         return Setpoint((north, east, down), -float(yaw_rate))
 

@@ -91,10 +91,11 @@ class ArduPilotNode(Node):
 
     def _report(self) -> None:
         core = self.core
+        wrong = core.state(time.monotonic())
         name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics.publish(diagnostics.array(
             self.get_clock().now().to_msg(), f'{name}: ArduPilot', 'edge_vla',
-            diagnostics.WARN if core.reason else diagnostics.OK, core.reason or 'passing on', {
+            diagnostics.WARN if wrong else diagnostics.OK, wrong or 'passing on', {
                 'commands sent': core.passed, 'commands refused': core.refused}))
 
     def close(self) -> None:

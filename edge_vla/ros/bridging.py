@@ -49,8 +49,8 @@ def answer(node: Node, core: VelocityBridge, message: TwistStamped, refused: str
     """
     log, frame, expected = node.get_logger(), message.header.frame_id, core.config.frame_id
     if frame != expected:
-        log.error(f'commands in frame "{frame}" are refused, they must be in "{expected}"',
-                  throttle_duration_sec=LOG_EVERY_S)
+        core.reject(f'commands in frame "{frame}" are refused, they must be in "{expected}"')
+        log.error(core.reason, throttle_duration_sec=LOG_EVERY_S)
         return None
     t = message.twist
     made = core.command(time.monotonic(), node.get_clock().now().nanoseconds,

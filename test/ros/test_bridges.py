@@ -27,10 +27,13 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402, I100
+from edge_vla.autopilot.ardupilot import ArduPilotVelocity  # noqa: E402
+from edge_vla.autopilot.px4_offboard import Px4Offboard  # noqa: E402
+from edge_vla.config import ArduPilotConfig, Px4Config  # noqa: E402
 from edge_vla.datatypes import Frame  # noqa: E402
 from edge_vla.evaluation import bag_messages, bags  # noqa: E402
-from edge_vla.ros import conversions, qos  # noqa: E402
+from edge_vla.ros import bridging, conversions, qos  # noqa: E402
 from edge_vla.ros.ardupilot_node import ArduPilotNode  # noqa: E402
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
@@ -59,7 +62,8 @@ def test_ardupilot_gets_the_world_and_gives_odometry(bench) -> None:  # noqa: AN
     commands = create(TwistStamped, 'cmd_vel', qos.COMMAND)
     sent = bench.listen(TwistStamped, '/ap/cmd_vel', qos.SENSOR)
     odometry = bench.listen(Odometry, 'odom', qos.SENSOR)
-    bench.start('ardupilot_node')
+    reports = bench.listen(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+    bench.start('ardupilot_node', ardupilot__diagnostics_period=.1)
     pose = PoseStamped()  # nose north
     pose.pose.position.x = 4.0
     pose.pose.orientation.z = pose.pose.orientation.w = HALF
@@ -84,13 +88,29 @@ def test_ardupilot_gets_the_world_and_gives_odometry(bench) -> None:  # noqa: AN
     assert (t.linear.x, t.linear.y, t.linear.z, t.angular.z) == pytest.approx(
         (2.0, 0.0, 0.5, 0.1))
     assert measured.pose.pose.position.x == 4.0
-    for change in ({'frame': 'map'}, {'age_s': 3.0}, {'with_pose': False}):
+
+    def told(words: str, level: bytes = DiagnosticStatus.WARN) -> bool:
+        status = reports[-1][1].status[0]
+        return status.level == level and words in status.message
+    bench.until(lambda: answered() and told('passing on', DiagnosticStatus.OK), 'a good report')
+    bench.until(lambda: told('no commands'), 'a word about silence')
+    for change, words in (({'frame': 'map'}, 'must be in "base_link"'),
+                          ({'age_s': 3.0}, 'an image 3'), ({'with_pose': False}, 'no pose')):
         bench.spin(.7)  # what was heard before is stale now
         sent.clear()
         for _ in range(6):
             answered(**change)
         assert not sent, change
+        bench.until(lambda words=words: told(words), f'a word about {change}')
+    values = {v.key: v.value for v in reports[-1][1].status[0].values}
+    assert int(values['commands refused']) >= 18
     assert bench.stop('ardupilot_node') == 0
+
+
+@pytest.mark.parametrize('core', [ArduPilotVelocity(ArduPilotConfig()), Px4Offboard(Px4Config())])
+def test_a_command_in_another_frame_is_counted(bench, core) -> None:  # noqa: ANN001
+    assert bridging.answer(bench.node, core, twist(0, 'odom', 0., 0., 0., 0.)) is None
+    assert core.refused == 1 and 'they must be in "base_link"' in core.reason
 
 
 @pytest.mark.parametrize('namespace', ['', 'drone1'])
