@@ -77,6 +77,9 @@ class SafetyGate:
         """
         Answer the absence of frames: the last command, ramped to zero once it is stale.
 
+        The limits hold as they are now; the slew limit does not, so that who sees nothing
+        stops sooner.
+
         Parameters
         ----------
         age_s : float
@@ -87,9 +90,12 @@ class SafetyGate:
         c = self.config
         over = age_s - c.stale_after if math.isfinite(age_s) else math.inf
         if over <= 0:
+            held = self._limit(self._now)
+            if np.abs(held - self._now).max() > TOLERANCE:  # else the same to the last bit
+                self._now = held
             return self._command(self._stamp_ns or 0, 'ok')
         keep = max(0.0, 1.0 - over / c.ramp_time) if c.ramp_time > 0 else 0.0
-        self._now = self._fresh * keep
+        self._now = self._limit(self._fresh * keep)
         return self._command(self._stamp_ns or 0, 'stale')
 
     def zero(self, stamp_ns: int, state: str = 'disabled') -> Command:

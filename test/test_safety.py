@@ -100,6 +100,17 @@ def test_the_stale_ramp_falls_steadily_and_the_next_command_starts_from_it() -> 
     assert 0 < c.velocity[0] <= C.max_acceleration * .1 + 1e-9
 
 
+def test_limits_that_were_lowered_hold_without_frames_too() -> None:
+    gate = SafetyGate(C)
+    settle(gate, x=1.5, rate=1.0)
+    gate.config = SafetyConfig(max_forward=.2, max_speed=.2, max_yaw_rate=.1)
+    for age in (.1, .26, .3, .38, .39):
+        c = gate.decay(age)
+        assert c.velocity[0] <= .2 and c.yaw_rate <= .1, age
+    assert c.velocity[0] == pytest.approx(.1)  # and the ramp ends where it would have
+    assert gate.decay(.4).velocity == (0, 0, 0)
+
+
 def test_zero_is_zero() -> None:
     gate = SafetyGate(C)
     settle(gate, x=1.2)
