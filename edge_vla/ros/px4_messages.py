@@ -26,10 +26,11 @@ import re
 from types import ModuleType
 from typing import Any
 
-from edge_vla.autopilot.px4_odometry import MeasuredPose, read_odometry
+from edge_vla.autopilot.px4_odometry import MeasuredPose, read_odometry, VELOCITY_BODY_FRD
 from edge_vla.autopilot.px4_offboard import Setpoint
 from edge_vla.autopilot.px4_requests import Vehicle, VehicleCommand
 from edge_vla.exceptions import MissingDependencyError
+from edge_vla.motion import rotate
 from edge_vla.ros import conversions
 from nav_msgs.msg import Odometry
 import numpy as np
@@ -114,7 +115,8 @@ def to_odometry(pose: MeasuredPose, variances: Any, stamp_ns: int, frame_id: str
     pose : MeasuredPose
         The measurement.
     variances : px4_msgs.msg.VehicleOdometry
-        Message with the variances of position, orientation and velocity.
+        Message with the variances of position, orientation and velocity, and the frame of
+        the last.
     stamp_ns : int
         Time of the measurement on our clock, ns.
     frame_id, child_frame_id : str
@@ -128,13 +130,24 @@ def to_odometry(pose: MeasuredPose, variances: Any, stamp_ns: int, frame_id: str
     east, north = 1, 0
     for field, index, values in (
             (message.pose, 0, [variances.position_variance[k] for k in (east, north, 2)]),
-            (message.pose, 3, variances.orientation_variance),
-            (message.twist, 0, variances.velocity_variance)):
+            (message.pose, 3, variances.orientation_variance)):
         for k, value in enumerate(float(v) for v in values):
             field.covariance[7 * (index + k)] = value if math.isfinite(value) else 0.0
+    message.twist.covariance.reshape(6, 6)[:3, :3] = _velocity_covariance(pose, variances)
     if not known:
         message.pose.covariance[0] = -1.0  # unknown, as sensor_msgs says it
     return message
+
+
+def _velocity_covariance(pose: MeasuredPose, source: Any) -> np.ndarray:
+    """Return the covariance of the velocity in the body, [3, 3]; zeros where unknown."""
+    x, y, z = (float(v) for v in source.velocity_variance)
+    if not np.isfinite([x, y, z]).all():
+        return np.zeros((3, 3))
+    if int(source.velocity_frame) == VELOCITY_BODY_FRD:
+        return np.diag([x, y, z])
+    axes = np.array([rotate(pose.quaternion, axis) for axis in np.eye(3)])  # of the body, ENU
+    return axes @ np.diag([y, x, z]) @ axes.T
 
 
 def _stamped(kind: type, stamp_us: int) -> Any:

@@ -108,6 +108,23 @@ def test_odometry_in_every_frame(messages: Any, frame: int) -> None:
     assert out.twist.covariance[0] == 0.0  # unknown
 
 
+@pytest.mark.parametrize(('yaw', 'frame', 'expected'), [
+    (90, 1, (4.0, 0.01, 0.5)), (90, 2, (4.0, 0.01, 0.5)), (90, 3, (0.01, 4.0, 0.5)),
+    (0, 1, (0.01, 4.0, 0.5)), (45, 1, (2.005, 2.005, 0.5))])
+def test_the_variance_of_the_velocity_is_in_the_body(messages: Any, yaw: int, frame: int,
+                                                     expected: tuple) -> None:
+    half = math.radians(yaw) / 2  # clockwise from north
+    source = messages.VehicleOdometry(
+        q=[math.cos(half), 0.0, 0.0, math.sin(half)], velocity_frame=frame,
+        velocity_variance=[0.01, 4.0, 0.5])
+    out = px4_messages.to_odometry(px4_messages.to_pose(source), source, 0, 'odom', 'base')
+    found = out.twist.covariance.reshape(6, 6)
+    assert found.diagonal()[:3] == pytest.approx(expected)
+    # with the nose north-east, what is uncertain to the east is forward and to the right
+    assert found[0, 1] == found[1, 0] == pytest.approx(-1.995 if yaw == 45 else 0.0, abs=1e-6)
+    assert not found[3:].any() and not found[:, 3:].any()
+
+
 @pytest.mark.parametrize('change', [
     {'q': [math.nan, 0.0, 0.0, 0.0]}, {'velocity': [math.nan, 0.0, 0.0]},
     {'velocity_frame': 0}, {'angular_velocity': [0.0, math.nan, 0.0]}])
