@@ -68,6 +68,11 @@ def test_links_between_pages_and_to_pictures_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f'{page.name}: {target}'
 
 
+def test_who_takes_simulated_time_from_gazebo_is_told_to_bridge_the_clock() -> None:
+    page = (DOC / 'tutorials' / 'px4.md').read_text()
+    assert 'use_sim_time:=true' in page and '/clock@rosgraph_msgs/msg/Clock[' in page
+
+
 def test_the_equations_are_set_and_their_files_exist(site: Path) -> None:
     html = (site.with_name('html') / 'equations.html').read_text()
     assert html.count('class="math notranslate nohighlight"') > 10 and 'mathjax' in html.lower()
