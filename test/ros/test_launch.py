@@ -272,6 +272,10 @@ def test_replay(launched: Launched) -> None:
     records = launched('replay_launch.py', bag='b', adaptation='true', actions='out/actions.json')
     assert records['vla_node']['parameters']['adaptation.enabled'] is True
     assert records['bag_player_node']['parameters']['player.actions'] == 'out/actions.json'
+    assert '/clock:=/clock' in records['vla_node']['words']
+    records = launched('replay_launch.py', bag='b', namespace='drone1', clock_topic='clock')
+    for record in records.values():
+        assert '/clock:=clock' in record['words']
 
 
 def test_a_node_that_ends_is_started_again(launched: Launched,
