@@ -131,12 +131,16 @@ def test_every_dataclass_of_the_module_is_reachable() -> None:
     ('ardupilot.yaml', ArduPilotNodeConfig), ('player.yaml', PlayerNodeConfig)])
 def test_parameter_files_hold_every_setting_with_its_default(root: Path, name: str,
                                                              tree: type) -> None:
-    content = yaml.safe_load((root / 'config' / name).read_text())
+    text = (root / 'config' / name).read_text()
+    content = yaml.safe_load(text)
     assert list(content) == ['/**']  # a bare node name would not reach a node in a namespace
     values = flatten(content['/**']['ros__parameters'])
     assert values == {s.name: s.default for s in settings_of(tree)}
     for s in settings_of(tree):  # ROS takes no integer for a double
         assert type(values[s.name]) is s.type, s.name
+        if s.choices:
+            line = next(t for t in text.splitlines() if f' {s.name.split(".")[-1]}: ' in t)
+            assert all(c in line for c in s.choices), f'choices of {s.name}'
 
 
 @pytest.mark.parametrize(('text', 'said'), [

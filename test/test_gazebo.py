@@ -443,6 +443,13 @@ def test_the_command(tmp_path: Path, made: dict[str, str], root: Path,
     assert told == yaml.safe_load(made['worlds/tasks.yaml']) | {'go': 'orbit the red cone'}
 
 
+def test_the_help_names_every_style(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['world', '--help'])
+    text = ' '.join(capsys.readouterr().out.split())
+    assert f'{", ".join(STYLES[:-1])} or {STYLES[-1]}' in text
+
+
 @pytest.mark.parametrize(('arguments', 'said'), [
     (('--task', 'land'), "unknown task 'land'; known: go,"),
     (('--seed', '-1'), 'seed: -1 is outside'),

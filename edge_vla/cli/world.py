@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--instruction', default='',
                         help='put the objects that it names into the scene')
     parser.add_argument('--style', default='meadow', help='ground, sky and light: meadow, random, '
-                        'winter, autumn, urban, sunset or night (default meadow)')
+                        'wide, winter, autumn, urban, sunset or night (default meadow)')
     parser.add_argument('--gazebo', default='harmonic', choices=('harmonic', 'fortress'),
                         help='names of plugins: harmonic is read by everything newer and by '
                         'Fortress from 6.16 on, fortress by an older one (default harmonic)')
