@@ -24,6 +24,7 @@ import sys
 import cv2
 from edge_vla import __version__
 from edge_vla.cli.main import COMMANDS, main
+from edge_vla.cli.results import need_writable
 import numpy as np
 import pytest
 
@@ -52,6 +53,17 @@ def test_nothing_and_nonsense_are_usage_errors() -> None:
     for arguments in ((), ('fly',), ('evaluate', '--episodes', 'many')):
         done = run(*arguments)
         assert done.returncode == 2 and 'usage: edge-vla' in done.stderr
+
+
+def test_files_that_are_looked_at_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / 'there').write_text('it')
+    (tmp_path / 'link').symlink_to(tmp_path / 'later')
+    os.mkfifo(tmp_path / 'pipe')
+    for name in ('there', 'link', 'pipe', 'new'):
+        need_writable(tmp_path / name)
+    assert (tmp_path / 'there').read_text() == 'it'
+    assert (tmp_path / 'link').is_symlink() and not (tmp_path / 'later').exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['link', 'pipe', 'there']
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [

@@ -27,7 +27,7 @@ import bitnet_models
 from edge_vla.cli.main import main
 from edge_vla.config import PipelineConfig
 from edge_vla.datatypes import Context
-from edge_vla.exceptions import CheckpointError, InstructionError
+from edge_vla.exceptions import CheckpointError, ConfigError, InstructionError
 from edge_vla.language.chat import CHATML, ChatTemplate
 from edge_vla.language.constrained import write
 from edge_vla.language.generation import CachedIds
@@ -109,6 +109,15 @@ def planner_of(model: Callable[..., Any], kind: str, chat: ChatTemplate | None =
     decoder = model(tokenizer.size + 7, eos_token_id=(ends,) if model is lfm2 else ends)
     decoder.tokenizer, decoder.chat = tokenizer, chat
     return Planner(decoder)
+
+
+def test_a_model_without_an_end_is_no_planner() -> None:
+    tokenizer = Bytes()
+    tokenizer.special = {}
+    decoder = lfm2(tokenizer.size + 7, eos_token_id=())
+    decoder.tokenizer, decoder.chat = tokenizer, None
+    with pytest.raises(CheckpointError, match='no token that ends a text'):
+        Planner(decoder)
 
 
 @pytest.fixture(scope='module')
@@ -363,7 +372,7 @@ def test_models_that_cannot_plan_are_refused() -> None:
         Planner(decoder)
     decoder = Scripted('land', Bytes())
     decoder.config.vocab_size = 200
-    with pytest.raises(CheckpointError, match='belong together'):
+    with pytest.raises(ConfigError, match='belong together'):
         Planner(decoder)
     decoder.tokenizer = None
     with pytest.raises(CheckpointError, match='no tokenizer'):

@@ -16,6 +16,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+import shutil
 
 from edge_vla.config import PipelineConfig
 from edge_vla.datatypes import Frame, Observation
@@ -267,6 +268,10 @@ def test_a_baseline_learns_from_the_flights_of_another_run(tmp_path: Path, monke
     with pytest.raises(ConfigError, match='flights'):
         imitation.train_on_flights(recipe, out, tmp_path / 'grounding.pt', out)
     imitation.train_on_flights(recipe, out, tmp_path / 'grounding.pt', tmp_path)
+    (tmp_path / 'some').mkdir()
+    shutil.copy(tmp_path / 'flights_0000.npz', tmp_path / 'some')
+    with pytest.raises(ConfigError, match='from other files'):
+        imitation.train_on_flights(recipe, out, tmp_path / 'grounding.pt', tmp_path / 'some')
     tensors, metadata = read_safetensors(out / 'policy.safetensors')
     assert metadata['kind'] == 'gru' and 'policy.cell.weight_ih' in tensors
     head = LanguageHead.load(SHIPPED_MODEL / 'language')

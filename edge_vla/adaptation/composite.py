@@ -142,6 +142,11 @@ class Adaptation:
             float64 [4], finite; the yaw rate is the wanted one.
 
         """
+        return self._advance(wanted, motion, dt, self._sent[3])
+
+    def _advance(self, wanted: np.ndarray, motion: Motion | None, dt: float,
+                 turning: float) -> np.ndarray:
+        """Take a step; it turns at a rate where none is measured."""
         out = np.array(wanted, np.float64)
         if not np.isfinite(out).all():
             out[:] = 0.0
@@ -156,7 +161,7 @@ class Adaptation:
             self._started, dt = False, LONGEST_S
         v = self._measure(motion)
         known = v is not None
-        rate = motion.yaw_rate if known else self._sent[3]
+        rate = motion.yaw_rate if known else turning
         middle = self._heading + .5 * rate * dt
         self._heading = math.remainder(self._heading + rate * dt, 2 * math.pi)
         if known:
@@ -189,9 +194,8 @@ class Adaptation:
             Seconds since the last step.
 
         """
-        if motion is not None and math.isfinite(motion.yaw_rate):
-            self._sent[3] = motion.yaw_rate
-        self.step(wanted, None, dt)
+        turning = motion is not None and math.isfinite(motion.yaw_rate)
+        self._advance(wanted, None, dt, motion.yaw_rate if turning else self._sent[3])
         self._x[COMPENSATION] = 0.0  # what is added next grows from nothing
         self._sent[:] = self._wanted
 

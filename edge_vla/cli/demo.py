@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from edge_vla.cli.evaluate import need_writable
+    from edge_vla.cli.results import need_writable
     from edge_vla.config import build, CameraConfig, PipelineConfig, SimConfig
     from edge_vla.evaluation import flight
     from edge_vla.language.plan import Plan

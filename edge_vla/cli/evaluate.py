@@ -25,6 +25,7 @@ from pathlib import Path
 import time
 from typing import Any
 
+from edge_vla.cli.results import need_writable
 from edge_vla.exceptions import ConfigError, MissingDependencyError
 
 
@@ -275,26 +276,6 @@ def _version(folder: str) -> str:
              or f.name in ('config.json', 'tokenizer.json')]
     return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12] \
         if _weights(folder).is_file() else ''
-
-
-def need_writable(file: Path) -> None:
-    """
-    Make the folder of a file, and see whether the file can be written; leave it as it was.
-
-    Raises
-    ------
-    ConfigError
-        It cannot.
-
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = not file.exists()
-        file.open('ab').close()  # os.access says yes in /proc
-        if new:
-            file.unlink()
-    except OSError as error:
-        raise ConfigError(f'{file} cannot be written: {error.strerror}') from error
 
 
 def _write(file: Path, text: str) -> None:

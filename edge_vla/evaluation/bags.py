@@ -305,10 +305,11 @@ class Bag:
 
     def _stamp(self, message: Any) -> int:
         stamp = message.header.stamp
-        if stamp.sec >= 2**31 or stamp.nanosec >= SECOND_NS:  # ROS 2 could not write it either
+        time_ns = stamp.sec * SECOND_NS + stamp.nanosec
+        if time_ns >= SECOND_NS << 31:  # ROS 2 could not write it
             raise BagError(f'{self.path}: a stamp of {stamp.sec} s and {stamp.nanosec} ns is no '
                            'time')
-        return stamp.sec * SECOND_NS + stamp.nanosec
+        return time_ns
 
     def _keep(self, message: Any, connection: Any, time_ns: int) -> None:
         """Remember anything but an image."""

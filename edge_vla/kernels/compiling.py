@@ -70,12 +70,16 @@ def _is_cached(program: Dispatcher, kinds: tuple[Any, ...]) -> bool:
 
 def _compile_elsewhere(program: Dispatcher, kinds: tuple[Any, ...]) -> None:
     """Let another process compile a program into numba's cache."""
+    if not sys.executable or getattr(sys, 'frozen', False):  # no interpreter to be had
+        return
     what = pickle.dumps((program.py_func.__module__, program.py_func.__name__, kinds))
     here = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}
+    do = f'import sys; sys.path = [*filter(None, sys.path)]; from {__name__} import serve; serve()'
     try:  # what goes wrong there does so once more, and is reported, when it is compiled here
-        subprocess.run([sys.executable, '-c', f'from {__name__} import serve; serve()'],
-                       input=what, env=here, check=False, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
+        # a node that is interrupted waits for it, so Ctrl-C is not for it
+        subprocess.run([sys.executable, '-c', do], input=what, env=here, check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       start_new_session=True)
     except OSError:
         pass
 

@@ -21,6 +21,7 @@ jitted program with its arrays, see `programs`, and the cache.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import errno
 from functools import cached_property
 import os
 from pathlib import Path
@@ -391,6 +392,8 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     try:
         decoder = Decoder(model, settings, where=path)
     except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise
         raise ConfigError(
             f'{path}: what {settings.capacity or model.config.context} tokens of '
             f'{model.config.max_position_embeddings} positions need does not fit into memory: '

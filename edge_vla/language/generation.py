@@ -246,7 +246,7 @@ def stream(decoder: TextDecoder, prompt: str | Sequence[int], *, max_tokens: int
     """
     started = perf_counter()
     tokenizer = decoder.tokenizer
-    if not isinstance(max_tokens, int) or max_tokens < 1:
+    if not isinstance(max_tokens, int | np.integer) or max_tokens < 1:
         raise ConfigError(f'max_tokens is {max_tokens}, expected a whole number, at least 1')
     if stop and tokenizer is None:
         raise ConfigError('stop strings need a tokenizer, which this model has not: give none')

@@ -31,7 +31,7 @@ from edge_vla.datatypes import Context
 from edge_vla.exceptions import CheckpointError, InstructionError
 from edge_vla.language.constrained import readings, write, Written
 from edge_vla.language.decoder import DecoderSettings, load_decoder
-from edge_vla.language.generation import CachedIds, ends_of, shared
+from edge_vla.language.generation import CachedIds, check_vocabulary, ends_of, shared
 from edge_vla.language.grammar import Allowed, Automaton, EOL, PLAN, plan_arcs
 from edge_vla.language.head import check_instruction, context_of, understood
 from edge_vla.language.plan import (
@@ -85,8 +85,10 @@ class Planner:
     Raises
     ------
     CheckpointError
-        It has no tokenizer, another model's, or one that cannot spell a plan; or the model's
-        context is too short.
+        It has no tokenizer, or one that cannot spell a plan; or the model's context is too short,
+        or it has no end of a text.
+    ConfigError
+        The tokenizer is another model's.
     MissingDependencyError
         Its tokenizer or chat template needs a package that is not installed.
 
@@ -97,10 +99,11 @@ class Planner:
         if tokenizer is None:
             raise CheckpointError('the planner has no tokenizer: put its tokenizer.json next to '
                                   'it')
-        if tokenizer.size > decoder.config.vocab_size:
-            raise CheckpointError(f'the tokenizer has {tokenizer.size} tokens, the model '
-                                  f'{decoder.config.vocab_size}: they do not belong together')
+        check_vocabulary(decoder)
         ends = ends_of(decoder)
+        if not ends:
+            raise CheckpointError('the model names no token that ends a text, so no plan would '
+                                  'end: set eos_token_id in its config.json')
         automaton = Automaton(PLAN, plan_arcs)
         self._allowed = Allowed(automaton, [
             EOL if i in ends else tokenizer.bytes_of(i) for i in range(tokenizer.size)])

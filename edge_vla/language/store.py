@@ -20,6 +20,7 @@ those of `EngineModel` and whose metadata says what they are.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 import json
 from pathlib import Path
 import zlib
@@ -68,7 +69,9 @@ def is_converted(path: Path) -> bool:
 
 def has_original(path: Path) -> bool:
     """Tell whether a folder holds a checkpoint beside what `save_model` wrote."""
-    return (path / 'config.json').exists() or any(path.glob('*.gguf'))
+    weights = ('model.safetensors', 'model.safetensors.index.json')
+    return len([*path.glob('*.gguf')]) == 1 or (path / 'config.json').exists() and any(
+        (path / name).exists() for name in weights)
 
 
 def save_model(model: AnyModel, folder: Path, companions: Path | None = None) -> Path:
@@ -98,24 +101,25 @@ def save_model(model: AnyModel, folder: Path, companions: Path | None = None) ->
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f'{folder}: is a file; name a folder to write')
     beside = {} if companions is None else _companions(companions, folder)
-    folder.mkdir(parents=True, exist_ok=True)
     sums = {name: f'{zlib.crc32(np.ascontiguousarray(a)):08x}'
             for name, a in model.tensors.items()}
     path = folder / FILE
     partial = path.with_suffix('.partial')
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_safetensors(partial, model.tensors, {
             'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
             'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
+        if beside and folder_of(companions).resolve() != folder.resolve():
+            for name in COMPANIONS:  # what another model left would be taken too
+                (folder / name).unlink(missing_ok=True)
+        for name, content in beside.items():
+            (folder / name).write_bytes(content)
         partial.replace(path)  # a file under its name is whole
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise CheckpointError(f'{path}: cannot be written ({error.strerror or error})') from error
-    if beside and folder_of(companions).resolve() != folder.resolve():
-        for name in COMPANIONS:  # what another model left would be taken too
-            (folder / name).unlink(missing_ok=True)
-    for name, content in beside.items():
-        (folder / name).write_bytes(content)
     return path
 
 

@@ -46,9 +46,9 @@ class BagPlayerNode(Node):
     Publishes images and odometry of a recording where the pilot listens.
 
     Messages go out as they were recorded, byte for byte, but for images without a stamp: they get
-    the time at which they were recorded, as in a replay. Damaged ones are left out. In lockstep
-    every image waits for its command, so that no frame is lost on however slow a computer;
-    odometry that is due with it goes out a little before it, as it was recorded.
+    the time at which they were recorded, as in a replay. Those that cannot be read are left out.
+    In lockstep every image waits for its command, so that no frame is lost on however slow a
+    computer; odometry that is due with it goes out a little before it, as it was recorded.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class BagPlayerNode(Node):
     def _checked(self, connection: Any, time_ns: int, raw: bytes, types: Any) -> bytes:
         """Return a message as CDR; raise whatever is wrong with it."""
         bag = self._bag
-        if connection.topic in (bag.topic, bag.odometry):  # what a replay leaves out
+        if connection.topic in (bag.topic, bag.odometry):  # what cannot be read is no message
             bag.messages.read(connection, raw)
         if types is not None:
             raw = types.ros1_to_cdr(raw, connection.msgtype)

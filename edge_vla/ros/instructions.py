@@ -16,6 +16,7 @@
 """Which of the words that arrive is the instruction to follow, and what is said of one refused."""
 
 from collections.abc import Mapping
+import time
 from typing import Any
 
 from edge_vla.ros.diagnostics import said
@@ -37,7 +38,8 @@ class Words:
 
     def said_now(self, info: Mapping[str, Any]) -> bool:
         """Tell whether a word is news that was said now: the newest, whatever its stamp is."""
-        self._last_ns = max(self._last_ns, info.get('received_timestamp') or 0)
+        # not every middleware says when it came
+        self._last_ns = max(self._last_ns, info.get('received_timestamp') or _sent(info))
         return self._news(info)
 
     def kept(self, info: Mapping[str, Any]) -> bool:
@@ -45,13 +47,14 @@ class Words:
         Tell whether a word that its publisher kept is news, and nobody said another after it.
 
         Such words of several publishers are found in any order: only stamps tell which was the
-        last. What is said now comes here too, but the other subscription has it as well, so a
-        clock that is behind loses no word.
+        last, none of which is later than now. What is said now comes here too, but the other
+        subscription has it as well, so a clock that is behind loses no word but one that was
+        said before that subscription was found, and after which another was heard.
         """
-        sent = info.get('source_timestamp') or self._last_ns
-        if sent < self._last_ns:
+        sent = _sent(info)
+        if 0 < sent < self._last_ns:
             return False
-        self._last_ns = sent
+        self._last_ns = max(sent, self._last_ns)
         return self._news(info)
 
     def _news(self, info: Mapping[str, Any]) -> bool:
@@ -64,6 +67,11 @@ class Words:
             return False
         self._heard[sender] = sent, number
         return True
+
+
+def _sent(info: Mapping[str, Any]) -> int:
+    """Return when a word was said, not later than now; 0 where nobody tells."""
+    return min(info.get('source_timestamp') or 0, time.time_ns())
 
 
 def refusal(instruction: str, error: Exception) -> str:

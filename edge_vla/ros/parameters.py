@@ -64,7 +64,7 @@ def declare(node: Node, cls: type[T]) -> T:
     # another node's, which a file for all of them (/**) sets too.
     known = [s.name for s in settings_of(cls)]
     groups = {name.partition('.')[0] for name in known}
-    for name in node._parameter_overrides:
+    for name in node._parameter_overrides:  # rclpy shows them nowhere else before declaring
         group = name.partition('.')[0]
         if group in groups and name not in known:
             raise ConfigError(f'unknown parameter {name}; known: ' + ', '.join(

@@ -142,10 +142,10 @@ def to_odometry(pose: MeasuredPose, variances: Any, stamp_ns: int, frame_id: str
 def _velocity_covariance(pose: MeasuredPose, source: Any) -> np.ndarray:
     """Return the covariance of the velocity in the body, [3, 3]; zeros where unknown."""
     x, y, z = (float(v) for v in source.velocity_variance)
-    if not np.isfinite([x, y, z]).all():
-        return np.zeros((3, 3))
     if int(source.velocity_frame) == VELOCITY_BODY_FRD:
-        return np.diag([x, y, z])
+        return np.diag(np.nan_to_num([x, y, z], posinf=0, neginf=0))
+    if not np.isfinite([x, y, z]).all():  # it would be in every axis
+        return np.zeros((3, 3))
     axes = np.array([rotate(pose.quaternion, axis) for axis in np.eye(3)])  # of the body, ENU
     return axes @ np.diag([y, x, z]) @ axes.T
 

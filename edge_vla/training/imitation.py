@@ -24,6 +24,7 @@ flies with the policy of one iteration ago while this one learns.
 
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -432,8 +433,8 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
     Raises
     ------
     ConfigError
-        `flights` holds none, or shorter ones than the window; or the recipe is not that of the
-        checkpoint.
+        `flights` holds none, or shorter ones than the window; or the recipe, the flights or
+        what is grounded are not those of the checkpoint.
     CheckpointError
         A checkpoint, or a file of flights, is corrupt.
 
@@ -450,7 +451,8 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
                           'frames; choose a smaller one')
     net, recall, optimiser = _grounded(recipe, grounded)
     path = out / 'on_flights.pt'
-    start = resume(path, recipe, 'iterations', net=net, recall=recall,
+    sources = [(f.name, f.stat().st_size) for f in files], sha256(grounded.read_bytes()).digest()
+    start = resume(path, recipe, 'iterations', sources=sources, net=net, recall=recall,
                    optimiser=optimiser).get('iteration', 0)
     bar = tqdm(range(start, recipe.iterations), f'{recipe.policy} on flights', initial=start,
                total=recipe.iterations, mininterval=5)
@@ -462,6 +464,6 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
         if k + 1 == recipe.iterations:
             record(out / 'imitation.jsonl', evaluate(net, 77, recipe.evaluated, recipe.wide))
         save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
-             recall=recall and recall.state_dict(), recipe=asdict(recipe))
+             recall=recall and recall.state_dict(), recipe=asdict(recipe), sources=sources)
     export_pilot(net, recipe, out)
     return net

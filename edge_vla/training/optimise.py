@@ -121,7 +121,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
-           **parts: Any) -> dict[str, Any]:
+           sources: Any = None, **parts: Any) -> dict[str, Any]:
     """
     Go on from a checkpoint if there is one.
 
@@ -135,6 +135,9 @@ def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
         The setting that says how much to train; it may not be less than what was done.
     names : collection of str
         The settings that matter, by default all.
+    sources : Any
+        What tells the files apart that it is made from, by default nothing; ``sources`` of the
+        checkpoint.
     parts : Any
         What has a ``load_state_dict``, by its name in the checkpoint; None is left out.
 
@@ -146,7 +149,7 @@ def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
     Raises
     ------
     ConfigError
-        The recipe is another.
+        The recipe is another, or the files that it is made from are.
     CheckpointError
         The file is corrupt, or is of another network.
 
@@ -161,6 +164,8 @@ def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
              if made[name] != now[name] and name not in (*FREE, length)]
     if other:
         raise ConfigError(f'{path} was made with {", ".join(other)}: {anew}')
+    if state.get('sources', sources) != sources:
+        raise ConfigError(f'{path} was made from other files: {anew}')
     done = state.get('iteration', state.get('step', 0))
     if done > now[length]:
         raise ConfigError(f'{path} has come further ({done}) than {length} {now[length]}: {anew}')

@@ -19,6 +19,7 @@ from array import array
 import math
 from pathlib import Path
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -221,10 +222,10 @@ class Listener:
         self.words, self.followed = Words(), []
 
     def hear(self, text: str, sent: int, number: int | None = 1, gid: int = 1,
-             now: int = 0) -> None:
+             now: int = 0, told: bool = True) -> None:
         """Hear a word; with `now`, the time, it is said then, else it was kept."""
         info = {'publisher_gid': {'data': bytes([gid])}, 'source_timestamp': sent,
-                'received_timestamp': now or 100, 'publication_sequence_number': number}
+                'received_timestamp': (now or 100) * told, 'publication_sequence_number': number}
         both = [self.words.said_now] if now else []
         self.followed += [text for news in (*both, self.words.kept) if news(info)]
 
@@ -241,6 +242,20 @@ def test_of_words_that_were_kept_the_last_one_said_counts() -> None:
     assert listener.followed[2:] == ['orbit the blue box']
     listener.hear('find the red sphere', 0, gid=6)  # a middleware that does not say when
     assert listener.followed[3:] == ['find the red sphere']
+
+
+def test_a_middleware_need_not_say_when_a_word_came() -> None:
+    listener = Listener()
+    listener.hear('stop', 20, gid=2, now=110, told=False)
+    listener.hear('fly to the red sphere', 10, gid=1, told=False)
+    assert listener.followed == ['stop']
+
+
+def test_a_kept_word_from_the_future_does_not_silence_those_after_it() -> None:
+    listener = Listener()
+    listener.hear('fly to the red sphere', time.time_ns() + 10**12, gid=1)
+    listener.hear('stop', time.time_ns(), gid=2)
+    assert listener.followed == ['fly to the red sphere', 'stop']
 
 
 def test_what_comes_twice_is_heard_once_whatever_the_clock() -> None:
