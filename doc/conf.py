@@ -21,14 +21,7 @@ from typing import Any
 
 from edge_vla import __version__
 from edge_vla.cli.main import make_parser
-from edge_vla.config import (
-    ArduPilotNodeConfig,
-    PlayerNodeConfig,
-    Px4NodeConfig,
-    settings_of,
-    SimNodeConfig,
-    VlaNodeConfig,
-)
+from edge_vla.config import NODES, settings_of
 
 project, author, release = 'edge_vla', 'The edge_vla authors', __version__
 copyright = '2026, The edge_vla authors'  # noqa: A001
@@ -39,8 +32,6 @@ exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'edge_vla {release}'
 html_copy_source = False
-NODES = {'vla_node': VlaNodeConfig, 'sim_node': SimNodeConfig, 'bag_player_node': PlayerNodeConfig,
-         'px4_offboard_node': Px4NodeConfig, 'ardupilot_node': ArduPilotNodeConfig}
 suppress_warnings = ['myst.xref_missing']  # links to files of the repository
 
 

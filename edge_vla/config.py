@@ -259,6 +259,10 @@ class PlayerNodeConfig:
     player: PlayerConfig = field(default_factory=PlayerConfig)
 
 
+NODES = {'vla_node': VlaNodeConfig, 'sim_node': SimNodeConfig, 'bag_player_node': PlayerNodeConfig,
+         'px4_offboard_node': Px4NodeConfig, 'ardupilot_node': ArduPilotNodeConfig}
+
+
 @dataclass(frozen=True)
 class Setting:
     """One leaf of a configuration tree, as ``settings_of`` yields it."""

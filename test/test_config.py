@@ -26,6 +26,7 @@ from edge_vla.config import (
     build,
     flatten,
     from_arguments,
+    NODES,
     PlayerNodeConfig,
     Px4NodeConfig,
     read_yaml,
@@ -40,7 +41,7 @@ from hypothesis import given, strategies as st
 import pytest
 import yaml
 
-TREES = (VlaNodeConfig, SimNodeConfig, Px4NodeConfig, ArduPilotNodeConfig, PlayerNodeConfig)
+TREES = tuple(NODES.values())
 
 
 @pytest.mark.parametrize('tree', TREES)

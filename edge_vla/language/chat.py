@@ -105,8 +105,9 @@ class ChatTemplate:
         # No special token may begin or end inside a message: where one could, the letters it
         # begins and ends with are others while the template works, which can trim them and so on.
         messages = _checked(messages)
-        ends = {c for name in tokenizer.special for c in (name[0], name[-1]) if any(
-            name[:2] in m['content'] or name[-2:] in m['content'] for m in messages)}
+        ends = {c for name in tokenizer.special if any(
+            name[:2] in m['content'] or name[-2:] in m['content'] for m in messages)
+            for c in (name[0], name[-1])}
         used = {c for m in messages for c in m['content']} | set(self._source)
         free = (chr(c) for c in _FREE if chr(c) not in used)
         masked = dict(zip(map(ord, sorted(ends)), free, strict=False))

@@ -68,10 +68,10 @@ def is_converted(path: Path) -> bool:
 
 
 def has_original(path: Path) -> bool:
-    """Tell whether a folder holds a checkpoint beside what `save_model` wrote."""
-    weights = ('model.safetensors', 'model.safetensors.index.json')
-    return len([*path.glob('*.gguf')]) == 1 or (path / 'config.json').exists() and any(
-        (path / name).exists() for name in weights)
+    """Tell whether a folder holds what `open_source` reads beside what `save_model` wrote."""
+    if (path / 'config.json').exists():
+        return any(path.glob('model.safetensors*'))
+    return len([*path.glob('*.gguf')]) == 1
 
 
 def save_model(model: AnyModel, folder: Path, companions: Path | None = None) -> Path:

@@ -39,7 +39,7 @@ class Crew:
     def __init__(self, threads: int, cores: tuple[int, ...] = ()) -> None:
         if cores and len(cores) != threads:
             raise ValueError(f'{threads} threads need {threads} cores, got {len(cores)}')
-        if missing := set(cores) - (os.sched_getaffinity(0) if cores else set()):
+        if missing := set(cores) - os.sched_getaffinity(0):
             raise ValueError(f'cores {sorted(missing)} are not there, or not for this process')
         self.threads, self._cores = threads, cores
         self._jobs: list[SimpleQueue[Callable[[int], None] | None]] = [

@@ -27,14 +27,7 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed: no live tests')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
-from edge_vla.config import (  # noqa: E402
-    ArduPilotNodeConfig,
-    PlayerNodeConfig,
-    Px4NodeConfig,
-    settings_of,
-    SimNodeConfig,
-    VlaNodeConfig,
-)
+from edge_vla.config import NODES, settings_of, VlaNodeConfig  # noqa: E402
 from edge_vla.ros import conversions, parameters, qos  # noqa: E402
 from edge_vla.ros.conversions import Frame, frame_to_image  # noqa: E402
 from edge_vla.ros.instructions import Words  # noqa: E402
@@ -471,8 +464,7 @@ def test_the_shipped_files_and_parameters_of_other_nodes_are_taken(root: Path) -
         words += ['--params-file', str(root / 'config' / f'{name}.yaml')]
     context = rclpy.Context()
     rclpy.init(context=context)
-    for cls in (VlaNodeConfig, SimNodeConfig, Px4NodeConfig, ArduPilotNodeConfig,
-                PlayerNodeConfig):
+    for cls in NODES.values():
         node = rclpy.create_node('any', context=context, cli_args=words)
         assert parameters.declare(node, cls) == cls()
         node.destroy_node()
