@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_vla.checkpoints.safetensors import write_safetensors
-from edge_vla.kernels.block_layout import quantise_blocks
+from edge_vla.kernels.block_layout import Blocks, quantise_blocks
 from edge_vla.kernels.isa import Isa
 from edge_vla.language.decoder import Decoder, DecoderSettings
 from edge_vla.language.lfm2_config import ATTENTION, CONVOLUTION, Lfm2Config
@@ -81,17 +81,17 @@ def weights_of(config: Lfm2Config, seed: int = 0) -> dict[str, np.ndarray]:
 class MemorySource:
     """Weights as an open checkpoint."""
 
-    def __init__(self, weights: dict[str, np.ndarray], bits: int = 0) -> None:
-        self._weights, self._bits = weights, bits
+    def __init__(self, weights: dict[str, np.ndarray], kind: int = 0) -> None:
+        self._weights, self._kind = weights, kind
 
-    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
-        """Return the bits of all matrices."""
+    def block_kind(self, name: str, shape: tuple[int, int]) -> int:
+        """Return the kind of all matrices."""
         assert self._weights[f'{name}.weight'].shape == shape
-        return self._bits
+        return self._kind
 
-    def blocks(self, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def blocks(self, name: str, shape: tuple[int, int]) -> Blocks:
         """Quantise a matrix."""
-        return quantise_blocks(self._weights[f'{name}.weight'], self._bits)
+        return quantise_blocks(self._weights[f'{name}.weight'], self._kind)
 
     def rows(self, name: str, shape: tuple[int, int], start: int = 0,
              stop: int | None = None) -> np.ndarray:

@@ -30,6 +30,7 @@ from edge_vla.language.chat import CHATML, ChatTemplate
 from edge_vla.language.decoder import load_decoder
 from edge_vla.language.generation import generate
 from edge_vla.language.lfm2_config import Lfm2Config
+from edge_vla.language.lfm2_engine import WEIGHTS
 from hypothesis import given, settings, strategies as st
 from lfm2_models import (
     config_of,
@@ -84,7 +85,7 @@ def test_every_layer_equals_transformers(layers: int) -> None:
     assert_close(decoder_of(cut, inside).logits(ids), transformers_model(cut, inside)(ids))
 
 
-@pytest.mark.parametrize('kept', ['float32', 'int8', 'int4'])
+@pytest.mark.parametrize('kept', WEIGHTS)
 @pytest.mark.parametrize('size', SIZES)
 def test_tokens_at_once_equal_tokens_one_by_one(size: str, kept: str) -> None:
     config = config_of(size)
@@ -98,7 +99,7 @@ def test_tokens_at_once_equal_tokens_one_by_one(size: str, kept: str) -> None:
 
 
 @every_isa
-@pytest.mark.parametrize('kept', ['float32', 'int8', 'int4'])
+@pytest.mark.parametrize('kept', WEIGHTS)
 def test_instruction_sets_and_threads_give_the_same_floats(isa: Isa, kept: str) -> None:
     config = config_of('odd sizes')
     weights, ids = weights_of(config), some_ids(config, 30)
@@ -189,16 +190,16 @@ def test_streaming_equals_transformers_streaming() -> None:
         assert_close(decoder.forward([i]), out.logits[0, 0].numpy())
 
 
-@pytest.mark.parametrize(('kept', 'most'), [('int8', .06), ('int4', .6)])
+@pytest.mark.parametrize(('kept', 'most'), [('int8', .06), ('int4', .6), ('q4_0', .6)])
 def test_what_quantised_weights_cost(kept: str, most: float) -> None:
     """Near a float model of the dequantised weights; activations of 8 bits are the difference."""
     config = config_of('both kinds', hidden_size=256, intermediate_size=512)
     weights, ids = weights_of(config), some_ids(config, 30)
-    bits, seen = int(kept[3:]), dict(weights)
+    kind, seen = WEIGHTS[kept], dict(weights)
     for i in range(config.num_hidden_layers):
         for name in config.linears(i):
             key = f'model.layers.{i}.{name}.weight'
-            seen[key] = dequantise_blocks(*quantise_blocks(weights[key], bits), bits)
+            seen[key] = dequantise_blocks(quantise_blocks(weights[key], kind), kind)
     got = decoder_of(config, weights, kept=kept).logits(ids)
     exact, same = (decoder_of(config, w).logits(ids) for w in (weights, seen))
     scale = exact.std()

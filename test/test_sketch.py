@@ -20,6 +20,7 @@ from pathlib import Path
 from bitnet_models import runnable_isas
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels import screen
+from edge_vla.kernels.block_layout import INT4
 from edge_vla.kernels.head_phases import MOST
 from edge_vla.kernels.isa import best_isa, Isa
 from edge_vla.language.config import BitNetConfig
@@ -46,7 +47,7 @@ LFM2 = Lfm2Config(hidden_size=128, intermediate_size=256, num_hidden_layers=2,
 
 def model_of(kind: str, head: str) -> AnyModel:
     if kind == 'lfm2':
-        return sketched(build_lfm2(RandomSource(LFM2, 4), LFM2, 'int4', head))
+        return sketched(build_lfm2(RandomSource(LFM2, INT4), LFM2, 'int4', head))
     return sketched(random_model(BITNET, best_isa().packing, head))
 
 

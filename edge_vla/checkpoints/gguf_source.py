@@ -133,7 +133,7 @@ class GgufSource:
             tensor = tensor._replace(data=lines.reshape(-1))
         return self._floats(key, tensor).reshape(-1, shape[1])
 
-    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
+    def block_kind(self, name: str, shape: tuple[int, int]) -> int:
         """Return 4 for Q4_0, 8 for Q8_0, else 0 (see Source)."""
         return _BLOCKS.get(self._tensor(name, shape)[1].kind, 0)
 

@@ -114,9 +114,9 @@ class Source(Protocol):
 
         """
 
-    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
+    def block_kind(self, name: str, shape: tuple[int, int]) -> int:
         """
-        Return the bits of the blocks of 32 columns a matrix is stored in, 0 if it is not.
+        Return 4 or 8, the kind of blocks of 32 columns a matrix is stored in, 0 if it is not.
 
         Raises
         ------
@@ -300,7 +300,7 @@ class HuggingFaceSource:
         """Return some rows of a float matrix (see Source)."""
         return self._floats(f'{name}.weight', shape, slice(start, stop))
 
-    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
+    def block_kind(self, name: str, shape: tuple[int, int]) -> int:
         """Return 0: safetensors hold no blocks (see Source)."""
         packing.check_shape(self._tensor(f'{name}.weight').shape, shape, f'{name}.weight')
         return 0

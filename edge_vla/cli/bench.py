@@ -51,7 +51,7 @@ def _add_language(parser: argparse.ArgumentParser) -> None:
                         'int6, int8 of LFM2; else what suits the model)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--packing', default='auto', help='5bit or 2bit (default: by CPU)')
-    parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8 or int4')
+    parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8, int4 or q4_0')
     parser.add_argument('--context', type=int, default=2048, help='cache size (default 2048)')
     parser.add_argument('--prompt', type=int, default=128, help='tokens to prefill (default 128)')
     parser.add_argument('--rounds', type=int, default=7, help='how often (default 7)')

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '0 is what the model was made for (default)')
     parser.add_argument('--kv', default='auto', help='cache: float32, float16 or int8')
     parser.add_argument('--head', default='auto', help='embedding: float32, int8, int6 or int4')
-    parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8 or int4')
+    parser.add_argument('--weights', default='auto', help='of LFM2: float32, int8, int4 or q4_0')
     parser.add_argument('--draft', metavar='MODEL', help='a smaller model that proposes tokens, '
                         'or ngram for what the text repeats: faster, the same law')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the report there')

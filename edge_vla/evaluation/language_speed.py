@@ -102,8 +102,8 @@ def random_weights(shape: str, isa: Isa, settings: DecoderSettings) -> AnyModel:
     if not isinstance(config, Lfm2Config):
         return sketched(random_model(config, isa.packing, head))
     weights = 'int4' if settings.weights == 'auto' else settings.weights
-    bits = 8 if weights == 'float32' else WEIGHTS[weights]
-    return sketched(build_lfm2(RandomSource(config, bits), config, weights, head))
+    kind = WEIGHTS['int8' if weights == 'float32' else weights]
+    return sketched(build_lfm2(RandomSource(config, kind), config, weights, head))
 
 
 def bytes_per_token(model: AnyModel) -> dict[str, int]:

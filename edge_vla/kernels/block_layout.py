@@ -15,45 +15,90 @@
 """
 How matrices of 4-bit and 8-bit blocks lie in memory for the products, and how they are made.
 
-A block is 32 columns of a row with a float16 scale d; a weight is d * (code - offset), offset 8
-or 128: ggml's Q4_0 and Q8_0, whose codes and scales are kept as they are. Rows are padded to a
-unit of 16, columns to a pair of blocks. A pair of a unit is
+A block is 32 columns of a row with a scale d; a weight is d * (code - offset), offset 8 or 128.
+There are three kinds:
 
-* the 16 scales of the rows' first blocks, the 16 of their second ones, float16;
-* for each of the two blocks 64 bytes at a time, byte 4 r + i of row r. 4 bits: the q-th 64 bytes
+* Q4_0 and Q8_0, ggml's, whose codes and float16 scales are kept as they are;
+* INT4, for what is quantised here: 4-bit codes whose scales are a byte, -127 to 127, times a
+  float32 step of the row. That is 4.25 bits a weight instead of 4.5, and no further from the
+  weights: a scale is tried in several sizes anyway, so where exactly it lies hardly matters.
+
+Rows are padded to a unit of 16, columns to a group of blocks: two of ggml's, four of INT4. A group
+of a unit is
+
+* for each of its blocks the 16 scales of the rows;
+* for each of its blocks 64 bytes at a time, byte 4 r + i of row r. 4 bits: the q-th 64 bytes
   (q < 4) hold column 8 q + i in the low and 8 q + 4 + i in the high nibble. 8 bits: the q-th
   (q < 8) holds column 4 q + i.
 
-So one vector holds four columns of 16 rows, and the sums of the rows never cross lanes. Pairs of a
-unit follow each other, then units.
+So one vector holds four columns of 16 rows, the sums of the rows never cross lanes, and the scales
+of a group fill 64 bytes. Groups of a unit follow each other, then the 16 steps of its rows if they
+have some, then units.
 """
 
+from typing import NamedTuple
+
 from numba import njit
+from numba.extending import register_jitable
 import numpy as np
 
 BLOCK = 32  # columns that share a scale
 UNIT = 16  # rows that lie together
-OFFSET = {4: 8, 8: 128}
+Q4_0, Q8_0, INT4 = 4, 8, 12  # kinds, as converted models have them
+WIDEST = 4 * BLOCK  # columns of a group of any kind: what goes into products is padded to it
 _SHRINK = (1.0, .96, .92, .88, .84, .8, .75)  # of the largest weight: what a scale is tried for
 
 
-def pair_bytes(bits: int) -> int:
-    """Return the bytes of two blocks of a unit."""
-    return 2 * UNIT * (2 + BLOCK * bits // 8)
+class Blocks(NamedTuple):
+    """A quantised matrix of B blocks a row."""
+
+    codes: np.ndarray  # uint8 [rows, B * 32]
+    scales: np.ndarray  # float16 [rows, B]; of INT4 int8
+    steps: np.ndarray | None = None  # float32 [rows], of INT4
 
 
-def units_and_pairs(rows: int, columns: int) -> tuple[int, int]:
-    """Return how many units a matrix has, and how many pairs of blocks a unit has."""
-    return -(-rows // UNIT), -(-columns // (2 * BLOCK))
+@register_jitable
+def bits_of(kind):
+    """Return the bits of a weight, without scales."""
+    return 8 if kind == Q8_0 else 4
 
 
-def packed_blocks_size(bits: int, rows: int, columns: int) -> int:
+@register_jitable
+def offset_of(kind):
+    """Return the code of a weight of zero."""
+    return 1 << (bits_of(kind) - 1)
+
+
+@register_jitable
+def group_blocks(kind):
+    """Return how many blocks of a row are a group."""
+    return 4 if kind == INT4 else 2
+
+
+@register_jitable
+def group_bytes(kind):
+    """Return the bytes of a group of a unit."""
+    return 64 + group_blocks(kind) * 64 * bits_of(kind)
+
+
+@register_jitable
+def unit_bytes(kind, groups):
+    """Return the bytes of a unit of some groups."""
+    return groups * group_bytes(kind) + (4 * UNIT if kind == INT4 else 0)
+
+
+def units_and_groups(kind: int, rows: int, columns: int) -> tuple[int, int]:
+    """Return how many units a matrix has, and how many groups of blocks a unit has."""
+    return -(-rows // UNIT), -(-columns // (group_blocks(kind) * BLOCK))
+
+
+def packed_blocks_size(kind: int, rows: int, columns: int) -> int:
     """Return the bytes of a packed matrix."""
-    units, pairs = units_and_pairs(rows, columns)
-    return units * pairs * pair_bytes(bits)
+    units, groups = units_and_groups(kind, rows, columns)
+    return units * unit_bytes(kind, groups)
 
 
-def quantise_blocks(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def quantise_blocks(weights: np.ndarray, kind: int) -> Blocks:
     """
     Quantise float32 [rows, columns].
 
@@ -61,114 +106,106 @@ def quantise_blocks(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndar
     ----------
     weights : float32 [rows, columns]
         Any; columns beyond the last whole block are taken for zero.
-    bits : int
-        4 or 8.
-
-    Returns
-    -------
-    tuple
-        Codes uint8 [rows, B * 32] and scales float16 [rows, B] of B blocks. A scale of 4 bits is
-        the best of some in the sense of least squares.
+    kind : int
+        Of the blocks. A scale of 4 bits is the best of some in the sense of least squares.
 
     """
     rows, columns = weights.shape
     blocks = -(-columns // BLOCK)
     padded = np.zeros((rows, blocks * BLOCK), np.float32)
     padded[:, :columns] = weights
-    grouped = padded.reshape(rows * blocks, BLOCK)
-    place = np.abs(grouped).argmax(1)
+    grouped = padded.reshape(rows, blocks, BLOCK)
+    place = np.abs(grouped).argmax(2)[..., None]
     # of 4 bits the code furthest from zero is the negative one: it goes to the largest weight
-    top = grouped[np.arange(len(grouped)), place] / np.float32(-8 if bits == 4 else 127)
-    if bits == 8:
-        top = np.abs(top)
-    most = np.float32(65504)
-    tried = np.stack([np.clip(top * np.float32(f), -most, most) for f in (
-        _SHRINK if bits == 4 else (1.0,))]).astype(np.float16)
-    codes, scales = np.empty(grouped.shape, np.uint8), np.empty(len(grouped), np.uint16)
-    _best_codes(grouped, tried.astype(np.float32), tried.view(np.uint16), np.float32(OFFSET[bits]),
-                codes, scales)
-    return codes.reshape(rows, -1), scales.view(np.float16).reshape(rows, blocks)
+    top = np.take_along_axis(grouped, place, 2)[..., 0]
+    top = np.abs(top) / np.float32(127) if kind == Q8_0 else top / np.float32(-8)
+    shrink = np.float32((1.0,) if kind == Q8_0 else _SHRINK)[:, None, None]
+    if kind == INT4:
+        steps = np.abs(top).max(1, initial=0) / np.float32(127)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            kept = np.nan_to_num(np.rint(top * shrink / steps[:, None]))
+        kept = np.clip(kept, -127, 127).astype(np.int8)
+        tried = kept * steps[:, None]
+    else:
+        steps, most = None, np.float32(65504)
+        kept = np.clip(top * shrink, -most, most).astype(np.float16)
+        tried = kept.astype(np.float32)
+    codes, chosen = np.empty(grouped.shape, np.uint8), np.empty((rows, blocks), np.int64)
+    _best_codes(grouped, tried, np.float32(offset_of(kind)), codes, chosen)
+    return Blocks(codes.reshape(rows, -1), np.take_along_axis(kept, chosen[None], 0)[0], steps)
 
 
-def dequantise_blocks(codes: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
-    """Return float32 [rows, B * 32] of uint8 codes of that shape and float16 scales [rows, B]."""
-    q = codes.reshape(*scales.shape, BLOCK).astype(np.float32) - np.float32(OFFSET[bits])
-    return (scales.astype(np.float32)[..., None] * q).reshape(codes.shape)
-
-
-@njit(cache=True, nogil=True)
-def _best_codes(grouped, tried, halves, offset, codes, scales):
-    """Choose for each block the tried scale [N, blocks] of least squared error."""
-    q = np.empty(grouped.shape[1], np.uint8)
-    for b in range(grouped.shape[0]):
-        best = np.float32(np.inf)
-        for k in range(tried.shape[0]):
-            d, error = tried[k, b], np.float32(0)
-            r = np.float32(1) / d if d != 0 else np.float32(0)
-            for j in range(grouped.shape[1]):
-                v = np.float32(np.rint(grouped[b, j] * r)) + offset
-                v = min(max(v, np.float32(0)), np.float32(2) * offset - np.float32(1))
-                q[j] = np.uint8(v)
-                miss = d * (v - offset) - grouped[b, j]
-                error += miss * miss
-            if error < best:
-                best, scales[b] = error, halves[k, b]
-                codes[b] = q
+def dequantise_blocks(blocks: Blocks, kind: int) -> np.ndarray:
+    """Return float32 [rows, B * 32]."""
+    codes, scales, steps = blocks
+    q = codes.reshape(*scales.shape, BLOCK).astype(np.float32) - np.float32(offset_of(kind))
+    d = scales.astype(np.float32) if steps is None else scales * steps[:, None]
+    return (d[..., None] * q).reshape(codes.shape)
 
 
 @njit(cache=True, nogil=True)
-def pack_blocks(codes, scales, bits, out):
+def _best_codes(grouped, tried, offset, codes, chosen):
+    """Choose for each block the tried scale [N, rows, blocks] of least squared error."""
+    q = np.empty(grouped.shape[2], np.uint8)
+    for row in range(grouped.shape[0]):
+        for b in range(grouped.shape[1]):
+            best = np.float32(np.inf)
+            for k in range(tried.shape[0]):
+                d, error = tried[k, row, b], np.float32(0)
+                r = np.float32(1) / d if d != 0 else np.float32(0)
+                for j in range(grouped.shape[2]):
+                    v = np.float32(np.rint(grouped[row, b, j] * r)) + offset
+                    v = min(max(v, np.float32(0)), np.float32(2) * offset - np.float32(1))
+                    q[j] = np.uint8(v)
+                    miss = d * (v - offset) - grouped[row, b, j]
+                    error += miss * miss
+                if error < best:
+                    best, chosen[row, b] = error, k
+                    codes[row, b] = q
+
+
+def pack_blocks(blocks: Blocks, kind: int, out: np.ndarray) -> None:
     """
     Lay out a matrix for the products.
 
     Parameters
     ----------
-    codes : uint8 [rows, B * 32]
-        Codes.
-    scales : uint16 [rows, B]
-        The bits of their float16 scales.
-    bits : int
-        4 or 8.
+    blocks : Blocks
+        The matrix.
+    kind : int
+        Of its blocks.
     out : uint8 [packed_blocks_size], written
         The packed matrix.
 
     """
-    rows, blocks = scales.shape
-    pairs = (blocks + 1) // 2
-    size = 32 * (2 + 4 * bits)
-    units = (rows + 15) // 16
-    out[:units * pairs * size] = 0  # a scale of zero makes the padding zero
+    none = np.zeros(0, np.uint8)
+    _pack(blocks.codes, np.ascontiguousarray(blocks.scales).view(np.uint8),
+          none if blocks.steps is None else blocks.steps.view(np.uint8), kind, out)
+
+
+@njit(cache=True, nogil=True)
+def _pack(codes, scales, steps, kind, out):
+    """Do it, given the bytes of scales, [rows, B] times 2 or 1, and of steps."""
+    bits, count = bits_of(kind), group_blocks(kind)
+    size = 4 // count  # bytes of a scale
+    rows, blocks = scales.shape[0], scales.shape[1] // size
+    groups, units = (blocks + count - 1) // count, (rows + 15) // 16
+    line = unit_bytes(kind, groups)
+    out[:units * line] = 0  # a scale of zero makes the padding zero
     for row in range(rows):
+        unit, r = row // 16 * line, row % 16
         for b in range(blocks):
-            pair = ((row // 16) * pairs + b // 2) * size
-            r = row % 16
-            at = pair + b % 2 * 32 + 2 * r
-            out[at], out[at + 1] = scales[row, b] & 255, scales[row, b] >> 8
-            at = pair + 64 + b % 2 * (64 * bits) + 4 * r
+            group = unit + b // count * group_bytes(kind)
+            at = group + b % count * 16 * size + size * r
+            out[at:at + size] = scales[row, size * b:size * (b + 1)]
+            at = group + 64 + b % count * (64 * bits) + 4 * r
             for j in range(32):
                 code = codes[row, 32 * b + j]
                 if bits == 8:
                     out[at + j // 4 * 64 + j % 4] = code
                 else:
                     out[at + j // 8 * 64 + j % 4] |= code << np.uint8(j // 4 % 2 * 4)
+        if steps.shape[0]:
+            at = unit + groups * group_bytes(kind) + 4 * r
+            out[at:at + 4] = steps[4 * row:4 * row + 4]
 
-
-@njit(cache=True, nogil=True)
-def unpack_blocks(packed, bits, codes, scales):
-    """Undo `pack_blocks`: write uint8 [rows, B * 32] and uint16 [rows, B]."""
-    rows, blocks = scales.shape
-    pairs = (blocks + 1) // 2
-    size = 32 * (2 + 4 * bits)
-    for row in range(rows):
-        for b in range(blocks):
-            pair = ((row // 16) * pairs + b // 2) * size
-            r = row % 16
-            at = pair + b % 2 * 32 + 2 * r
-            scales[row, b] = np.uint16(packed[at]) | np.uint16(packed[at + 1]) << np.uint16(8)
-            at = pair + 64 + b % 2 * (64 * bits) + 4 * r
-            for j in range(32):
-                if bits == 8:
-                    codes[row, 32 * b + j] = packed[at + j // 4 * 64 + j % 4]
-                else:
-                    byte = packed[at + j // 8 * 64 + j % 4]
-                    codes[row, 32 * b + j] = (byte >> np.uint8(j // 4 % 2 * 4)) & np.uint8(15)

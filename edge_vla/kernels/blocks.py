@@ -22,7 +22,17 @@ number of tokens, threads and the instruction set. The layout is that of `block_
 
 from typing import Any
 
-from edge_vla.kernels.block_layout import BLOCK, pair_bytes, UNIT
+from edge_vla.kernels.block_layout import (
+    bits_of,
+    BLOCK,
+    group_blocks,
+    group_bytes,
+    INT4,
+    Q4_0,
+    Q8_0,
+    UNIT,
+    unit_bytes,
+)
 from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.head import float_logit
 from edge_vla.kernels.isa import constant, Isa
@@ -30,6 +40,7 @@ from edge_vla.kernels.ternary_tiles import emit_dots
 from edge_vla.kernels.vectors import (
     accumulator,
     advance,
+    BYTE,
     BYTES,
     call,
     data_pointer,
@@ -51,20 +62,22 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-AHEAD = 2560  # bytes: what is asked for while a pair of blocks is read
+AHEAD = 2560  # bytes: what is asked for while a group of blocks is read
 FEW = 4  # tokens multiplied at once
-RUN = 2  # pairs of a unit before one of the next: Intel reads runs of 20 to 30 lines fastest
+RUN = 4  # blocks of a unit before some of the next: Intel reads runs of 20 to 30 lines fastest
 
 
 one_by_one = constant(lambda isa: isa.reading == 'run', 'one_by_one',
                       'Tell whether few tokens read one unit after another.')
 
 
-def _tile(bits: int) -> Any:
-    def operation(typing, isa, packed, units, to, pairs, x, places, steps, sums, about, out,
+def _tile(kind: int) -> Any:
+    bits, count, size = bits_of(kind), group_blocks(kind), group_bytes(kind)
+
+    def operation(typing, isa, packed, units, to, groups, x, places, steps, sums, about, out,
                   starts):
         def generate(context, builder, signature, args):
-            _, packed, units, to, pairs, x, places, steps, sums, about, out, starts = args
+            _, packed, units, to, groups, x, places, steps, sums, about, out, starts = args
             isa, kinds = signature.args[0].isa, signature.args
             rows = [data_pointer(context, builder, kinds[1], packed, u)
                     for u in cgutils.unpack_tuple(builder, units)]
@@ -74,50 +87,55 @@ def _tile(bits: int) -> Any:
                                           cgutils.unpack_tuple(builder, about), strict=True)]
             cells = [[accumulator(builder, F32X16) for _ in rows] for _ in tokens]
 
-            def take(pair: ir.Value, some: list[int]) -> None:
-                """Multiply a pair of blocks of some units."""
-                here = [advance(builder, rows[u], builder.mul(pair, LONG(pair_bytes(bits))))
-                        for u in some]
+            def take(group: ir.Value, some: list[int]) -> None:
+                """Multiply a group of blocks of some units."""
+                here = [advance(builder, rows[u], builder.mul(group, LONG(size))) for u in some]
                 if ahead := isa.ahead(AHEAD):
                     for place in here:
-                        prefetch_all(builder, advance(builder, place, ahead), pair_bytes(bits))
-                for b in range(2):
-                    at = builder.add(builder.mul(pair, LONG(2)), LONG(b))
-                    _add_block(builder, isa, bits, [
-                        (advance(builder, place, 32 * b),
+                        prefetch_all(builder, advance(builder, place, ahead), size)
+                for b in range(count):
+                    at = builder.add(builder.mul(group, LONG(count)), LONG(b))
+                    _add_block(builder, isa, kind, [
+                        (advance(builder, place, 64 // count * b),
                          advance(builder, place, 64 + 64 * bits * b)) for place in here],
                         at, tokens, [[cell[u] for u in some] for cell in cells])
 
             if len(tokens) > 1 or isa.reading != 'apart':
-                with cgutils.for_range(builder, pairs) as loop:
+                with cgutils.for_range(builder, groups) as loop:
                     take(loop.index, [*range(len(rows))])
             else:
-                run = LONG(RUN)
+                run = LONG(RUN // count)
                 with cgutils.for_range(builder, builder.udiv(
-                        builder.add(pairs, LONG(RUN - 1)), run)) as loop:
+                        builder.add(groups, LONG(RUN // count - 1)), run)) as loop:
                     begin = builder.mul(loop.index, run)
-                    left = builder.sub(pairs, begin)
+                    left = builder.sub(groups, begin)
                     left = builder.select(builder.icmp_signed('<', left, run), left, run)
                     for u in range(len(rows)):
                         with cgutils.for_range(builder, left) as inner:
                             take(builder.add(begin, inner.index), [u])
             to = cgutils.unpack_tuple(builder, to)
-            for cell, start in zip(cells, cgutils.unpack_tuple(builder, starts), strict=True):
-                for sums_of_unit, row in zip(cell, to, strict=True):
-                    store(builder, load(builder, sums_of_unit, F32X16), data_pointer(
-                        context, builder, kinds[10], out, builder.add(start, row)))
+            for u, (place, row) in enumerate(zip(rows, to, strict=True)):
+                factors = load(builder, advance(builder, place, builder.mul(
+                    groups, LONG(size))), F32X16) if kind == INT4 else None
+                for cell, start in zip(cells, cgutils.unpack_tuple(builder, starts), strict=True):
+                    total = load(builder, cell[u], F32X16)
+                    if factors is not None:
+                        total = builder.fmul(total, factors)
+                    store(builder, total, data_pointer(context, builder, kinds[10], out,
+                                                       builder.add(start, row)))
             return context.get_dummy_value()
         return types.void(isa, packed, units, to, types.int64, x, places, steps, sums, about, out,
                           starts), generate
-    operation.__doc__ = (f'Multiply some units of {bits}-bit blocks with some tokens; a unit goes '
+    operation.__doc__ = ('Multiply some units of blocks of a kind with some tokens; a unit goes '
                          '`to` a row of each token, whose first one `starts` somewhere in `out`.')
     return intrinsic(operation)
 
 
-def _add_block(builder: ir.IRBuilder, isa: Isa, bits: int,
+def _add_block(builder: ir.IRBuilder, isa: Isa, kind: int,
                units: list[tuple[ir.Value, ir.Value]], at: ir.Value,
                tokens: list[tuple[ir.Value, ...]], cells: list[list[ir.Value]]) -> None:
     """Add the products of a block of some units (scales, codes) with some tokens."""
+    bits = bits_of(kind)
     here, four = builder.mul(at, LONG(BLOCK)), builder.mul(at, LONG(4))
     dots = [[_begin(builder, isa, bits, advance(builder, total, four))] * len(units)
             for _, _, total in tokens]
@@ -134,12 +152,19 @@ def _add_block(builder: ir.IRBuilder, isa: Isa, bits: int,
                 dots[t][u] = _add_dots(builder, isa, bits, dots[t][u],
                                        list(zip(ws, ys, strict=True)))
     for u, (scales, _) in enumerate(units):
-        d = builder.fpext(load(builder, scales, ir.VectorType(HALF, LANES)), F32X16)
+        d = _scales(builder, kind, scales)
         for t, (_, steps, _) in enumerate(tokens):
             scale = builder.fmul(d, splat(builder, load(builder, advance(builder, steps, four),
                                                         FLOAT)))
             builder.store(call(builder, 'llvm.fma.v16f32', F32X16, builder.sitofp(
                 dots[t][u], F32X16), scale, load(builder, cells[t][u], F32X16)), cells[t][u])
+
+
+def _scales(builder: ir.IRBuilder, kind: int, place: ir.Value) -> ir.Value:
+    """Return the scales of a block of 16 rows, of INT4 in steps of the rows."""
+    if kind == INT4:
+        return builder.sitofp(load(builder, place, ir.VectorType(BYTE, LANES)), F32X16)
+    return builder.fpext(load(builder, place, ir.VectorType(HALF, LANES)), F32X16)
 
 
 def _begin(builder: ir.IRBuilder, isa: Isa, bits: int, total: ir.Value) -> ir.Value:
@@ -169,31 +194,33 @@ def _add_dots(builder: ir.IRBuilder, isa: Isa, bits: int, dots: ir.Value,
     return emit_dots(builder, isa, dots, pairs)
 
 
-_four_bits, _eight_bits = _tile(4), _tile(8)
+_q4_0, _q8_0, _int4 = _tile(Q4_0), _tile(Q8_0), _tile(INT4)
 
 
 @njit(cache=True, nogil=True)
-def _multiply(isa, bits, packed, units, to, pairs, x, places, steps, sums, about, out, starts):
-    if bits == 4:
-        _four_bits(isa, packed, units, to, pairs, x, places, steps, sums, about, out, starts)
+def _multiply(isa, kind, packed, units, to, groups, x, places, steps, sums, about, out, starts):
+    if kind == INT4:
+        _int4(isa, packed, units, to, groups, x, places, steps, sums, about, out, starts)
+    elif kind == Q4_0:
+        _q4_0(isa, packed, units, to, groups, x, places, steps, sums, about, out, starts)
     else:
-        _eight_bits(isa, packed, units, to, pairs, x, places, steps, sums, about, out, starts)
+        _q8_0(isa, packed, units, to, groups, x, places, steps, sums, about, out, starts)
 
 
 @inlined
-def _few(isa, bits, packed, units, to, pairs, x, width, steps, sums, blocks, t, tokens, out,
+def _few(isa, kind, packed, units, to, groups, x, width, steps, sums, blocks, t, tokens, out,
          stride):
     """Multiply some units with up to FEW tokens from one on."""
     i = min(t + 1, tokens - 1)  # one that is missing: the last is done again
     j, k = min(t + 2, tokens - 1), min(t + 3, tokens - 1)
     if tokens - t == 1:
-        _multiply(isa, bits, packed, units, to, pairs, x, (t * width,), steps, sums,
+        _multiply(isa, kind, packed, units, to, groups, x, (t * width,), steps, sums,
                   (t * blocks,), out, (t * stride,))
     elif tokens - t == 2:
-        _multiply(isa, bits, packed, units, to, pairs, x, (t * width, i * width), steps, sums,
+        _multiply(isa, kind, packed, units, to, groups, x, (t * width, i * width), steps, sums,
                   (t * blocks, i * blocks), out, (t * stride, i * stride))
     else:
-        _multiply(isa, bits, packed, units, to, pairs, x,
+        _multiply(isa, kind, packed, units, to, groups, x,
                   (t * width, i * width, j * width, k * width), steps, sums,
                   (t * blocks, i * blocks, j * blocks, k * blocks), out,
                   (t * stride, i * stride, j * stride, k * stride))
@@ -212,7 +239,7 @@ def _size(tokens):
 
 
 @njit(cache=True, nogil=True)
-def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, steps, sums,
+def block_product(isa, packed, base, kind, units, groups, first, last, x, width, steps, sums,
                   blocks, tokens, out, stride):
     """
     Compute pieces `first` to `last` of ``out[t, row] = W x[t]``.
@@ -223,8 +250,8 @@ def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, 
         Instruction set.
     packed : uint8 [N]
         All weights of the model.
-    base, bits, units, pairs : int
-        First byte of the matrix, bits of a weight, units, pairs of blocks of a unit.
+    base, kind, units, groups : int
+        First byte of the matrix, kind of its blocks, units, groups of blocks of a unit.
     first, last : int
         Which of `block_items`.
     x : int8 [tokens * width]
@@ -243,26 +270,26 @@ def block_product(isa, packed, base, bits, units, pairs, first, last, x, width, 
         From token to token in `out`.
 
     """
-    line, end = pairs * (32 * (2 + 4 * bits)), units - 1
+    line, end = unit_bytes(kind, groups), units - 1
     if tokens <= FEW and one_by_one(isa):
         for u in range(_size(tokens) * first, min(_size(tokens) * last, units)):
-            _few(isa, bits, packed, (base + u * line,), (u * UNIT,), pairs, x, width, steps, sums,
+            _few(isa, kind, packed, (base + u * line,), (u * UNIT,), groups, x, width, steps, sums,
                  blocks, 0, tokens, out, stride)
     elif tokens == 1:  # units far apart are streams of their own
         far = (units + 3) // 4
         for m in range(first, last):
             a, b, c = min(m + far, end), min(m + 2 * far, end), min(m + 3 * far, end)
-            _multiply(isa, bits, packed,
+            _multiply(isa, kind, packed,
                       (base + m * line, base + a * line, base + b * line, base + c * line),
-                      (m * UNIT, a * UNIT, b * UNIT, c * UNIT), pairs, x, (0,), steps, sums, (0,),
+                      (m * UNIT, a * UNIT, b * UNIT, c * UNIT), groups, x, (0,), steps, sums, (0,),
                       out, (0,))
     else:
         far = (units + 1) // 2
         for m in range(first, last):
             n = min(m + far, end)
             for t in range(0, tokens, FEW):
-                _few(isa, bits, packed, (base + m * line, base + n * line), (m * UNIT, n * UNIT),
-                     pairs, x, width, steps, sums, blocks, t, tokens, out, stride)
+                _few(isa, kind, packed, (base + m * line, base + n * line), (m * UNIT, n * UNIT),
+                     groups, x, width, steps, sums, blocks, t, tokens, out, stride)
 
 
 @njit(cache=True, nogil=True)

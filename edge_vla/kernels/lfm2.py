@@ -77,8 +77,9 @@ class Weights(NamedTuple):
 
     packed: np.ndarray  # uint8 or float32: all matrices
     bases: np.ndarray  # int64 [L, 7]: where each begins
-    bits: np.ndarray  # int64 [L, 7]
+    kinds: np.ndarray  # int64 [L, 7]: of blocks
     units: np.ndarray  # int64 [L, 7]: of 16 rows
+    groups: np.ndarray  # int64 [L, 7]: of blocks, in a unit
     columns: np.ndarray  # int64 [L, 7]: padded
     attention: np.ndarray  # int64 [L]: which of the attention layers, -1 for a convolution
     convolution: np.ndarray  # int64 [L]: which of the convolutions, -1 for attention
@@ -253,15 +254,16 @@ def _multiply(isa, s, w, work, layer, which, piece, tokens, threads, me):
         out = work.b
     elif which == VALUE:
         out = work.b[s.value_at:]
-    base, units, columns = w.bases[layer, which], w.units[layer, which], w.columns[layer, which]
+    base, units = w.bases[layer, which], w.units[layer, which]
     if element_bytes(w.packed) == 4:
         first, last = share(units, threads, piece)
-        float_product(w.packed, base, columns, first, last, work.x, tokens, out, s.stride)
+        float_product(w.packed, base, w.columns[layer, which], first, last, work.x, tokens, out,
+                      s.stride)
     else:
         first, last = share(block_items(units, tokens), threads, piece)
-        block_product(isa, w.packed, base, w.bits[layer, which], units, columns // 64, first,
-                      last, work.codes, s.wide, work.code_steps, work.code_sums, s.wide // 32,
-                      tokens, out, s.stride)
+        block_product(isa, w.packed, base, w.kinds[layer, which], units, w.groups[layer, which],
+                      first, last, work.codes, s.wide, work.code_steps, work.code_sums,
+                      s.wide // 32, tokens, out, s.stride)
 
 
 @inlined

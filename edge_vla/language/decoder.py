@@ -77,8 +77,9 @@ class DecoderSettings:
     packing : str
         Of ternary matrices: 5bit, 2bit, or auto for what this CPU likes.
     weights : str
-        Of the matrices of an LFM2: float32, int8 or int4; auto is float32 for a small model, else
-        the blocks a GGUF file has and int4 for what has none.
+        Of the matrices of an LFM2: float32, int8, int4 (4.25 bits a weight) or q4_0 (4.5, as GGUF
+        files have it); auto is float32 for a small model, else the blocks a GGUF file has and int4
+        for what has none.
     chunk : int
         Most tokens taken at once.
     mapped : bool

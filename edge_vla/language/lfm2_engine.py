@@ -19,10 +19,15 @@ from dataclasses import dataclass
 from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.checkpoints.sources import Source
 from edge_vla.kernels.block_layout import (
+    bits_of,
     BLOCK,
+    Blocks,
     dequantise_blocks,
+    INT4,
     pack_blocks,
     packed_blocks_size,
+    Q4_0,
+    Q8_0,
     quantise_blocks,
     UNIT,
 )
@@ -30,7 +35,8 @@ from edge_vla.language.engine import embed, padded, read_only, read_tables
 from edge_vla.language.lfm2_config import ATTENTION, CONVOLUTION, Lfm2Config
 import numpy as np
 
-WEIGHTS = {'float32': 32, 'int8': 8, 'int4': 4}
+FLOATS = 32  # what a matrix is kept in where not in blocks of a kind
+WEIGHTS = {'float32': FLOATS, 'int8': Q8_0, 'int4': INT4, 'q4_0': Q4_0}
 _SLOTS = ('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.out_proj',
           'feed_forward.w1', 'feed_forward.w3', 'feed_forward.w2')  # as in kernels.lfm2
 _CONVOLUTION_SLOTS = {'conv.in_proj': 0, 'conv.out_proj': 3}
@@ -50,10 +56,10 @@ class Lfm2Model:
         What embedding and head are kept in: float32, int8, int6 or int4.
     tensors : dict of str to numpy.ndarray
         ``body`` (float32, or uint8 in the layout of `kernels.block_layout`), ``bits`` (uint8
-        [L, 7], 0 where a layer has no such matrix), ``operator_norm`` and ``ffn_norm`` (float32,
-        padded), ``query_norm``, ``key_norm``, ``taps`` [Lc, K, D], ``in_bias``, ``tap_bias``,
-        ``out_bias``, ``final_norm``, ``head`` and ``head_scales``, and where they are not tied
-        ``embedding`` and ``embedding_scales``; none can be written to.
+        [L, 7]: FLOATS or a kind of block, 0 where a layer has no such matrix), ``operator_norm``
+        and ``ffn_norm`` (float32, padded), ``query_norm``, ``key_norm``, ``taps`` [Lc, K, D],
+        ``in_bias``, ``tap_bias``, ``out_bias``, ``final_norm``, ``head`` and ``head_scales``, and
+        where they are not tied ``embedding`` and ``embedding_scales``; none can be written to.
 
     """
 
@@ -74,9 +80,9 @@ class Lfm2Model:
 
     @property
     def packing(self) -> str:
-        """Return what most matrices are kept in: float32, int8 or int4."""
+        """Return what most matrices are kept in: a key of WEIGHTS."""
         found = self.tensors['bits'][self.tensors['bits'] > 0]
-        return {bits: name for name, bits in WEIGHTS.items()}[int(np.bincount(found).argmax())]
+        return {kind: name for name, kind in WEIGHTS.items()}[int(np.bincount(found).argmax())]
 
 
 def slot(name: str) -> int:
@@ -84,30 +90,30 @@ def slot(name: str) -> int:
     return _CONVOLUTION_SLOTS[name] if name in _CONVOLUTION_SLOTS else _SLOTS.index(name)
 
 
-def matrix_size(bits: int, rows: int, columns: int) -> int:
+def matrix_size(kind: int, rows: int, columns: int) -> int:
     """Return how many elements of the body (float32 or bytes) a matrix takes."""
-    if bits == 32:
+    if kind == FLOATS:
         return padded(rows, UNIT) * padded(columns)
-    return packed_blocks_size(bits, rows, columns)
+    return packed_blocks_size(kind, rows, columns)
 
 
 def body_array(config: Lfm2Config, bits: np.ndarray) -> tuple[int, str]:
-    """Return length and dtype of the body of a model with these bits, uint8 [L, 7]."""
+    """Return length and dtype of the body of a model with these `bits`, see `Lfm2Model`."""
     size = sum(matrix_size(int(bits[i, slot(name)]), *shape)
                for i in range(config.num_hidden_layers)
                for name, shape in config.linears(i).items())
-    return (size, 'f4') if (bits == 32).any() else (size + _TAIL, 'u1')
+    return (size, 'f4') if (bits == FLOATS).any() else (size + _TAIL, 'u1')
 
 
 def bits_fit(config: Lfm2Config, bits: np.ndarray) -> bool:
-    """Tell whether just the matrices there are have bits: all 32, or each 4 or 8."""
+    """Tell whether just the matrices there are have a kind: all floats, or each of blocks."""
     there = np.zeros((config.num_hidden_layers, len(_SLOTS)), bool)
     for i in range(config.num_hidden_layers):
         there[i, [slot(name) for name in config.linears(i)]] = True
     if bits.dtype != np.uint8 or bits.shape != there.shape or bits[~there].any():
         return False
     kinds = set(np.unique(bits[there]).tolist())
-    return kinds == {32} or kinds <= {4, 8}
+    return kinds == {FLOATS} or kinds <= {*WEIGHTS.values()} - {FLOATS}
 
 
 def float_arrays(config: Lfm2Config) -> dict[str, tuple[int, ...]]:
@@ -132,7 +138,7 @@ def build_lfm2(source: Source, config: Lfm2Config, weights: str, head: str) -> L
     config : Lfm2Config
         Its configuration.
     weights : str
-        'float32', 'int8', 'int4', or 'stored': blocks as the file has them, else int4.
+        A key of WEIGHTS, or 'stored': blocks as the file has them, else int4.
     head : str
         What embedding and head are to be kept in.
 
@@ -147,7 +153,7 @@ def build_lfm2(source: Source, config: Lfm2Config, weights: str, head: str) -> L
     for i in range(config.num_hidden_layers):
         for name, shape in config.linears(i).items():
             full = f'model.layers.{i}.{name}'
-            kept = source.block_bits(full, shape) or 4 if weights == 'stored' else (
+            kept = source.block_kind(full, shape) or INT4 if weights == 'stored' else (
                 WEIGHTS[weights])
             bits[i, slot(name)] = kept
             places.append((full, shape, kept, at))
@@ -164,18 +170,17 @@ def build_lfm2(source: Source, config: Lfm2Config, weights: str, head: str) -> L
                                     **read_tables(source.rows, config, head)})
 
 
-def _pack(source: Source, name: str, shape: tuple[int, int], bits: int, out: np.ndarray) -> None:
+def _pack(source: Source, name: str, shape: tuple[int, int], kind: int, out: np.ndarray) -> None:
     """Put a matrix into the body, as it is stored where that fits."""
-    if source.block_bits(name, shape) == bits:
-        codes, scales = source.blocks(name, shape)
-        pack_blocks(codes, scales.view(np.uint16), bits, out)
+    if source.block_kind(name, shape) == kind:
+        pack_blocks(Blocks(*source.blocks(name, shape)), kind, out)
         return
     for start in range(0, shape[0], _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, shape[0])
-        codes, scales = quantise_blocks(source.rows(name, shape, start, stop), bits)
-        at = packed_blocks_size(bits, start, shape[1])
-        end = packed_blocks_size(bits, stop, shape[1])
-        pack_blocks(codes, scales.view(np.uint16), bits, out[at:end])
+        at = packed_blocks_size(kind, start, shape[1])
+        end = packed_blocks_size(kind, stop, shape[1])
+        pack_blocks(quantise_blocks(source.rows(name, shape, start, stop), kind), kind,
+                    out[at:end])
 
 
 def _floats(source: Source, config: Lfm2Config) -> dict[str, np.ndarray]:
@@ -217,34 +222,36 @@ class RandomSource:
     Parameters
     ----------
     config : Lfm2Config
-    bits : int
+    kind : int
         Of the blocks.
 
     """
 
-    def __init__(self, config: Lfm2Config, bits: int) -> None:
-        self._bits, self._random = bits, np.random.default_rng(0)
-        self._drawn: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+    def __init__(self, config: Lfm2Config, kind: int) -> None:
+        self._kind, self._random = kind, np.random.default_rng(0)
+        self._drawn: dict[tuple[int, ...], Blocks] = {}
 
-    def block_bits(self, name: str, shape: tuple[int, int]) -> int:
-        """Return the bits of all matrices."""
-        return self._bits
+    def block_kind(self, name: str, shape: tuple[int, int]) -> int:
+        """Return the kind of all matrices."""
+        return self._kind
 
-    def blocks(self, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return random codes and scales, the same for all matrices of a shape."""
+    def blocks(self, name: str, shape: tuple[int, int]) -> Blocks:
+        """Return random codes and a scale, the same for all matrices of a shape."""
         if shape not in self._drawn:
-            blocks = -(-shape[1] // BLOCK)
-            codes = self._random.integers(0, 1 << self._bits, (shape[0], blocks * BLOCK), np.uint8)
-            scale = np.float16(1 / (2 ** (self._bits - 2) * shape[1] ** .5))
-            self._drawn[shape] = codes, np.full((shape[0], blocks), scale)
+            rows, blocks, bits = shape[0], -(-shape[1] // BLOCK), bits_of(self._kind)
+            codes = self._random.integers(0, 1 << bits, (rows, blocks * BLOCK), np.uint8)
+            scale = np.float32(1 / (2 ** (bits - 2) * shape[1] ** .5))
+            scales, steps = np.full((rows, blocks), scale, np.float16), None
+            if self._kind == INT4:
+                scales, steps = np.full((rows, blocks), 64, np.int8), np.full(rows, scale / 64)
+            self._drawn[shape] = Blocks(codes, scales, steps)
         return self._drawn[shape]
 
     def rows(self, name: str, shape: tuple[int, int], start: int = 0,
              stop: int | None = None) -> np.ndarray:
         """Return random rows."""
         if name not in ('model.embed_tokens', 'lm_head'):
-            return dequantise_blocks(*self.blocks(name, shape), self._bits)[
-                start:stop, :shape[1]]
+            return dequantise_blocks(self.blocks(name, shape), self._kind)[start:stop, :shape[1]]
         count = (shape[0] if stop is None else stop) - start
         return self._random.normal(0, .02, (count, shape[1])).astype(np.float32)
 

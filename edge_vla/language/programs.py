@@ -20,7 +20,7 @@ from typing import Any
 
 from edge_vla.checkpoints.safetensors import aligned
 from edge_vla.kernels import bitnet, lfm2, team
-from edge_vla.kernels.block_layout import BLOCK, UNIT
+from edge_vla.kernels.block_layout import BLOCK, UNIT, units_and_groups, WIDEST
 from edge_vla.kernels.compiling import compiled
 from edge_vla.kernels.head import GROUP
 from edge_vla.kernels.head_phases import AT_ONCE, MOST, PHASES as HEAD_PHASES, Probe, Sketch
@@ -40,7 +40,7 @@ from edge_vla.language.engine import (
     shape_of_matrices,
 )
 from edge_vla.language.lfm2_config import ATTENTION
-from edge_vla.language.lfm2_engine import Lfm2Model, matrix_size, slot
+from edge_vla.language.lfm2_engine import FLOATS, Lfm2Model, matrix_size, slot
 from numba.core.dispatcher import Dispatcher
 import numpy as np
 
@@ -202,7 +202,7 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> tuple[A
     c, w = model.config, model.tensors
     d, f, h = padded(c.hidden_size), padded(c.intermediate_size), padded(c.head_dim)
     value_at = padded(c.kv_size)
-    wide = padded(max(c.hidden_size, c.intermediate_size), 2 * BLOCK)
+    wide = padded(max(c.hidden_size, c.intermediate_size), WIDEST)
     stride = padded(max(3 * c.hidden_size, c.intermediate_size, 2 * value_at)) + LANES
     heads = head_width(c, model.head)
     about = max(2, 4 * -(-heads // GROUP))
@@ -227,18 +227,20 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> tuple[A
 
 
 def _matrices(model: Lfm2Model) -> list[np.ndarray]:
-    """Return where each matrix begins, its bits, units and padded columns, int64 [L, 7] each."""
-    c, kept = model.config, model.tensors['bits'].astype(np.int64)
-    bases, units, columns = (np.zeros(kept.shape, np.int64) for _ in range(3))
+    """Return int64 [L, 7]: where matrices begin, their kinds, units, groups, padded columns."""
+    c, kinds = model.config, model.tensors['bits'].astype(np.int64)
+    bases, units, groups, columns = (np.zeros(kinds.shape, np.int64) for _ in range(4))
     at = 0
     for i in range(c.num_hidden_layers):
         for name, (rows, width) in c.linears(i).items():
             place = i, slot(name)
-            bits = int(kept[place])
+            kind = int(kinds[place])
             bases[place], units[place] = at, -(-rows // UNIT)
-            columns[place] = padded(width, LANES if bits == 32 else 2 * BLOCK)
-            at += matrix_size(bits, rows, width)
-    return [bases, kept, units, columns]
+            columns[place] = padded(width, LANES if kind == FLOATS else WIDEST)
+            if kind != FLOATS:
+                groups[place] = units_and_groups(kind, rows, width)[1]
+            at += matrix_size(kind, rows, width)
+    return [bases, kinds, units, groups, columns]
 
 
 def _kinds(model: Lfm2Model) -> tuple[np.ndarray, np.ndarray]:
