@@ -42,6 +42,7 @@ from edge_vla.kernels.vectors import (
     advance,
     BYTE,
     BYTES,
+    CACHE_LINE,
     call,
     data_pointer,
     every,
@@ -62,7 +63,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-AHEAD = 2560  # bytes: what is asked for while a group of blocks is read
+AHEAD = 2560  # bytes: what is asked for while some blocks are read
 FEW = 4  # tokens multiplied at once
 RUN = 4  # blocks of a unit before some of the next: Intel reads runs of 20 to 30 lines fastest
 
@@ -87,28 +88,46 @@ def _tile(kind: int) -> Any:
                                           cgutils.unpack_tuple(builder, about), strict=True)]
             cells = [[accumulator(builder, F32X16) for _ in rows] for _ in tokens]
 
-            def take(group: ir.Value, some: list[int]) -> None:
-                """Multiply a group of blocks of some units."""
+            # measured: one token reads faster in long steps, several in short ones
+            parts = 1 if len(tokens) == 1 else count // 2  # of a group
+            many = count // parts  # blocks of a part
+
+            def take(step: ir.Value, some: list[int]) -> None:
+                """Multiply a part of a group of some units."""
+                group, part = builder.udiv(step, LONG(parts)), builder.urem(step, LONG(parts))
                 here = [advance(builder, rows[u], builder.mul(group, LONG(size))) for u in some]
                 if ahead := isa.ahead(AHEAD):
+                    asked = -(-size // (parts * CACHE_LINE)) * CACHE_LINE
+                    by = builder.add(builder.mul(part, LONG(asked)), LONG(ahead))
                     for place in here:
-                        prefetch_all(builder, advance(builder, place, ahead), size)
-                for b in range(count):
-                    at = builder.add(builder.mul(group, LONG(count)), LONG(b))
-                    _add_block(builder, isa, kind, [
-                        (advance(builder, place, 64 // count * b),
-                         advance(builder, place, 64 + 64 * bits * b)) for place in here],
-                        at, tokens, [[cell[u] for u in some] for cell in cells])
+                        prefetch_all(builder, advance(builder, place, by), asked)
 
+                def add(b: ir.Value) -> None:
+                    block = builder.add(builder.mul(part, LONG(many)), b)
+                    scales = builder.mul(block, LONG(64 // count))
+                    codes = builder.add(builder.mul(block, LONG(64 * bits)), LONG(64))
+                    at = builder.add(builder.mul(step, LONG(many)), b)
+                    _add_block(builder, isa, kind, [
+                        (advance(builder, place, scales), advance(builder, place, codes))
+                        for place in here], at, tokens, [[cell[u] for u in some]
+                                                         for cell in cells])
+                if len(tokens) > 2:
+                    with cgutils.for_range(builder, LONG(many)) as inner:
+                        add(inner.index)
+                else:
+                    for b in range(many):
+                        add(LONG(b))
+
+            steps_of_unit = builder.mul(groups, LONG(parts))
             if len(tokens) > 1 or isa.reading != 'apart':
-                with cgutils.for_range(builder, groups) as loop:
+                with cgutils.for_range(builder, steps_of_unit) as loop:
                     take(loop.index, [*range(len(rows))])
             else:
-                run = LONG(RUN // count)
+                run = LONG(RUN // many)
                 with cgutils.for_range(builder, builder.udiv(
-                        builder.add(groups, LONG(RUN // count - 1)), run)) as loop:
+                        builder.add(steps_of_unit, LONG(RUN // many - 1)), run)) as loop:
                     begin = builder.mul(loop.index, run)
-                    left = builder.sub(groups, begin)
+                    left = builder.sub(steps_of_unit, begin)
                     left = builder.select(builder.icmp_signed('<', left, run), left, run)
                     for u in range(len(rows)):
                         with cgutils.for_range(builder, left) as inner:
