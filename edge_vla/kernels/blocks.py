@@ -20,6 +20,7 @@ sum is an exact integer; blocks are added in float32, in the order of the column
 number of tokens, threads and the instruction set. The layout is that of `block_layout`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from edge_vla.kernels.block_layout import (
@@ -118,20 +119,8 @@ def _tile(kind: int) -> Any:
                     for b in range(many):
                         add(LONG(b))
 
-            steps_of_unit = builder.mul(groups, LONG(parts))
-            if len(tokens) > 1 or isa.reading != 'apart':
-                with cgutils.for_range(builder, steps_of_unit) as loop:
-                    take(loop.index, [*range(len(rows))])
-            else:
-                run = LONG(RUN // many)
-                with cgutils.for_range(builder, builder.udiv(
-                        builder.add(steps_of_unit, LONG(RUN // many - 1)), run)) as loop:
-                    begin = builder.mul(loop.index, run)
-                    left = builder.sub(steps_of_unit, begin)
-                    left = builder.select(builder.icmp_signed('<', left, run), left, run)
-                    for u in range(len(rows)):
-                        with cgutils.for_range(builder, left) as inner:
-                            take(builder.add(begin, inner.index), [u])
+            run = RUN // many if len(tokens) == 1 and isa.reading == 'apart' else 0
+            _walk(builder, builder.mul(groups, LONG(parts)), run, len(rows), take)
             to = cgutils.unpack_tuple(builder, to)
             for u, (place, row) in enumerate(zip(rows, to, strict=True)):
                 factors = load(builder, advance(builder, place, builder.mul(
@@ -148,6 +137,24 @@ def _tile(kind: int) -> Any:
     operation.__doc__ = ('Multiply some units of blocks of a kind with some tokens; a unit goes '
                          '`to` a row of each token, whose first one `starts` somewhere in `out`.')
     return intrinsic(operation)
+
+
+def _walk(builder: ir.IRBuilder, count: ir.Value, run: int, units: int,
+          take: Callable[[ir.Value, list[int]], None]) -> None:
+    """Take steps of all units at once, or if told so some of a unit, as many of the next."""
+    if run == 0:
+        with cgutils.for_range(builder, count) as loop:
+            take(loop.index, [*range(units)])
+        return
+    some = LONG(run)
+    with cgutils.for_range(builder, builder.udiv(builder.add(count, LONG(run - 1)),
+                                                 some)) as loop:
+        begin = builder.mul(loop.index, some)
+        left = builder.sub(count, begin)
+        left = builder.select(builder.icmp_signed('<', left, some), left, some)
+        for u in range(units):
+            with cgutils.for_range(builder, left) as inner:
+                take(builder.add(begin, inner.index), [u])
 
 
 def _add_block(builder: ir.IRBuilder, isa: Isa, kind: int,
