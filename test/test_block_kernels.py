@@ -53,7 +53,7 @@ def some_blocks(kind: int, shape: tuple[int, int], seed: int = 0) -> Blocks:
     if kind == INT4:
         scales = rng.integers(-127, 128, zero.shape).astype(np.int8)
         scales[zero] = 0
-        return Blocks(codes, scales, rng.normal(0, .02, shape[0]).astype(np.float32))
+        return Blocks(codes, scales, rng.normal(0, 2e-4, shape[0]).astype(np.float32))
     scales = rng.normal(0, 1, zero.shape).astype(np.float16)
     scales[zero] = 0
     return Blocks(codes, scales)
@@ -122,7 +122,9 @@ def some_tokens(shape: tuple[int, int], tokens: int) -> np.ndarray:
 def test_products_equal_numpy(isa: Isa, kind: int, shape: tuple[int, int]) -> None:
     blocks = some_blocks(kind, shape)
     weights, exact = packed(kind, blocks), dequantise_blocks(blocks, kind)
-    scales = blocks.scales if kind != INT4 else blocks.scales * blocks.steps[:, None]
+    scales = blocks.scales
+    if kind == INT4:
+        scales = scales.astype(np.float64) * np.abs(scales) * blocks.steps[:, None]
     for tokens in (1, 2, 3, 4, 5, 9):
         x = some_tokens(shape, tokens)
         q, steps, sums = quantised(x, x.shape[1])
@@ -175,8 +177,10 @@ def test_quantised_weights_are_close(kind: int, worst: float) -> None:
     assert (error ** 2).sum() <= (theirs ** 2).sum() * 1.0001
 
 
-@pytest.mark.parametrize('law', ['normal', 'heavy', 'outliers', 'sizes'])
-def test_scales_of_a_byte_cost_next_to_nothing(law: str) -> None:
+@pytest.mark.parametrize(('law', 'most'), [('normal', 1.01), ('heavy', 1.01), ('outliers', 1.01),
+                                           ('one of 100', 1.06), ('one of 1000', 1.6),
+                                           ('sizes', 1.01)])
+def test_scales_of_a_byte_cost_next_to_nothing(law: str, most: float) -> None:
     """Also where blocks of a row differ in size, and weights are a few that stick out."""
     rng = np.random.default_rng(1)
     x = rng.normal(0, 1, (64, 2048))
@@ -184,11 +188,13 @@ def test_scales_of_a_byte_cost_next_to_nothing(law: str) -> None:
         x = rng.standard_t(4, x.shape)
     elif law == 'outliers':
         x[rng.random(x.shape) < 5e-4] *= 30
+    elif law.startswith('one'):
+        x[:, 700] = float(law[7:])
     elif law == 'sizes':
         x *= np.exp(rng.normal(0, .7, (64, 64))).repeat(32, 1)
     small, usual = (((dequantise_blocks(quantise_blocks(x.astype(np.float32), kind), kind) - x)
-                     ** 2).mean() for kind in (INT4, Q4_0))
-    assert small < usual * 1.03
+                     [:, :640] ** 2).mean() for kind in (INT4, Q4_0))  # beside what sticks out
+    assert small < usual * most, small / usual
 
 
 @every_kind
@@ -205,7 +211,7 @@ def test_what_blocks_can_hold_is_kept_exactly(kind: int) -> None:
                                atol=1e-7)
 
 
-@pytest.mark.parametrize('value', [1e-42, 1e-30, 1e-7, 6e4, 3e6])
+@pytest.mark.parametrize('value', [1e-42, 1e-30, 1e-7, 6e4, 3e6, 1e20, 3e38])
 def test_extreme_weights_stay_finite(value: float) -> None:
     for kind in KINDS:
         blocks = quantise_blocks(np.full((1, 32), value, np.float32), kind)

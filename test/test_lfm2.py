@@ -23,8 +23,8 @@ from typing import Any
 
 from bitnet_models import runnable_isas
 from edge_vla.exceptions import CheckpointError
-from edge_vla.kernels import reference
-from edge_vla.kernels.block_layout import dequantise_blocks, quantise_blocks
+from edge_vla.kernels import lfm2, reference
+from edge_vla.kernels.block_layout import dequantise_blocks, quantise_blocks, WIDEST
 from edge_vla.kernels.isa import Isa
 from edge_vla.language.chat import CHATML, ChatTemplate
 from edge_vla.language.decoder import load_decoder
@@ -111,6 +111,30 @@ def test_instruction_sets_and_threads_give_the_same_floats(isa: Isa, kept: str) 
         again = np.concatenate([decoder.logits(ids[k:k + 3]) for k in range(0, 30, 3)])
         np.testing.assert_array_equal(again, want)
         decoder.close()
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 700), multiple=st.sampled_from([16, WIDEST]),
+       threads=st.integers(1, 9))
+def test_threads_share_columns_none_of_which_begins_in_the_padding(size: int, multiple: int,
+                                                                   threads: int) -> None:
+    width = -(-size // multiple) * multiple
+    parts = [lfm2._columns(width, 1, threads, piece) for piece in range(threads)]
+    assert [t for t, _, _ in parts] == [0] * threads
+    assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
+    assert parts[-1][2] == width
+    assert all(begin <= end and begin < size for _, begin, end in parts)
+
+
+@pytest.mark.parametrize('kept', WEIGHTS)
+@pytest.mark.parametrize(('size', 'threads'), [('tiny', 2), ('attention last', 4)])
+def test_more_threads_than_columns_to_share(size: str, threads: int, kept: str) -> None:
+    config = config_of(size)
+    weights, ids = weights_of(config), some_ids(config, 5)
+    one, many = (decoder_of(config, weights, kept=kept, threads=n) for n in (1, threads))
+    for i in ids:
+        np.testing.assert_array_equal(many.forward([i]), one.forward([i]))
+    many.close()
 
 
 @pytest.mark.parametrize('size', ['both kinds', 'many taps', 'one tap', 'attention only'])

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', default='auto', choices=('auto', 'float32', 'int8', 'int4',
                                                               'q4_0'),
                         help='what the matrices of an LFM2 are kept in: int4 takes 4.25 bits a '
-                        'weight, q4_0, of GGUF files, 4.5 (default: as a GGUF file has them, else '
-                        'int4)')
+                        'weight, q4_0, which GGUF files have, 4.5 (default: as a GGUF file has '
+                        'them, else int4)')
     parser.add_argument('--no-sketch', action='store_true', help='save 12 %% of the memory, and '
                         'read the whole head for the likeliest token too')
     parser.add_argument('--packing', default='auto', help='5bit (smaller; fast with AVX-512 VBMI) '

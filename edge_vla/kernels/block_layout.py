@@ -19,9 +19,10 @@ A block is 32 columns of a row with a scale d; a weight is d * (code - offset), 
 There are three kinds:
 
 * Q4_0 and Q8_0, ggml's, whose codes and float16 scales are kept as they are;
-* INT4, for what is quantised here: 4-bit codes whose scales are a byte, -127 to 127, times a
-  float32 step of the row. That is 4.25 bits a weight instead of 4.5, and no further from the
-  weights: a scale is tried in several sizes anyway, so where exactly it lies hardly matters.
+* INT4, for what is quantised here: 4-bit codes whose scale is step * s * |s|, with a byte s from
+  -127 to 127 and a float32 step of the row. That is 4.25 bits a weight instead of 4.5, and no
+  further from the weights: a scale is tried in several sizes anyway, so where exactly it lies
+  hardly matters. The square keeps scales apart where one block of a row is much larger.
 
 Rows are padded to a unit of 16, columns to a group of blocks: two of ggml's, four of INT4. A group
 of a unit is
@@ -53,7 +54,7 @@ class Blocks(NamedTuple):
     """A quantised matrix of B blocks a row."""
 
     codes: np.ndarray  # uint8 [rows, B * 32]
-    scales: np.ndarray  # float16 [rows, B]; of INT4 int8
+    scales: np.ndarray  # float16 [rows, B]; of INT4 int8, the s of it
     steps: np.ndarray | None = None  # float32 [rows], of INT4
 
 
@@ -73,6 +74,12 @@ def offset_of(kind):
 def group_blocks(kind):
     """Return how many blocks of a row are a group."""
     return 4 if kind == INT4 else 2
+
+
+@register_jitable
+def scale_bytes(kind):
+    """Return the bytes of a scale: those of a group and its 16 rows fill 64."""
+    return 64 // UNIT // group_blocks(kind)
 
 
 @register_jitable
@@ -107,7 +114,8 @@ def quantise_blocks(weights: np.ndarray, kind: int) -> Blocks:
     weights : float32 [rows, columns]
         Any; columns beyond the last whole block are taken for zero.
     kind : int
-        Of the blocks. A scale of 4 bits is the best of some in the sense of least squares.
+        Q4_0, Q8_0 or INT4. A scale of 4 bits is the best of some in the sense of least squares,
+        and a step of INT4 such that the largest s of a row is 127.
 
     """
     rows, columns = weights.shape
@@ -121,11 +129,12 @@ def quantise_blocks(weights: np.ndarray, kind: int) -> Blocks:
     top = np.abs(top) / np.float32(127) if kind == Q8_0 else top / np.float32(-8)
     shrink = np.float32((1.0,) if kind == Q8_0 else _SHRINK)[:, None, None]
     if kind == INT4:
-        steps = np.abs(top).max(1, initial=0) / np.float32(127)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            kept = np.nan_to_num(np.rint(top * shrink / steps[:, None]))
-        kept = np.clip(kept, -127, 127).astype(np.int8)
-        tried = kept * steps[:, None]
+        steps = np.abs(top).max(1, initial=0) / np.float32(127 ** 2)
+        with np.errstate(divide='ignore', invalid='ignore'):  # rows of zeros
+            root = np.nan_to_num(np.sqrt(np.abs(top) * shrink / steps[:, None]))
+        # no 0 where a weight is none: 1 leaves it the choice of both
+        kept = (np.sign(top) * np.clip(np.rint(root), 1, 127)).astype(np.int8)
+        tried = _squared(kept) * steps[:, None]
     else:
         steps, most = None, np.float32(65504)
         kept = np.clip(top * shrink, -most, most).astype(np.float16)
@@ -139,8 +148,14 @@ def dequantise_blocks(blocks: Blocks, kind: int) -> np.ndarray:
     """Return float32 [rows, B * 32]."""
     codes, scales, steps = blocks
     q = codes.reshape(*scales.shape, BLOCK).astype(np.float32) - np.float32(offset_of(kind))
-    d = scales.astype(np.float32) if steps is None else scales * steps[:, None]
+    d = scales.astype(np.float32) if steps is None else _squared(scales) * steps[:, None]
     return (d[..., None] * q).reshape(codes.shape)
+
+
+def _squared(scales: np.ndarray) -> np.ndarray:
+    """Return s * |s| as float32."""
+    s = scales.astype(np.float32)
+    return s * np.abs(s)
 
 
 @njit(cache=True, nogil=True)
@@ -159,7 +174,7 @@ def _best_codes(grouped, tried, offset, codes, chosen):
                     q[j] = np.uint8(v)
                     miss = d * (v - offset) - grouped[row, b, j]
                     error += miss * miss
-                if error < best:
+                if k == 0 or error < best:  # of huge weights no error is finite
                     best, chosen[row, b] = error, k
                     codes[row, b] = q
 
@@ -178,29 +193,28 @@ def pack_blocks(blocks: Blocks, kind: int, out: np.ndarray) -> None:
         The packed matrix.
 
     """
-    none = np.zeros(0, np.uint8)
+    steps = np.zeros(0) if blocks.steps is None else blocks.steps
     _pack(blocks.codes, np.ascontiguousarray(blocks.scales).view(np.uint8),
-          none if blocks.steps is None else blocks.steps.view(np.uint8), kind, out)
+          np.ascontiguousarray(steps, np.float32).view(np.uint8), kind, out)
 
 
 @njit(cache=True, nogil=True)
 def _pack(codes, scales, steps, kind, out):
     """Do it, given the bytes of scales, [rows, B] times 2 or 1, and of steps."""
-    bits, count = bits_of(kind), group_blocks(kind)
-    size = 4 // count  # bytes of a scale
+    bits, count, size = bits_of(kind), group_blocks(kind), scale_bytes(kind)
     rows, blocks = scales.shape[0], scales.shape[1] // size
-    groups, units = (blocks + count - 1) // count, (rows + 15) // 16
+    groups, units = (blocks + count - 1) // count, (rows + UNIT - 1) // UNIT
     line = unit_bytes(kind, groups)
     out[:units * line] = 0  # a scale of zero makes the padding zero
     for row in range(rows):
-        unit, r = row // 16 * line, row % 16
+        unit, r = row // UNIT * line, row % UNIT
         for b in range(blocks):
             group = unit + b // count * group_bytes(kind)
-            at = group + b % count * 16 * size + size * r
+            at = group + b % count * UNIT * size + size * r
             out[at:at + size] = scales[row, size * b:size * (b + 1)]
             at = group + 64 + b % count * (64 * bits) + 4 * r
-            for j in range(32):
-                code = codes[row, 32 * b + j]
+            for j in range(BLOCK):
+                code = codes[row, BLOCK * b + j]
                 if bits == 8:
                     out[at + j // 4 * 64 + j % 4] = code
                 else:

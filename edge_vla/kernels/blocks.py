@@ -31,6 +31,7 @@ from edge_vla.kernels.block_layout import (
     INT4,
     Q4_0,
     Q8_0,
+    scale_bytes,
     UNIT,
     unit_bytes,
 )
@@ -80,10 +81,10 @@ def _tile(kind: int) -> Any:
                   starts):
         def generate(context, builder, signature, args):
             _, packed, units, to, groups, x, places, steps, sums, about, out, starts = args
-            isa, kinds = signature.args[0].isa, signature.args
-            rows = [data_pointer(context, builder, kinds[1], packed, u)
+            isa, given = signature.args[0].isa, signature.args
+            rows = [data_pointer(context, builder, given[1], packed, u)
                     for u in cgutils.unpack_tuple(builder, units)]
-            tokens = [tuple(data_pointer(context, builder, kinds[k], args[k], at)
+            tokens = [tuple(data_pointer(context, builder, given[k], args[k], at)
                             for k, at in ((5, place), (7, a), (8, a)))
                       for place, a in zip(cgutils.unpack_tuple(builder, places),
                                           cgutils.unpack_tuple(builder, about), strict=True)]
@@ -105,7 +106,7 @@ def _tile(kind: int) -> Any:
 
                 def add(b: ir.Value) -> None:
                     block = builder.add(builder.mul(part, LONG(many)), b)
-                    scales = builder.mul(block, LONG(64 // count))
+                    scales = builder.mul(block, LONG(UNIT * scale_bytes(kind)))
                     codes = builder.add(builder.mul(block, LONG(64 * bits)), LONG(64))
                     at = builder.add(builder.mul(step, LONG(many)), b)
                     _add_block(builder, isa, kind, [
@@ -129,7 +130,7 @@ def _tile(kind: int) -> Any:
                     total = load(builder, cell[u], F32X16)
                     if factors is not None:
                         total = builder.fmul(total, factors)
-                    store(builder, total, data_pointer(context, builder, kinds[10], out,
+                    store(builder, total, data_pointer(context, builder, given[10], out,
                                                        builder.add(start, row)))
             return context.get_dummy_value()
         return types.void(isa, packed, units, to, types.int64, x, places, steps, sums, about, out,
@@ -189,7 +190,8 @@ def _add_block(builder: ir.IRBuilder, isa: Isa, kind: int,
 def _scales(builder: ir.IRBuilder, kind: int, place: ir.Value) -> ir.Value:
     """Return the scales of a block of 16 rows, of INT4 in steps of the rows."""
     if kind == INT4:
-        return builder.sitofp(load(builder, place, ir.VectorType(BYTE, LANES)), F32X16)
+        s = builder.sitofp(load(builder, place, ir.VectorType(BYTE, LANES)), F32X16)
+        return builder.fmul(s, call(builder, 'llvm.fabs.v16f32', F32X16, s))
     return builder.fpext(load(builder, place, ir.VectorType(HALF, LANES)), F32X16)
 
 

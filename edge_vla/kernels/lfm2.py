@@ -24,7 +24,7 @@ the threads of a team share.
 from typing import NamedTuple
 
 from edge_vla.kernels import team
-from edge_vla.kernels.block_layout import BLOCK
+from edge_vla.kernels.block_layout import BLOCK, WIDEST
 from edge_vla.kernels.blocks import block_items, block_product, float_product
 from edge_vla.kernels.compiling import inlined
 from edge_vla.kernels.head import element_bytes
@@ -46,7 +46,6 @@ import numpy as np
 # columns of Weights.bases; a convolution's matrix of three parts is where the query's would be
 QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN = range(7)
 PHASES = 10  # of a layer
-PAIR = 2 * BLOCK  # columns
 
 
 class Shape(NamedTuple):
@@ -77,10 +76,10 @@ class Weights(NamedTuple):
 
     packed: np.ndarray  # uint8 or float32: all matrices
     bases: np.ndarray  # int64 [L, 7]: where each begins
-    kinds: np.ndarray  # int64 [L, 7]: of blocks
+    kinds: np.ndarray  # int64 [L, 7]: of blocks, or that it is float32
     units: np.ndarray  # int64 [L, 7]: of 16 rows
     groups: np.ndarray  # int64 [L, 7]: of blocks, in a unit
-    columns: np.ndarray  # int64 [L, 7]: padded
+    columns: np.ndarray  # int64 [L, 7]: padded to 16, before blocks to WIDEST
     attention: np.ndarray  # int64 [L]: which of the attention layers, -1 for a convolution
     convolution: np.ndarray  # int64 [L]: which of the convolutions, -1 for attention
     operator_norm: np.ndarray  # float32 [L, hidden_p]
@@ -145,12 +144,13 @@ def _columns(width, tokens, threads, piece):
     """
     Return the token and its columns, from one to before another, that a piece is of.
 
-    Where no column needs another one, threads share those of an only token, in pairs of blocks.
+    Where no column needs another one, threads share those of an only token, as many at once as
+    they are padded to: so no piece begins in the padding.
     """
-    parts, pairs = _parts(tokens, threads), width // PAIR
+    parts, runs = _parts(tokens, threads), width // WIDEST
     t, k = piece // parts, piece % parts
-    end = width if k == parts - 1 else pairs * (k + 1) // parts * PAIR
-    return t, pairs * k // parts * PAIR, end
+    end = width if k == parts - 1 else runs * (k + 1) // parts * WIDEST
+    return t, runs * k // parts * WIDEST, end
 
 
 @njit(cache=True, nogil=True)

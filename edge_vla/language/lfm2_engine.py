@@ -243,7 +243,8 @@ class RandomSource:
             scale = np.float32(1 / (2 ** (bits - 2) * shape[1] ** .5))
             scales, steps = np.full((rows, blocks), scale, np.float16), None
             if self._kind == INT4:
-                scales, steps = np.full((rows, blocks), 64, np.int8), np.full(rows, scale / 64)
+                scales = np.full((rows, blocks), 64, np.int8)
+                steps = np.full(rows, scale / 64 ** 2, np.float32)
             self._drawn[shape] = Blocks(codes, scales, steps)
         return self._drawn[shape]
 

@@ -211,7 +211,7 @@ def _lfm2(model: Lfm2Model, isa: Isa, cache: KVCache, t: int, n: int) -> tuple[A
         c.num_key_value_heads, c.head_dim, h, c.vocab_size, c.norm_eps, 1 / c.head_dim ** .5,
         cache.rows, stride, value_at, wide, heads, about)
     weights = lfm2.Weights(
-        w['body'], *_matrices(model), *_kinds(model), w['operator_norm'], w['ffn_norm'],
+        w['body'], *_matrices(model), *_which(model), w['operator_norm'], w['ffn_norm'],
         w['query_norm'], w['key_norm'], w['taps'], w['in_bias'], w['tap_bias'], w['out_bias'],
         w['final_norm'], *_head(model), _sketch(model), *_rotations(c, cache.rows))
     phases = c.num_hidden_layers * lfm2.PHASES + HEAD_PHASES
@@ -243,7 +243,7 @@ def _matrices(model: Lfm2Model) -> list[np.ndarray]:
     return [bases, kinds, units, groups, columns]
 
 
-def _kinds(model: Lfm2Model) -> tuple[np.ndarray, np.ndarray]:
+def _which(model: Lfm2Model) -> tuple[np.ndarray, np.ndarray]:
     """Return of each layer which attention and which convolution it is, -1 for none."""
     attends = np.array([kind == ATTENTION for kind in model.config.layer_types])
     return (np.where(attends, np.cumsum(attends) - 1, -1),
