@@ -21,12 +21,20 @@ from typing import Any
 
 from edge_vla.checkpoints.ggml_blocks import BLOCKS
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
+from edge_vla.checkpoints.sources import open_source
 from edge_vla.cli.main import main
 from edge_vla.exceptions import CheckpointError
-from edge_vla.kernels.block_layout import Blocks, dequantise_blocks, quantise_blocks
-from edge_vla.language.decoder import DecoderSettings, load_decoder
+from edge_vla.kernels.block_layout import (
+    Blocks,
+    dequantise_blocks,
+    INT4,
+    Q4_0,
+    Q8_0,
+    quantise_blocks,
+)
+from edge_vla.language.decoder import Decoder, DecoderSettings, load_decoder
 from edge_vla.language.lfm2_config import Lfm2Config
-from edge_vla.language.lfm2_engine import WEIGHTS
+from edge_vla.language.lfm2_engine import build_lfm2, WEIGHTS
 from edge_vla.language.store import FILE
 from lfm2_models import (
     config_of,
@@ -141,7 +149,6 @@ def test_gguf_files_are_loaded(kind: str, tmp_path: Path) -> None:
 def test_blocks_are_kept_as_they_are_stored(kind: str, bits: int, tmp_path: Path) -> None:
     """Bit for bit what the gguf library wrote, without another rounding."""
     library = pytest.importorskip('gguf', reason='needs gguf (make oracles)')
-    from edge_vla.checkpoints.sources import open_source
     number = library.GGMLQuantizationType[kind]
     weights = weights_of(GGUF_CONFIG)
     writer = library.GGUFWriter(tmp_path / 'a.gguf', 'lfm2')
@@ -183,6 +190,30 @@ def test_blocks_are_kept_as_they_are_stored(kind: str, bits: int, tmp_path: Path
     for weights in ('int8',) if bits == 8 else ('q4_0', 'int4'):
         kept = load_decoder(tmp_path / 'a.gguf', DecoderSettings(weights=weights)).logits(ids)
         assert np.sqrt(((kept - exact) ** 2).mean()) < .04 * exact.std()
+
+
+def test_a_file_of_several_kinds_keeps_each(tmp_path: Path) -> None:
+    """As quantisers write them: blocks that are wide apart, and floats, in one layer."""
+    weights, path = weights_of(GGUF_CONFIG), tmp_path / 'a.gguf'
+    matrices = [n for n, x in weights.items() if x.ndim == 2 and n.startswith('model.layers')]
+    of = {name: ('Q4_0', 'F16', 'Q8_0')[k % 3] for k, name in enumerate(matrices)}
+    tensors, seen = gguf_tensors('F32', weights), dict(weights)
+    for name, kind in of.items():
+        tensors |= gguf_tensors(kind, {name: weights[name]})
+        seen |= seen_as(kind, {name: weights[name]})
+        if kind == 'F16':
+            width = seen[name].shape[1]
+            seen[name] = dequantise_blocks(quantise_blocks(seen[name], INT4), INT4)[:, :width]
+    path.write_bytes(gguf_bytes(gguf_metadata(GGUF_CONFIG), tensors))
+    source, ids = open_source(path), some_ids(GGUF_CONFIG, 20)
+    model = build_lfm2(source, GGUF_CONFIG, 'stored', 'float32')
+    source.close()
+    assert set(model.tensors['bits'].ravel().tolist()) == {0, Q4_0, Q8_0, INT4}
+    got = Decoder(model, DecoderSettings(threads=2)).logits(ids)
+    want = decoder_of(GGUF_CONFIG, seen).logits(ids)
+    assert np.sqrt(((got - want) ** 2).mean()) < .1 * want.std()
+    single = Decoder(model, DecoderSettings(threads=2))
+    np.testing.assert_array_equal(np.stack([single.forward([i]) for i in ids]), got)
 
 
 @pytest.mark.parametrize('number', [3, 13, 23, 99])
