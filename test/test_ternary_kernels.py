@@ -14,6 +14,7 @@
 
 """Ternary products on every instruction set against NumPy, and the ways they are packed."""
 
+from itertools import pairwise
 import os
 from pathlib import Path
 import subprocess
@@ -23,6 +24,7 @@ from bitnet_models import runnable_isas
 from edge_vla.kernels import isa as isas, reference
 from edge_vla.kernels.isa import available, best_isa, Isa, ISAS
 from edge_vla.kernels.ternary import items, product, scratch_bytes
+from edge_vla.kernels.ternary_by_tables import read_next
 from edge_vla.kernels.ternary_layout import (
     COLUMNS,
     pack_matrix,
@@ -31,6 +33,7 @@ from edge_vla.kernels.ternary_layout import (
     units_and_blocks,
     unpack_matrix,
 )
+from edge_vla.kernels.ternary_tables import CHUNK, LINE, LINES, panel_of, place
 from hypothesis import given, settings, strategies as st
 import llvmlite.binding as llvm
 from numba import njit
@@ -151,6 +154,26 @@ def test_the_five_bits_of_three_trits_lie_where_the_format_says() -> None:
     second = 2 * 64 * 25  # the second chunk follows both units
     assert out[second] == zero and out[second + 2 * 64 + 64 + 2] == 12 | 13 << 5 | 13 << 10
     assert packed_size('5bit', 67, 250) == 2 * 64 * 27 * 2
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.integers(1, 120), st.data())
+def test_what_follows_a_panel_of_a_chunk_is_what_is_read_next(units: int, words: int,
+                                                              data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, units - 1))
+    last = data.draw(st.integers(first + 1, units))
+    stretches = []  # in the order of `part`: first byte, bytes of a unit, what follows
+    for begin in range(0, words, CHUNK):
+        wide, u = min(CHUNK, words - begin), first
+        while u < last:
+            v = min(last, panel_of(units, u)[1])
+            stretches.append((place(units, words, u, begin, wide), wide * LINES * LINE,
+                              read_next(units, words, first, v, last, begin + wide)))
+            u = v
+    for (_, _, follows), (start, size, _) in pairwise(stretches):
+        assert follows == (start, size)
+    # another part, or what comes after the matrix
+    assert stretches[-1][2][0] == place(units, words, last, 0, min(CHUNK, words))
 
 
 @pytest.mark.parametrize('packing', ['5bit', '2bit'])

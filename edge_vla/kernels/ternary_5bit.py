@@ -15,8 +15,8 @@
 """
 How products with '5bit' matrices are cut into parts, whichever way those are computed.
 
-A part is some units and some tokens, all columns. Of few tokens it is a panel, which is read in
-one run; many share what it costs to read and unpack.
+A part is some units and some tokens, all columns. Of one token it is a panel, which is read in
+one run; several may share what it costs to fill tables, many what it costs to read and unpack.
 """
 
 from edge_vla.kernels import (
@@ -24,14 +24,18 @@ from edge_vla.kernels import (
     ternary_by_dots as by_dots,
     ternary_by_tables as by_tables,
 )
-from edge_vla.kernels.isa import choose
+from edge_vla.kernels.isa import choose, constant
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_dots import WIDE
-from edge_vla.kernels.ternary_tables import panel_of, panels, TOGETHER, UNITS
+from edge_vla.kernels.ternary_tables import PANEL, panel_of, panels, TOGETHER
 from numba import njit
 
 SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
 SHORT = 10  # units that one thread reads as fast as two
+few_units = constant(lambda isa: by_tables.UNITS if isa.tables and isa.reading == 'run' else PANEL,
+                     'few_units', 'Return how many units few tokens are multiplied with at most.')
+many_units = constant(lambda isa: by_tables.UNITS if isa.tables else by_amx.UNITS,
+                      'many_units', 'Return how many units many tokens are multiplied with.')
 
 
 @njit(cache=True, nogil=True)
@@ -45,7 +49,7 @@ def packed_items(isa, units, tokens, threads):
     few, many, _ = _sizes(isa)
     if tokens <= few:
         return max(panels(units), min(units // SHORT, threads))
-    return (tokens + many - 1) // many * ((units + UNITS - 1) // UNITS)
+    return (tokens + many - 1) // many * ((units + many_units(isa) - 1) // many_units(isa))
 
 
 @njit(cache=True, nogil=True)
@@ -56,7 +60,10 @@ def packed_product(isa, packed, base, blocks, units, first, last, count, x, widt
     if tokens <= few:
         u, end = first * units // count, last * units // count
         while u < end:
-            v = min(end, panel_of(units, u)[1])
+            v = panel_of(units, u)[1]
+            while tokens > 1 and v < end and panel_of(units, v)[1] - u <= few_units(isa):
+                v = panel_of(units, v)[1]
+            v = min(end, v)
             if tokens == 1:
                 _one(isa, packed, base, blocks, units, u, v, x, width, totals, scales,
                      weight_scale, 0, 1, out, stride, scratch)

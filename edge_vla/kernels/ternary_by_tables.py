@@ -19,7 +19,7 @@ A part's sums stay with the thread until they are whole: where threads add to ne
 one array, what one fetches ahead is taken from another.
 """
 
-from edge_vla.kernels.isa import constant
+from edge_vla.kernels.isa import constant, FAR
 from edge_vla.kernels.ternary_tables import (
     AHEAD,
     CHUNK,
@@ -30,7 +30,6 @@ from edge_vla.kernels.ternary_tables import (
     LINES,
     panel_of,
     place,
-    ROW,
     scale_sums,
     table_tile,
     TOGETHER,
@@ -42,6 +41,8 @@ from edge_vla.kernels.vectors import fetch
 from numba import njit
 
 FEW = 4  # tokens multiplied at once
+UNITS = 54  # at most, for which tables are filled once: filling them is 3 % of it
+ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums of them; others' lie in other sets
 # ... while codes come from memory: tables of more do not stay in a nearest cache of 32 KB then
 at_first = constant(lambda isa: FEW if isa.reading == 'run' else 2, 'at_first',
                     'Return how many tokens are multiplied first; Zen 5 keeps 48 KB near.')
@@ -56,29 +57,50 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
     Multiply units `first` to `last`, at most UNITS, with tokens `a` to `b`, at most TOGETHER.
 
     A chunk of columns after another, whose tables are filled in the nearest cache of the core
-    that reads them.
+    that reads them. What is asked for ahead of several tokens is what will be read, wherever it
+    lies; one token, which waits for nothing else, reads a panel in one run.
     """
     sums = scratch[SUMS:]
     for chunk in range((words + CHUNK - 1) // CHUNK):
         begin = chunk * CHUNK
         wide = min(CHUNK, words - begin)
+        size = wide * LINES * LINE
+        later = (FAR + size - 1) // size  # units
         for t in range(a, b):
             _fill_chunk(x, t * width, chunk, wide, scratch, (t - a) * CHUNK_TABLES * LINE)
         u = first
         while u < last:  # panel by panel
             v = min(last, panel_of(units, u)[1])
             at = base + place(units, words, u, begin, wide)
+            after, step = read_next(units, words, first, v, last, begin + wide)
             t, few = a, at_first(isa)
             while t < b:
                 n, here = min(few, b - t), scratch[(t - a) * CHUNK_TABLES * LINE:]
                 for unit in range(u, v):
-                    _table_unit(isa, packed, at + (unit - u) * wide * LINES * LINE, wide, here, n,
-                                sums, (t - a) * ROW + (unit - first) * GROUP * 4, chunk == 0)
+                    line = at + (unit - u) * size
+                    soon = line + later * size
+                    if unit + later >= v:
+                        soon = base + after + (unit + later - v) * step
+                    _table_unit(isa, packed, line, soon - line, wide, here, n, sums,
+                                (t - a) * ROW + (unit - first) * GROUP * 4, chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
         scale_sums(sums, (t - a) * ROW, out, t * stride + first * GROUP, (last - first) * GROUP,
                    weight_scale / scales[t])
+
+
+@njit(cache=True, nogil=True)
+def read_next(units, words, first, unit, last, begin):
+    """Return where what follows a panel of a chunk begins, and how many bytes a unit has there."""
+    if unit < last:  # the next panel, of the same chunk
+        begin = (begin - 1) // CHUNK * CHUNK
+    elif begin < words:  # the next chunk
+        unit = first
+    else:  # another part
+        begin = 0
+    wide = min(CHUNK, words - begin)
+    return place(units, words, unit, begin, wide), wide * LINES * LINE
 
 
 @njit(cache=True, nogil=True)
@@ -89,18 +111,19 @@ def _fill_chunk(x, start, chunk, wide, tables, at):
 
 
 @njit(cache=True, nogil=True)
-def _table_unit(isa, packed, at, words, tables, tokens, sums, a, fresh):
+def _table_unit(isa, packed, at, ahead, words, tables, tokens, sums, a, fresh):
     """Add what a chunk gives for a unit and up to FEW tokens."""
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
     b, c, d = a + ROW, a + 2 * ROW, a + 3 * ROW
     if tokens == 1:
-        table_tile(isa, packed, (at,), words, tables, (0,), sums, (a,), fresh)
+        table_tile(isa, packed, (at,), FAR, words, tables, (0,), sums, (a,), fresh)
     elif tokens == 2:
-        table_tile(isa, packed, (at,), words, tables, (0, q), sums, (a, b), fresh)
+        table_tile(isa, packed, (at,), ahead, words, tables, (0, q), sums, (a, b), fresh)
     elif tokens == 3:
-        table_tile(isa, packed, (at,), words, tables, (0, q, r), sums, (a, b, c), fresh)
+        table_tile(isa, packed, (at,), ahead, words, tables, (0, q, r), sums, (a, b, c), fresh)
     else:
-        table_tile(isa, packed, (at,), words, tables, (0, q, r, s), sums, (a, b, c, d), fresh)
+        table_tile(isa, packed, (at,), ahead, words, tables, (0, q, r, s), sums, (a, b, c, d),
+                   fresh)
 
 
 @njit(cache=True, nogil=True)
@@ -127,12 +150,14 @@ def one_apart(isa, packed, base, words, units, first, last, x, width, totals, sc
             f, g, h = e + step, e + 2 * step, e + 3 * step
             to, fresh = ((unit - first) * GROUP * 4,), chunk == 0
             if apart == 4:
-                table_tile(isa, packed, (e, f, g, h), wide, scratch, (0, q, r, s), sums, to, fresh)
+                table_tile(isa, packed, (e, f, g, h), AHEAD, wide, scratch, (0, q, r, s), sums, to,
+                           fresh)
             elif apart == 3:
-                table_tile(isa, packed, (e, f, g), wide, scratch, (0, q, r), sums, to, fresh)
+                table_tile(isa, packed, (e, f, g), AHEAD, wide, scratch, (0, q, r), sums, to,
+                           fresh)
             elif apart == 2:
-                table_tile(isa, packed, (e, f), wide, scratch, (0, q), sums, to, fresh)
+                table_tile(isa, packed, (e, f), AHEAD, wide, scratch, (0, q), sums, to, fresh)
             else:
-                table_tile(isa, packed, (e,), wide, scratch, (0,), sums, to, fresh)
+                table_tile(isa, packed, (e,), AHEAD, wide, scratch, (0,), sums, to, fresh)
         chunk += apart
     scale_sums(sums, 0, out, first * GROUP, (last - first) * GROUP, weight_scale / scales[0])

@@ -60,9 +60,8 @@ CHUNK_TABLES = 5 * UNIT_TABLES
 PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
 AHEAD = 40 * LINE  # bytes: what is asked for while a line is read, if places are read in turn
+LATE = 8  # permutations that are made before what one found is added
 TOGETHER = 8  # tokens that codes are brought near for
-UNITS = 40  # at most, multiplied with many tokens at once: filling tables is 6 % of it
-ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums of them; others' lie in other sets
 
 
 @njit(cache=True, nogil=True)
@@ -142,7 +141,7 @@ def gather_bits(builder: ir.IRBuilder, extra: ir.Value, word: ir.Value) -> ir.Va
 
 
 @intrinsic
-def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fresh):
+def table_tile(typing, isa, packed, at, ahead, words, tables, places, sums, starts, fresh):
     """
     Add what a chunk of columns gives for a group of rows and up to four tokens.
 
@@ -158,6 +157,8 @@ def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fre
         All weights.
     at : tuple of int
         First byte of the group in each chunk.
+    ahead : int
+        How many bytes after each line that is read there is the one asked for meanwhile.
     words : int
         Words of a row in a chunk: at most CHUNK.
     tables : uint8 [M]
@@ -173,22 +174,37 @@ def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fre
 
     """
     def generate(context, builder, signature, args):
-        _, packed, at, words, tables, places, sums, starts, fresh = args
+        _, packed, at, ahead, words, tables, places, sums, starts, fresh = args
         isa, kind = signature.args[0].isa, signature.args
         chunks = [data_pointer(context, builder, kind[1], packed, a)
                   for a in cgutils.unpack_tuple(builder, at)]
-        first = [data_pointer(context, builder, kind[4], tables, p)
+        first = [data_pointer(context, builder, kind[5], tables, p)
                  for p in cgutils.unpack_tuple(builder, places)]
         starts = cgutils.unpack_tuple(builder, starts)
         cells = [[accumulator(builder, SHORTS) for _ in range(LINES)] for _ in first]
         # which tables each chunk is looked up in
         users = [range(len(first))] if len(chunks) == 1 else [[c] for c in range(len(chunks))]
+        # Zen 5: what adds with saturation, which never happens, does not take the permutations'
+        # places, and keeps out of their way if it comes later; left alone LLVM sorts them anew
+        paced = isa.reading == 'run'
+        late = []  # additions yet to be made
+
+        def settle(most: int) -> None:
+            """Make additions until only so many are left."""
+            while len(late) > most:
+                cell, found = late.pop(0)
+                total = load(builder, cell, SHORTS)
+                builder.store(call(builder, 'llvm.sadd.sat.v32i16', SHORTS, total, found)
+                              if paced else builder.add(total, found), cell)
 
         def look_up(codes: list[ir.Value], here: list[ir.Value], table: int, user: int) -> None:
+            if paced and user == users[0][0]:
+                builder.fence('acq_rel', 'singlethread')
             entries = load(builder, advance(builder, here[user], table * LINE), SHORTS)
             for code, cell in zip(codes, cells[user], strict=True):
                 found = call(builder, 'llvm.x86.avx512.permvar.hi.512', SHORTS, entries, code)
-                builder.store(builder.add(load(builder, cell, SHORTS), found), cell)
+                late.append((cell, found))
+                settle(LATE if paced else 0)
 
         def take(here: list[ir.Value], chunk: int, word: ir.Value, k: int) -> list[ir.Value]:
             """Look up the three codes of the k-th word from one, of every line; return them."""
@@ -196,7 +212,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fre
             for line in range(LINES):
                 address = advance(builder, advance(builder, chunks[chunk], word),
                                   (LINES * k + line) * LINE)
-                if ahead := isa.ahead(AHEAD):
+                if isa.reading != 'plain':
                     prefetch(builder, advance(builder, address, ahead))
                 raw.append(load(builder, address, SHORTS))
             for d in range(WORD_TABLES):
@@ -217,6 +233,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fre
                     extra = [gather_bits(builder, e, r) for e, r in zip(extra, raw, strict=True)]
                 for user in users[chunk]:
                     look_up(extra, here, UNIT_TABLES - 1, user)
+            settle(0)
         with cgutils.for_range(builder, builder.urem(words, LONG(UNIT))) as loop:
             word = builder.add(builder.mul(units, LONG(UNIT)), loop.index)
             table = builder.add(builder.mul(units, LONG(UNIT_TABLES)),
@@ -224,10 +241,11 @@ def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fre
             here = [advance(builder, f, builder.mul(table, LONG(LINE))) for f in first]
             for chunk in range(len(chunks)):
                 take(here, chunk, builder.mul(word, LONG(LINES * LINE)), 0)
+            settle(0)
 
         anew = splat(builder, fresh)
         for t, start in enumerate(starts):
-            target = data_pointer(context, builder, kind[6], sums, start)
+            target = data_pointer(context, builder, kind[7], sums, start)
             for k in range(2 * LINES):
                 address = advance(builder, target, k * LANES * 4)
                 total = builder.select(anew, every(INTS, 0), load(builder, address, INTS))
@@ -237,7 +255,7 @@ def table_tile(typing, isa, packed, at, words, tables, places, sums, starts, fre
                     total = builder.add(total, builder.sext(values, INTS))
                 store(builder, total, address)
         return context.get_dummy_value()
-    return types.void(isa, packed, at, types.int64, tables, places, sums, starts,
+    return types.void(isa, packed, at, types.int64, types.int64, tables, places, sums, starts,
                       types.boolean), generate
 
 
