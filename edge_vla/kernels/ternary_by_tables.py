@@ -64,8 +64,6 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
     for chunk in range((words + CHUNK - 1) // CHUNK):
         begin = chunk * CHUNK
         wide = min(CHUNK, words - begin)
-        size = wide * LINES * LINE
-        later = (FAR + size - 1) // size  # units
         for t in range(a, b):
             _fill_chunk(x, t * width, chunk, wide, scratch, (t - a) * CHUNK_TABLES * LINE)
         u = first
@@ -76,13 +74,8 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
             t, few = a, at_first(isa)
             while t < b:
                 n, here = min(few, b - t), scratch[(t - a) * CHUNK_TABLES * LINE:]
-                for unit in range(u, v):
-                    line = at + (unit - u) * size
-                    soon = line + later * size
-                    if unit + later >= v:
-                        soon = base + after + (unit + later - v) * step
-                    _table_unit(isa, packed, line, soon - line, wide, here, n, sums,
-                                (t - a) * ROW + (unit - first) * GROUP * 4, chunk == 0)
+                _table_units(isa, packed, at, v - u, base + after, step, wide, here, n, sums,
+                             (t - a) * ROW + (u - first) * GROUP * 4, chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
@@ -111,19 +104,29 @@ def _fill_chunk(x, start, chunk, wide, tables, at):
 
 
 @njit(cache=True, nogil=True)
-def _table_unit(isa, packed, at, ahead, words, tables, tokens, sums, a, fresh):
-    """Add what a chunk gives for a unit and up to FEW tokens."""
+def _table_units(isa, packed, at, units, after, step, words, tables, tokens, sums, a, fresh):
+    """Add what a chunk gives for some units and up to FEW tokens; see `read_next` for the rest."""
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
-    b, c, d = a + ROW, a + 2 * ROW, a + 3 * ROW
-    if tokens == 1:
-        table_tile(isa, packed, (at,), FAR, words, tables, (0,), sums, (a,), fresh)
-    elif tokens == 2:
-        table_tile(isa, packed, (at,), ahead, words, tables, (0, q), sums, (a, b), fresh)
-    elif tokens == 3:
-        table_tile(isa, packed, (at,), ahead, words, tables, (0, q, r), sums, (a, b, c), fresh)
-    else:
-        table_tile(isa, packed, (at,), ahead, words, tables, (0, q, r, s), sums, (a, b, c, d),
-                   fresh)
+    size = words * LINES * LINE
+    later = (FAR + size - 1) // size
+    for unit in range(units):
+        line = at + unit * size
+        soon = line + later * size
+        if unit + later >= units:
+            soon = after + (unit + later - units) * step
+        b, c, d = a + ROW, a + 2 * ROW, a + 3 * ROW
+        if tokens == 1:
+            table_tile(isa, packed, (line,), FAR, words, tables, (0,), sums, (a,), fresh)
+        elif tokens == 2:
+            table_tile(isa, packed, (line,), soon - line, words, tables, (0, q), sums, (a, b),
+                       fresh)
+        elif tokens == 3:
+            table_tile(isa, packed, (line,), soon - line, words, tables, (0, q, r), sums,
+                       (a, b, c), fresh)
+        else:
+            table_tile(isa, packed, (line,), soon - line, words, tables, (0, q, r, s), sums,
+                       (a, b, c, d), fresh)
+        a += GROUP * 4
 
 
 @njit(cache=True, nogil=True)
