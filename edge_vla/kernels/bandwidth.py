@@ -46,7 +46,7 @@ def _read(typing, isa, array, lines):
             for k, cell in enumerate(cells):
                 here = advance(builder, advance(builder, start, builder.mul(size, LONG(k))), at)
                 if ahead := isa.ahead(PREFETCH):
-                    prefetch(builder, advance(builder, here, ahead))
+                    prefetch(builder, advance(builder, here, ahead), isa.locality)
                 builder.store(builder.xor(load(builder, cell, INTS),
                                           load(builder, here, INTS)), cell)
         total = every(INTS, 0)

@@ -102,7 +102,7 @@ def _tile(kind: int) -> Any:
                     asked = -(-size // (parts * CACHE_LINE)) * CACHE_LINE
                     by = builder.add(builder.mul(part, LONG(asked)), LONG(ahead))
                     for place in here:
-                        prefetch_all(builder, advance(builder, place, by), asked)
+                        prefetch_all(builder, advance(builder, place, by), asked, isa.locality)
 
                 def add(b: ir.Value) -> None:
                     block = builder.add(builder.mul(part, LONG(many)), b)

@@ -99,7 +99,7 @@ def _byte_row(typing, isa, head, start, width, high, low, at, high_total, low_to
             by = builder.mul(loop.index, LONG(64))
             here = advance(builder, row, by)
             if ahead := isa.ahead(_AHEAD):
-                prefetch(builder, advance(builder, here, ahead))
+                prefetch(builder, advance(builder, here, ahead), isa.locality)
             codes = load(builder, here, BYTES)
             for cell, x in zip(sums, xs, strict=True):
                 y = load(builder, advance(builder, x, by), BYTES)
@@ -162,7 +162,7 @@ def _group_rows(bits: int) -> Any:
                 if ahead := isa.ahead(_AHEAD):
                     size = WIDE * bits // 8
                     here = advance(builder, row, builder.mul(at, LONG(size)))
-                    prefetch_all(builder, advance(builder, here, ahead), size)
+                    prefetch_all(builder, advance(builder, here, ahead), size, isa.locality)
                 codes = []
                 for k in range(WIDE // columns):
                     block = builder.mul(at, LONG(WIDE // columns))

@@ -62,8 +62,8 @@ class Isa:
     reading : str
         How memory is read fastest. 'apart': from several places in turn, asking for what comes
         soon (Intel: twice as fast). 'run': one run after another, asking for what comes FAR bytes
-        later (AMD from Zen 5 on: two fifths faster). 'plain': as it comes, asking for nothing
-        (AMD before: asking costs a quarter).
+        later, past the caches that others share (AMD from Zen 5 on: two fifths faster). 'plain':
+        as it comes, asking for nothing (AMD before: asking costs a quarter).
     tables : bool
         Look sums of '5bit' matrices up for several tokens too rather than multiply: vpermw is one
         operation on AMD Zen, two on Intel.
@@ -83,6 +83,11 @@ class Isa:
     def ahead(self, soon: int) -> int:
         """Return how many bytes ahead memory is asked for where `soon` suits 'apart'; 0: never."""
         return {'apart': soon, 'run': FAR, 'plain': 0}[self.reading]
+
+    @property
+    def locality(self) -> int:
+        """Return into which caches weights are asked for; see `vectors.prefetch`."""
+        return 0 if self.reading == 'run' else 3
 
 
 FAR = 8192  # bytes

@@ -213,7 +213,7 @@ def table_tile(typing, isa, packed, at, ahead, words, tables, places, sums, star
                 address = advance(builder, advance(builder, chunks[chunk], word),
                                   (LINES * k + line) * LINE)
                 if isa.reading != 'plain':
-                    prefetch(builder, advance(builder, address, ahead))
+                    prefetch(builder, advance(builder, address, ahead), isa.locality)
                 raw.append(load(builder, address, SHORTS))
             for d in range(WORD_TABLES):
                 codes = [builder.lshr(r, every(SHORTS, 5 * d)) if d else r for r in raw]

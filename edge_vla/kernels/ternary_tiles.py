@@ -179,11 +179,12 @@ def emit_sums(builder: ir.IRBuilder, vectors: list[ir.Value]) -> tuple[ir.Value,
 
 
 class _Source:
-    """The packed bytes of one row; those `ahead` of what is read are asked for, if it is not 0."""
+    """The packed bytes of one row; those `ahead` are asked for meanwhile, if it is not 0."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, kind: types.Array, packed: ir.Value,
-                 base: ir.Value, blocks: ir.Value, row: ir.Value, ahead: int) -> None:
-        self._builder, self._ahead = builder, ahead
+                 base: ir.Value, blocks: ir.Value, row: ir.Value, ahead: int,
+                 locality: int) -> None:
+        self._builder, self._ahead, self._locality = builder, ahead, locality
         at = builder.add(base, builder.mul(row, builder.mul(blocks, LONG(64))))
         self._start = data_pointer(context, builder, kind, packed, at)
 
@@ -191,7 +192,7 @@ class _Source:
         """Load the 64 bytes of a block."""
         here = advance(self._builder, self._start, self._builder.mul(block, LONG(64)))
         if self._ahead:
-            prefetch(self._builder, advance(self._builder, here, self._ahead))
+            prefetch(self._builder, advance(self._builder, here, self._ahead), self._locality)
         return load(self._builder, here, BYTES)
 
     def codes(self, block: ir.Value) -> list[ir.Value]:
@@ -269,8 +270,8 @@ def row_tile(typing, isa, packed, base, blocks, rows, x, places, totals, factors
         sums = [accumulator(builder, INTS)
                 for _ in range(len(rows) * len(places) * (4 if in_place else 1))]
         ahead = isa.ahead(PREFETCH) or (0 if in_place else PREFETCH)
-        sources = [_Source(context, builder, kind[1], packed, base, blocks, row, ahead)
-                   for row in rows]
+        sources = [_Source(context, builder, kind[1], packed, base, blocks, row, ahead,
+                           isa.locality) for row in rows]
         tokens = [data_pointer(context, builder, kind[5], x, p) for p in places]
         with cgutils.for_range(builder, blocks) as loop:
             ys = _tokens(builder, tokens, loop.index)
@@ -306,8 +307,9 @@ def unpack_row(typing, isa, packed, base, blocks, row, codes, start):
     def generate(context, builder, signature, args):
         _, packed, base, blocks, row, codes, start = args
         kind = signature.args
-        ahead = signature.args[0].isa.ahead(PREFETCH) or PREFETCH
-        source = _Source(context, builder, kind[1], packed, base, blocks, row, ahead)
+        isa = signature.args[0].isa
+        source = _Source(context, builder, kind[1], packed, base, blocks, row,
+                         isa.ahead(PREFETCH) or PREFETCH, isa.locality)
         target = data_pointer(context, builder, kind[5], codes, start)
         with cgutils.for_range(builder, blocks) as loop:
             to = advance(builder, target, builder.mul(loop.index, LONG(BLOCK)))

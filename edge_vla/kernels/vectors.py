@@ -163,17 +163,17 @@ def to_floats(builder: ir.IRBuilder, pointer: ir.Value, dtype: types.Type) -> ir
 
 
 def prefetch(builder: ir.IRBuilder, pointer: ir.Value, locality: int = 3) -> None:
-    """Ask for a cache line into every level (3), or not into the nearest one (2)."""
+    """Ask for a cache line into every level (3), all but the nearest (2), or only that one (0)."""
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, INT, INT, INT])
     name = 'llvm.prefetch.p0' if getattr(pointer.type, 'is_opaque', True) else 'llvm.prefetch.p0i8'
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name),
                  [pointer, INT(0), INT(locality), INT(1)])
 
 
-def prefetch_all(builder: ir.IRBuilder, pointer: ir.Value, size: int) -> None:
+def prefetch_all(builder: ir.IRBuilder, pointer: ir.Value, size: int, locality: int) -> None:
     """Ask for some bytes that begin with a cache line."""
     for line in range(0, size, CACHE_LINE):
-        prefetch(builder, advance(builder, pointer, line))
+        prefetch(builder, advance(builder, pointer, line), locality)
 
 
 # Float vectors in numba code ---------------------------------------------------------------
