@@ -55,7 +55,8 @@ class BagPlayerNode(Node):
     finished : bool
         Whether the recording has ended.
     status : int
-        Exit status: 1 when the commands were compared with a replay and too many are others.
+        Exit status: 1 when there was no image to play, or the commands were compared with a
+        replay and too many are others.
 
     """
 
@@ -217,7 +218,11 @@ class BagPlayerNode(Node):
         if self._damaged:
             self.get_logger().warning(f'{self._damaged} messages are damaged and left out; the '
                                       f'first: {self._damage}')
-        if self.config.loop:
+        if not self.images:
+            self.status = 1
+            self.get_logger().error(f'{self.config.bag}: no image on {self._bag.topic} in the '
+                                    'time asked for can be played')
+        if self.config.loop and self.images:
             self._rewind()
         else:
             self._ended = now

@@ -183,9 +183,8 @@ def test_in_lockstep_no_image_is_lost(bench, recording: Path) -> None:  # noqa: 
     assert f'played {IMAGES} images, {IMAGES} were answered\n' in bench.log('bag_player_node')
 
 
-@pytest.mark.parametrize('ros', [1, 2])
-def test_damaged_messages_are_left_out_and_missing_stamps_written(bench, tmp_path: Path,  # noqa: ANN001,E501
-                                                                  ros: int) -> None:
+def half_damaged(tmp_path: Path, ros: int) -> Path:
+    """Write a bag of six images a nanosecond apart, of which the third to the fifth are none."""
     rosbags, types = bag_messages.rosbags(), bag_messages.typestore(ros)
     t, path = types.types, tmp_path / ('flight.bag' if ros == 1 else 'flight')
     with rosbags.rosbag1.Writer(path) if ros == 1 else rosbags.rosbag2.Writer(
@@ -198,6 +197,13 @@ def test_damaged_messages_are_left_out_and_missing_stamps_written(bench, tmp_pat
             raw = bytes((types.serialize_ros1 if ros == 1 else types.serialize_cdr)(
                 image, bags.IMAGE))
             writer.write(eye, 100 * SECOND + k, {2: b'', 3: raw[:6], 4: raw[:99]}.get(k, raw))
+    return path
+
+
+@pytest.mark.parametrize('ros', [1, 2])
+def test_damaged_messages_are_left_out_and_missing_stamps_written(bench, tmp_path: Path,  # noqa: ANN001,E501
+                                                                  ros: int) -> None:
+    path = half_damaged(tmp_path, ros)
     images = bench.listen(Image, 'image', qos.SENSOR_OUT)
     process = bench.start('bag_player_node', player__bag=path)
     bench.until(lambda: process.poll() is not None, 'the end of the recording')
@@ -207,6 +213,16 @@ def test_damaged_messages_are_left_out_and_missing_stamps_written(bench, tmp_pat
         100 * SECOND + k for k in (0, 1, 5)]
     assert log.count('messages are damaged') == 1
     assert '3 messages are damaged and left out; the first' in log
+
+
+def test_where_no_image_can_be_played_the_player_fails(bench, tmp_path: Path) -> None:  # noqa: ANN001
+    bench.listen(Image, 'image', qos.SENSOR_OUT)
+    process = bench.start('bag_player_node', player__bag=half_damaged(tmp_path, 2),
+                          player__start=2e-9, player__duration=3e-9, player__loop=True)
+    bench.until(lambda: process.poll() is not None, 'the end of the recording')
+    log = bench.log('bag_player_node')
+    assert process.returncode == 1 and '3 messages are damaged and left out' in log, log
+    assert 'no image on /eye in the time asked for can be played' in log
 
 
 @pytest.mark.parametrize(('change', 'said'), [
