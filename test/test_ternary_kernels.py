@@ -54,7 +54,7 @@ def packed(packing: str, trits: np.ndarray, base: int = 0) -> np.ndarray:
 
 
 def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: int = 1,
-             dtype: type = np.int32, scale: float = 1.0) -> np.ndarray:
+             dtype: type = np.int32, scale: float = 1.0, threads: int = 2) -> np.ndarray:
     """Run the kernel over all pieces, `parts` at a time, in backward order."""
     (rows, columns), tokens = trits.shape, len(x)
     units, blocks = units_and_blocks(isa.packing, rows, columns)
@@ -63,15 +63,18 @@ def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: i
     codes[:, :columns] = x
     stride = units * ROWS[isa.packing] + 3
     out = np.full(tokens * stride, 77, dtype)
-    count = items(isa, units, tokens, 2)
+    count = items(isa, units, tokens, threads)
+    room = scratch_bytes(isa.packing, width)
+    scratch = np.full(room + 4096, 99, np.uint8)
     edges = np.linspace(0, count, parts + 1).astype(int)
     for first, last in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
         product(isa, packed(isa.packing, trits, base), base, blocks, units, first, last,
                 count, codes.reshape(-1), width, x.sum(1, dtype=np.int32),
                 np.full(tokens, 2, np.float32), np.float32(scale), tokens, out, stride,
-                np.full(scratch_bytes(isa.packing, width), 99, np.uint8))
+                scratch)
     out = out.reshape(tokens, stride)
     assert (out[:, units * ROWS[isa.packing]:] == 77).all(), 'wrote beyond the last unit'
+    assert (scratch[room:] == 99).all(), 'wrote beyond its scratch'
     return out[:, :rows]
 
 
@@ -88,6 +91,20 @@ def test_products_are_exact(isa: Isa, rows: int, columns: int, tokens: int, part
     x = rng.integers(-128, 128, (tokens, columns)).astype(np.int8)
     got = multiply(isa, trits, x, base=int(rng.integers(0, 70)), parts=parts)
     np.testing.assert_array_equal(got, reference.ternary_matmul(trits, x))
+
+
+@every_isa
+@pytest.mark.parametrize('rows', [1920, 2624, 6976])
+@pytest.mark.parametrize('tokens', [1, 2, 4, 7, 9])
+def test_pieces_begin_and_end_in_the_middle_of_panels(isa: Isa, rows: int, tokens: int) -> None:
+    rng = np.random.default_rng(rows + tokens)
+    trits = rng.integers(-1, 2, (rows, 300)).astype(np.int8)
+    x = rng.integers(-128, 128, (tokens, 300)).astype(np.int8)
+    want = reference.ternary_matmul(trits, x)
+    for threads in (1, 2, 3, 4, 7, 16):
+        for parts in (1, threads, 5 * threads):
+            np.testing.assert_array_equal(
+                multiply(isa, trits, x, parts=parts, threads=threads), want)
 
 
 @every_isa

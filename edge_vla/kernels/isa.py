@@ -62,8 +62,8 @@ class Isa:
     reading : str
         How memory is read fastest. 'apart': from several places in turn, asking for what comes
         soon (Intel: twice as fast). 'run': one run after another, asking for what comes FAR bytes
-        later, past the caches that others share (AMD from Zen 5 on: two fifths faster). 'plain':
-        as it comes, asking for nothing (AMD before: asking costs a quarter).
+        later, into the nearest cache only (AMD from Zen 5 on: two fifths faster). 'plain': as it
+        comes, asking for nothing (AMD before: asking costs a quarter).
     tables : bool
         Look sums of '5bit' matrices up for several tokens too rather than multiply: vpermw is one
         operation on AMD Zen, two on Intel.

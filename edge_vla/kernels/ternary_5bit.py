@@ -27,15 +27,16 @@ from edge_vla.kernels import (
 from edge_vla.kernels.isa import choose, constant
 from edge_vla.kernels.ternary_amx import TOKENS
 from edge_vla.kernels.ternary_dots import WIDE
-from edge_vla.kernels.ternary_tables import PANEL, panel_of, panels, TOGETHER
+from edge_vla.kernels.ternary_tables import panel_of, panels, TOGETHER
 from numba import njit
 
 SCRATCH = max(by_tables.SCRATCH, by_dots.SCRATCH, by_amx.SCRATCH)  # bytes
 SHORT = 10  # units that one thread reads as fast as two
-few_units = constant(lambda isa: by_tables.UNITS if isa.tables and isa.reading == 'run' else PANEL,
-                     'few_units', 'Return how many units few tokens are multiplied with at most.')
-many_units = constant(lambda isa: by_tables.UNITS if isa.tables else by_amx.UNITS,
-                      'many_units', 'Return how many units many tokens are multiplied with.')
+few_units = constant(lambda isa: by_tables.UNITS if isa.tables and isa.reading == 'run' else 0,
+                     'few_units', 'Return up to how many units of several panels a part of few '
+                     'tokens has; 0: it ends with a panel.')
+many_units = constant(lambda isa: by_tables.UNITS if isa.tables else by_amx.UNITS, 'many_units',
+                      'Return how many units a part of many tokens has at most.')
 
 
 @njit(cache=True, nogil=True)
@@ -94,7 +95,7 @@ def _one(isa, packed, base, words, units, first, last, x, width, totals, scales,
 
 def _few(isa, packed, base, words, units, first, last, x, width, totals, scales, weight_scale,
          a, b, out, stride, scratch):
-    """Multiply units `first` to `last` of a panel with tokens `a` to `b`."""
+    """Multiply units, of one panel where `few_units` is 0, with tokens `a` to `b`."""
 
 
 def _many(isa, packed, base, words, units, first, last, x, width, totals, scales, weight_scale,

@@ -33,13 +33,14 @@ from edge_vla.kernels.ternary_tables import (
     LINE,
     panel_of,
     place,
+    row_bytes,
     UNIT,
 )
 from numba import njit
 import numpy as np
 
 UNITS = 40  # at most, multiplied with many tokens at once
-ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums of them; others' lie in other sets
+ROW = row_bytes(UNITS)
 CHUNKS = 4  # whose activations stay in the nearest cache beside what else is needed
 CODES = SLOTS * SLOT
 SUMS = CODES + CHUNKS * CHUNK // UNIT * TOKENS * RUN

@@ -21,7 +21,6 @@ one array, what one fetches ahead is taken from another.
 
 from edge_vla.kernels.isa import constant, FAR
 from edge_vla.kernels.ternary_tables import (
-    AHEAD,
     CHUNK,
     CHUNK_TABLES,
     fill_tables,
@@ -30,6 +29,7 @@ from edge_vla.kernels.ternary_tables import (
     LINES,
     panel_of,
     place,
+    row_bytes,
     scale_sums,
     table_tile,
     TOGETHER,
@@ -42,7 +42,8 @@ from numba import njit
 
 FEW = 4  # tokens multiplied at once
 UNITS = 54  # at most, for which tables are filled once: filling them is 3 % of it
-ROW = UNITS * GROUP * 4 + LINE  # bytes of a token's sums of them; others' lie in other sets
+ROW = row_bytes(UNITS)
+AHEAD = 40 * LINE  # bytes: what is asked for while a line is read, if places are read in turn
 # ... while codes come from memory: tables of more do not stay in a nearest cache of 32 KB then
 at_first = constant(lambda isa: FEW if isa.reading == 'run' else 2, 'at_first',
                     'Return how many tokens are multiplied first; Zen 5 keeps 48 KB near.')
@@ -57,8 +58,7 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
     Multiply units `first` to `last`, at most UNITS, with tokens `a` to `b`, at most TOGETHER.
 
     A chunk of columns after another, whose tables are filled in the nearest cache of the core
-    that reads them. What is asked for ahead of several tokens is what will be read, wherever it
-    lies; one token, which waits for nothing else, reads a panel in one run.
+    that reads them.
     """
     sums = scratch[SUMS:]
     for chunk in range((words + CHUNK - 1) // CHUNK):
@@ -70,12 +70,12 @@ def part(isa, packed, base, words, units, first, last, x, width, totals, scales,
         while u < last:  # panel by panel
             v = min(last, panel_of(units, u)[1])
             at = base + place(units, words, u, begin, wide)
-            after, step = read_next(units, words, first, v, last, begin + wide)
+            next_at, next_size = read_next(units, words, first, v, last, begin + wide)
             t, few = a, at_first(isa)
             while t < b:
                 n, here = min(few, b - t), scratch[(t - a) * CHUNK_TABLES * LINE:]
-                _table_units(isa, packed, at, v - u, base + after, step, wide, here, n, sums,
-                             (t - a) * ROW + (u - first) * GROUP * 4, chunk == 0)
+                _table_units(isa, packed, at, v - u, base + next_at, next_size, wide, here, n,
+                             sums, (t - a) * ROW + (u - first) * GROUP * 4, chunk == 0)
                 t, few = t + n, FEW
             u = v
     for t in range(a, b):
@@ -104,27 +104,32 @@ def _fill_chunk(x, start, chunk, wide, tables, at):
 
 
 @njit(cache=True, nogil=True)
-def _table_units(isa, packed, at, units, after, step, words, tables, tokens, sums, a, fresh):
-    """Add what a chunk gives for some units and up to FEW tokens; see `read_next` for the rest."""
+def _table_units(isa, packed, at, units, next_at, next_size, words, tables, tokens, sums, a,
+                 fresh):
+    """
+    Add what a chunk gives for some units and up to FEW tokens.
+
+    Meanwhile the unit is asked for that is read some units later, the first of which after these
+    begins at `next_at`; see `read_next`. For one token that is nearly always as far ahead, and
+    cheaper to say.
+    """
     q, r, s = CHUNK_TABLES * LINE, 2 * CHUNK_TABLES * LINE, 3 * CHUNK_TABLES * LINE
     size = words * LINES * LINE
     later = (FAR + size - 1) // size
     for unit in range(units):
-        line = at + unit * size
-        soon = line + later * size
+        here, ahead = at + unit * size, later * size
         if unit + later >= units:
-            soon = after + (unit + later - units) * step
+            ahead = next_at + (unit + later - units) * next_size - here
         b, c, d = a + ROW, a + 2 * ROW, a + 3 * ROW
         if tokens == 1:
-            table_tile(isa, packed, (line,), FAR, words, tables, (0,), sums, (a,), fresh)
+            table_tile(isa, packed, (here,), FAR, words, tables, (0,), sums, (a,), fresh)
         elif tokens == 2:
-            table_tile(isa, packed, (line,), soon - line, words, tables, (0, q), sums, (a, b),
-                       fresh)
+            table_tile(isa, packed, (here,), ahead, words, tables, (0, q), sums, (a, b), fresh)
         elif tokens == 3:
-            table_tile(isa, packed, (line,), soon - line, words, tables, (0, q, r), sums,
-                       (a, b, c), fresh)
+            table_tile(isa, packed, (here,), ahead, words, tables, (0, q, r), sums, (a, b, c),
+                       fresh)
         else:
-            table_tile(isa, packed, (line,), soon - line, words, tables, (0, q, r, s), sums,
+            table_tile(isa, packed, (here,), ahead, words, tables, (0, q, r, s), sums,
                        (a, b, c, d), fresh)
         a += GROUP * 4
 

@@ -59,7 +59,6 @@ CHUNK = 5 * UNIT  # words whose sums fit into 16 bits: 80 tables, of at most 3 *
 CHUNK_TABLES = 5 * UNIT_TABLES
 PANEL = 20  # groups, at most, that lie together from their first to their last column
 LINE = 64  # bytes of a table, and of a word of 32 rows
-AHEAD = 40 * LINE  # bytes: what is asked for while a line is read, if places are read in turn
 LATE = 8  # permutations that are made before what one found is added
 TOGETHER = 8  # tokens that codes are brought near for
 
@@ -83,6 +82,11 @@ def place(units, words, unit, begin, wide):
     """Return the first byte of a unit in the chunk of some words that begins with one."""
     start, end = panel_of(units, unit)
     return (start * words + (end - start) * begin + (unit - start) * wide) * LINES * LINE
+
+
+def row_bytes(units: int) -> int:
+    """Return the bytes of a token's sums of units; those of others lie in other sets."""
+    return units * GROUP * 4 + LINE
 
 
 @intrinsic
@@ -158,7 +162,8 @@ def table_tile(typing, isa, packed, at, ahead, words, tables, places, sums, star
     at : tuple of int
         First byte of the group in each chunk.
     ahead : int
-        How many bytes after each line that is read there is the one asked for meanwhile.
+        How many bytes after each line that is read there is the one asked for meanwhile, unless
+        the CPU reads 'plain'.
     words : int
         Words of a row in a chunk: at most CHUNK.
     tables : uint8 [M]

@@ -238,14 +238,15 @@ class BagPlayerNode(Node):
                 str(s) for s in list(self._open)[:LISTED])
             text += ' and more' if len(self._open) > LISTED else ''
         self.get_logger().info(text)
-        if self._replayed is not None:
+        if self._replayed is not None and self.images:
             self._compare(self._replayed)
 
     def _compare(self, replayed: LiveAgreement) -> None:
         """Tell how many commands are those of the replay."""
         result = replayed.result(self._played)
         enough = result['share'] >= ENOUGH
-        self.status = 0 if enough else 1
+        if not enough:
+            self.status = 1
         (self.get_logger().info if enough else self.get_logger().error)(sentence(result))
         path = replayed.path.with_name('live.json')
         try:
