@@ -65,6 +65,9 @@ class BagPlayerNode(Node):
         self.config = config = parameters.declare(self, PlayerNodeConfig).player
         if not config.bag:
             raise ConfigError('player.bag names no recording to play')
+        if config.actions and config.loop:
+            raise ConfigError('player.actions: commands are compared at the end, which there is '
+                              'none of with player.loop')
         self.finished, self.status = False, 0
         self._replayed = LiveAgreement(Path(config.actions)) if config.actions else None
         self._bag = bags.Bag(Path(config.bag), bags.Wanted(config.image, config.odometry, 'none',

@@ -230,6 +230,7 @@ def test_where_no_image_can_be_played_the_player_fails(bench, tmp_path: Path) ->
     ({'player__bag': 'nowhere'}, 'nowhere'),
     ({'player__start': 99.0}, 'only 1.1 s long'),
     ({'player__topics': '/nothing'}, 'has no topic /nothing'),
+    ({'player__actions': 'replay', 'player__loop': True}, 'compared at the end'),
     ({'player__image': '/word'}, 'has no image topic /word'),
 ])
 def test_what_cannot_be_played_is_said_in_one_line(bench, recording: Path, change: dict,
