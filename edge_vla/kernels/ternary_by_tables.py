@@ -40,10 +40,10 @@ from edge_vla.kernels.ternary_tables import (
 from edge_vla.kernels.vectors import fetch
 from numba import njit
 
-FEW = 4  # tokens multiplied at once
 UNITS = 54  # at most, for which tables are filled once: filling them is 3 % of it
 ROW = row_bytes(UNITS)
 AHEAD = 40 * LINE  # bytes: what is asked for while a line is read, if places are read in turn
+FEW = 4  # tokens multiplied at once
 # ... while codes come from memory: tables of more do not stay in a nearest cache of 32 KB then
 at_first = constant(lambda isa: FEW if isa.reading == 'run' else 2, 'at_first',
                     'Return how many tokens are multiplied first; Zen 5 keeps 48 KB near.')
