@@ -64,14 +64,13 @@ def multiply(isa: Isa, trits: np.ndarray, x: np.ndarray, base: int = 0, parts: i
     stride = units * ROWS[isa.packing] + 3
     out = np.full(tokens * stride, 77, dtype)
     count = items(isa, units, tokens, threads)
-    room = scratch_bytes(isa.packing, width)
+    weights, room = packed(isa.packing, trits, base), scratch_bytes(isa.packing, width)
     scratch = np.full(room + 4096, 99, np.uint8)
     edges = np.linspace(0, count, parts + 1).astype(int)
     for first, last in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
-        product(isa, packed(isa.packing, trits, base), base, blocks, units, first, last,
-                count, codes.reshape(-1), width, x.sum(1, dtype=np.int32),
-                np.full(tokens, 2, np.float32), np.float32(scale), tokens, out, stride,
-                scratch)
+        product(isa, weights, base, blocks, units, first, last, count, codes.reshape(-1), width,
+                x.sum(1, dtype=np.int32), np.full(tokens, 2, np.float32), np.float32(scale),
+                tokens, out, stride, scratch)
     out = out.reshape(tokens, stride)
     assert (out[:, units * ROWS[isa.packing]:] == 77).all(), 'wrote beyond the last unit'
     assert (scratch[room:] == 99).all(), 'wrote beyond its scratch'
