@@ -31,7 +31,7 @@ from edge_vla.config import AdaptationConfig, PipelineConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
 from edge_vla.exceptions import CheckpointError, EdgeVlaError, InstructionError
 from edge_vla.language.head import LanguageHead, understood
-from edge_vla.language.plan import CONTEXT_SIZE, VERBS
+from edge_vla.language.plan import CONTEXT_SIZE, not_understood, VERBS
 from edge_vla.language.planner import objection, Planner
 from edge_vla.language.seeing import Answer, question_about, SCHEMES, SeeingHead
 from edge_vla.language.sight import Located
@@ -315,7 +315,7 @@ class Pipeline:
     def doing(self, context: Context) -> str:
         """Say in words what is being done about an instruction."""
         if not self.understands(context):
-            return f'I do not understand "{context.instruction}"; hovering'
+            return not_understood(context.instruction)
         mission = self.mission
         return mission.text() if mission and mission.context is context else context.text
 

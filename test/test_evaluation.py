@@ -229,7 +229,23 @@ def test_what_nobody_can_judge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hovering_is_not_called_flying() -> None:
-    assert fly(('stop',))[0].outcome == 'hovered'
+    leg, = fly(('stop',))
+    assert leg.outcome == 'hovered' and leg.reached is True
+
+
+def test_what_is_not_understood_is_not_obeyed(monkeypatch: pytest.MonkeyPatch,
+                                              pilot: Pipeline,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    text = 'fly to the giraffe'
+    context = pilot.language.read(text)
+
+    def instruct(session: ExpertSession, text: str) -> None:
+        session.narration = pilot.doing(context)
+    monkeypatch.setattr(ExpertSession, 'instruct', instruct)
+    leg, = fly((text,))
+    assert leg.outcome == 'not understood' and leg.reached is False
+    assert flight.exit_status([leg]) == 1
+    assert 'I do not understand "fly to the giraffe"' in capsys.readouterr().out
 
 
 def test_one_failure_is_a_failure() -> None:

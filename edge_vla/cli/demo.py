@@ -149,6 +149,9 @@ class Demo:
         heard = time.monotonic()
         while not leg.over and leg.elapsed < limit:
             session.spin(SPIN_S)
+            if session.narration and not leg.narration:
+                leg.narration = session.narration
+                self._line.end(f'{label} {self._meaning(leg)}')
             leg.narration = session.narration or leg.narration
             odometry = session.odometry
             known = len(leg.stamps_ns)
@@ -176,6 +179,11 @@ class Demo:
         velocity, yaw_rate = (None, 0.0) if command is None else command[:2]
         leg.picture(frame, velocity, yaw_rate, self.start_ns)
         self.window.show(frame.image, leg.pictures[-1].overlay)
+
+    def _meaning(self, leg: Any) -> str:
+        """Say what the pilot takes an instruction for."""
+        said = leg.narration
+        return f'"{leg.instruction}" is understood as: {said}' if leg.understood else said
 
     def _progress(self, label: str, leg: Any) -> str:
         from edge_vla.evaluation.flight import rate

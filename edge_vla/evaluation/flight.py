@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 from edge_vla.datatypes import Frame, Observation
 from edge_vla.exceptions import EdgeVlaError
-from edge_vla.language.plan import Plan
+from edge_vla.language.plan import not_understood, Plan
 from edge_vla.pipeline import Pipeline
 from edge_vla.sim.judge import MissionJudge, Verdict
 from edge_vla.sim.scene import Scene
@@ -36,7 +36,7 @@ import numpy as np
 
 OUTCOMES = {'success': 'obeyed', 'collision': 'collided', 'timeout': 'ran out of time',
             'lost': 'flew off', 'running': 'stopped early'}
-NOT_JUDGED = 'not judged'
+NOT_JUDGED, NOT_UNDERSTOOD = 'not judged', 'not understood'
 JPEG_QUALITY = 95
 
 
@@ -118,8 +118,15 @@ class LegRecord:
         return self.verdict is not None and self.verdict.status != 'running'
 
     @property
+    def understood(self) -> bool:
+        """Whether the pilot said nothing else."""
+        return self.narration != not_understood(self.instruction)
+
+    @property
     def reached(self) -> bool | None:
         """Whether the instruction was obeyed; None if nobody could judge."""
+        if not self.understood:
+            return False
         if not self.plans:
             return None
         return self.verdict is not None and self.verdict.status == 'success'
@@ -127,11 +134,13 @@ class LegRecord:
     @property
     def outcome(self) -> str:
         """Return the end in words."""
+        if not self.understood:
+            return NOT_UNDERSTOOD
         if not self.plans:
             return NOT_JUDGED
         status = 'running' if self.verdict is None else self.verdict.status
         if status == 'success' and [p.verb for p in self.plans] == ['hover']:
-            return 'hovered'  # on an order to, or because there was nothing to fly to
+            return 'hovered'  # on an order to
         return OUTCOMES[status]
 
     def row(self) -> dict[str, Any]:

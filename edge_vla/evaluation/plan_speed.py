@@ -73,10 +73,11 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
         first = head.read(told)
         prompt, written = planner._prompt(told), tokenizer.encode(join(plans) + EOL.decode())
         recital.text = prompt + written
-        took = {}
-        for way in (('plain', 'guessed') if k % 2 else ('guessed', 'plain')):
+        took = []
+        for guess in (None, first, None):  # plainly before and after: memory may change
             planner.read('hover')
-            took[way], planned = _timed(planner, told, first if way == 'guessed' else None)
+            seconds, planned = _timed(planner, told, guess)
+            took.append(seconds)
             if [step.plan for step in planned.steps] != plans:
                 raise EdgeVlaError('another plan was written than the model had in mind')
         planner.read('hover')
@@ -86,7 +87,7 @@ def measure_plans(decoder: Any, head: Any, tokenizer: Any, count: int) -> dict[s
         alone = perf_counter() - began
         planner._cached.add(recital.cache, prompt[reused:])
         if k:  # the first one compiles
-            rows.append((took['plain'], took['guessed'], alone, len(written),
+            rows.append(((took[0] + took[2]) / 2, took[1], alone, len(written),
                          [step.plan for step in first.steps] == plans))
     plain, guessed, alone = (sum(row[k] for row in rows) for k in range(3))
     whole = [row[0] / row[1] for row in rows]

@@ -18,7 +18,8 @@ What speculative decoding brings on this machine, for every kind of draft.
 A large model with random weights computes everything and then says a given text, so the cost is
 real and the text is what the stack says: an instruction and its plan, and what is narrated as it
 is flown. A draft of the size of the shipped head says the same text, and is wrong in a given share
-of tokens. Plain and speculative decoding take turns.
+of tokens. Every text is said plainly before and after it is said with a draft, for how fast memory
+is may change in a minute.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -124,15 +125,15 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
     tokenizers : tuple of TextTokenizer
         Two vocabularies: the model's, and another one for a draft.
     rounds : int
-        Texts, each said plainly and with every draft.
+        Texts, each said with every draft, and plainly between them.
     say : callable
         Called with a line of text before each text.
 
     Yields
     ------
     dict
-        Of a case: ``kind``, ``agreement``, ``speedup`` (median over the texts of plain over
-        speculative time of a token), ``least`` and ``most`` of these, ``kept`` (share of the
+        Of a case: ``kind``, ``agreement``, ``speedup`` (median over the texts of the time of
+        a token, plain over speculative), ``least`` and ``most`` of these, ``kept`` (share of the
         proposed tokens) and ``tokens_per_second``.
 
     Raises
@@ -151,15 +152,17 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
         asked = question(mine, number)
         target = Recital(decoder, asked.prompt + asked.answer)
         text = b''.join(map(mine.bytes_of, asked.prompt + asked.answer)).decode()
+        before = _say(target, asked.prompt, asked.answer, None).decode_seconds
         for case in cases():
-            plain = _say(target, asked.prompt, asked.answer, None)
             draft = remembering if case.kind == KINDS[1] else _draft(
                 case, decoder, small, bridge, text, number)
             fast = _say(target, asked.prompt, asked.answer, draft, lengths[case])
+            after = _say(target, asked.prompt, asked.answer, None).decode_seconds
             if number:
-                took[case].append((plain.decode_seconds / fast.decode_seconds,
+                took[case].append(((before + after) / 2 / fast.decode_seconds,
                                    (len(asked.answer) - 1) / fast.decode_seconds,
                                    fast.drafted_tokens, fast.kept_tokens))
+            before = after
     for case, rows in took.items():
         gains = [row[0] for row in rows]
         yield {'kind': case.kind, 'agreement': case.agreement,

@@ -181,6 +181,11 @@ def next_words(said: Sequence[str], steps: int = 0) -> tuple[str, ...]:
     return SHAPES if len(said) == 5 and said[4] == ANY else (*SHAPES, ANY)
 
 
+def not_understood(instruction: str) -> str:
+    """Return what is said of an instruction that means nothing to the pilot."""
+    return f'I do not understand "{instruction}"; hovering'
+
+
 def join(plans: Iterable[Plan]) -> str:
     """Return plans as one text of the grammar, which `parse` takes word by word."""
     return f' {THEN} '.join(' '.join(plan.words()) for plan in plans)

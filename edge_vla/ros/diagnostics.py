@@ -16,14 +16,17 @@
 """Figures and errors of a running node, for /diagnostics."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from edge_vla.exceptions import EdgeVlaError
 import numpy as np
+from rclpy.node import Node
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 WINDOW = 300  # frames
+PATIENCE_S, WAITING_EVERY_S = 3.0, 30.0  # before it is said that there are no images, and again
+IMAGES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 
 
 class Window:
@@ -56,6 +59,29 @@ def array(stamp: object, name: str, hardware_id: str, level: bytes, message: str
     status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
     out.status = [status]
     return out
+
+
+def no_images(node: Node, topics: Sequence[str], waited: float) -> str:
+    """Say where images are waited for and where others are; warn after seconds without one."""
+    waiting = [node.resolve_topic_name(topic) for topic in topics]
+    text = f'no images on {" or ".join(waiting)}'
+    if any(map(node.count_publishers, waiting)):
+        text += ', though somebody publishes there'
+    else:
+        others = [name for name, kinds in node.get_topic_names_and_types()
+                  if IMAGES.intersection(kinds) and node.count_publishers(name)
+                  and not name.startswith(node.get_fully_qualified_name() + '/')]
+        text += ', where nobody publishes' + (
+            f'; there are some on {", ".join(others)}' if others else '')
+    if waited > PATIENCE_S:
+        node.get_logger().warning(text, throttle_duration_sec=WAITING_EVERY_S)
+    return text
+
+
+def spelled(kind: str, values: Mapping[str, object]) -> dict[str, str]:
+    """Return figures of a kind as they are shown."""
+    return {f'{kind} {k}': f'{v:.3f}' if isinstance(v, float) else str(v)
+            for k, v in values.items()}
 
 
 def said(error: Exception) -> str:

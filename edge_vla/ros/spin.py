@@ -27,6 +27,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 HEAR_S = 0.3  # for a node that `lingers` to hear and pass on the last command of another
 END_S = 5  # for the middleware to end; every node has sent its last command before
@@ -49,7 +50,7 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
     makers : mapping
         Name of each node, for messages, to what makes it; closed in this order.
     arguments : sequence of str
-        Command line; what follows ``--ros-args`` holds for all nodes.
+        Command line: names of the nodes, and what follows ``--ros-args`` holds for all.
 
     Returns
     -------
@@ -71,6 +72,12 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
         said = ' '.join(str(error).split()).partition(', at /')[0]  # without lines of its sources
         print(f'{next(iter(makers))}: ROS does not start: {type(error).__name__}: {said}',
               file=sys.stderr)
+        return 2
+    rest = [word for word in remove_ros_args(list(arguments))[1:] if word not in makers]
+    if rest:
+        print(f'{next(iter(makers))}: unknown argument {rest[0]!r}: what ROS is to read stands '
+              'after --ros-args', file=sys.stderr)
+        rclpy.try_shutdown()
         return 2
     nodes: list[Node] = []
     executor = SingleThreadedExecutor()  # the events executor of some wheels hangs

@@ -24,7 +24,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from edge_vla.config import VlaNodeConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
-from edge_vla.exceptions import EdgeVlaError
+from edge_vla.exceptions import EdgeVlaError, InstructionError
 from edge_vla.language.slow_loop import SlowLoop
 from edge_vla.memory import memory_mb
 from edge_vla.motion import believable, MOTION_LIFE_S
@@ -44,6 +44,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+IMAGES = ('image', 'image/compressed')
 RAW_LIFE_S = 1.0  # raw images younger than this make compressed ones superfluous
 LAST_WORD_S = 0.2  # how long a last zero may take to be acknowledged
 LOG_EVERY_S = 2.0
@@ -71,7 +72,7 @@ class VlaNode(LifecycleNode):
         self._live: LiveView | None = None
         self._gate = SafetyGate(self.config.safety)
         self._entities: list[tuple[Any, Any]] = []
-        self._active = False
+        self._active, self._active_since = False, math.inf
         self._enabled = self.config.node.enabled
         self._doing: dict[str, Any] = {}  # read-outs of the last action
         self._instruction = self.config.pipeline.instruction
@@ -124,8 +125,8 @@ class VlaNode(LifecycleNode):
         # odometry that came before it
         for kind, topic, callback, profile in (
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
-                (Image, 'image', self._on_image, qos.SENSOR),
-                (CompressedImage, 'image/compressed', self._on_compressed, qos.SENSOR),
+                (Image, IMAGES[0], self._on_image, qos.SENSOR),
+                (CompressedImage, IMAGES[1], self._on_compressed, qos.SENSOR),
                 # the first of these two hears all that is said now, so senders find it first
                 (String, 'instruction', self._on_instruction, qos.COMMAND),
                 (String, 'instruction', self._on_kept_instruction, qos.LATCHED),
@@ -150,7 +151,7 @@ class VlaNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.reset()
         self._last_good = self._received = self._number = None
-        self._active = True
+        self._active, self._active_since = True, time.monotonic()
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -208,16 +209,13 @@ class VlaNode(LifecycleNode):
         self._given = ''  # the instruction that is followed, or read just now
         self._refusal = ''  # why it hovers, where the newest one could not be read
         self._words = Words()
-        self._error = ''
-        self._error_at = -math.inf
+        self._error, self._error_at = '', -math.inf
         self._state = 'disabled'
         self._frames = self._dropped = self._refused = self._lost = 0
-        self._number: int | None = None
+        self._received = self._number = None
         self._sender: object = None
         self._raw_at = -math.inf
-        self._busy, self._delay = diagnostics.Window(), diagnostics.Window()
-        self._interval = diagnostics.Window()
-        self._received: float | None = None
+        self._busy, self._delay, self._interval = (diagnostics.Window() for _ in range(3))
 
     # --- fast loop ---
 
@@ -278,8 +276,7 @@ class VlaNode(LifecycleNode):
         if self._pipeline.look is not None:
             self._slow.do('look', self._pipeline.think)
         self._doing = action.info
-        now = time.monotonic()
-        self._last_good = now
+        now = self._last_good = time.monotonic()
         self._frames += 1
         if self._received is not None:
             self._interval.add(received - self._received)
@@ -405,7 +402,11 @@ class VlaNode(LifecycleNode):
     def _reply(self, question: str) -> None:
         pipeline = self._pipeline
         if pipeline is not None:
-            self._answer.publish(String(data=pipeline.ask(question).text))
+            try:
+                text = pipeline.ask(question).text
+            except InstructionError as error:
+                self._fail(text := str(error))
+            self._answer.publish(String(data=text))
 
     # --- services, parameters, diagnostics ---
 
@@ -457,7 +458,8 @@ class VlaNode(LifecycleNode):
         elif now - self._error_at < 2 * self.config.node.diagnostics_period:
             level, message = diagnostics.ERROR, self._error
         elif age is None or age > self.config.safety.stale_after:
-            level, message = diagnostics.WARN, 'no images'
+            level, message = diagnostics.WARN, diagnostics.no_images(
+                self, IMAGES, now - self._active_since if age is None else 0.0)
         elif not self._enabled:
             message = 'disabled'
         elif self._refusal:
@@ -476,8 +478,7 @@ class VlaNode(LifecycleNode):
                 'stamp to command p50/p95/p99 [ms]': self._delay.percentiles(),
                 'frame age [s]': 'none' if age is None else f'{age:.3f}',
                 'frames': self._frames, 'frames dropped': self._dropped,
-                'frames refused': self._refused,
-                'times without images': self._lost,
+                'frames refused': self._refused, 'times without images': self._lost,
                 'dirt on the lens': f'{self._doing.get("covered", 0.0):.3f}',
                 'tokens': self._doing.get('tokens', 0),
                 'memory [MB]': f'{memory_mb():.0f}',
@@ -486,8 +487,7 @@ class VlaNode(LifecycleNode):
                 'plan': 'none' if context is None else context.text,
                 'confidence': 'none' if context is None else f'{context.confidence:.3f}',
                 'step': self._doing.get('step', 0), 'doing': self._doing.get('doing', 'nothing'),
-                **{f'adaptation {k}': f'{v:.3f}' if isinstance(v, float) else v
-                   for k, v in adaptation.items()},
+                **diagnostics.spelled('adaptation', adaptation),
                 'last error': self._error or 'none'}))
 
 

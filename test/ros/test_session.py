@@ -78,6 +78,13 @@ def test_settings_that_are_refused_end_the_session() -> None:
             session.wait_ready(120.0)
 
 
+def test_arguments_that_nobody_reads_are_refused() -> None:
+    done = subprocess.run([sys.executable, '-m', 'edge_vla.ros.sim_node', '-p', 'sim.seed:=3'],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.splitlines() == [
+        "sim_node: unknown argument '-p': what ROS is to read stands after --ros-args"]
+
+
 @pytest.mark.parametrize(('words', 'said'), [
     (['--params-file', '/nowhere.yaml'], "params file: '--params-file /nowhere.yaml'"),
     (['-r', '__ns:=bad'], "remap rule: '-r __ns:=bad'"),

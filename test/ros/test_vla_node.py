@@ -313,6 +313,21 @@ def test_compressed_images_and_debug_image(bench) -> None:  # noqa: ANN001
     bench.until(dropped, 'a dropped frame')
 
 
+def test_a_pilot_that_waits_for_images_says_where(bench) -> None:  # noqa: ANN001
+    bench.start('vla_node')
+    elsewhere = bench.node.create_publisher(Image, 'front/image', qos.SENSOR_OUT)
+    reports = bench.listen(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+    text = ('no images on /image or /image/compressed, where nobody publishes; there are some on '
+            '/front/image')
+    bench.until(lambda: reports and reports[-1][1].status[0].message == text, text)
+    bench.until(lambda: text in bench.log('vla_node'), 'a warning in the log')
+    bench.node.destroy_publisher(elsewhere)
+    unseen = bench.node.create_publisher(Image, 'image', qos.SENSOR_OUT)
+    bench.until(lambda: reports[-1][1].status[0].message.endswith('though somebody publishes there'),
+                'another reason')
+    bench.node.destroy_publisher(unseen)
+
+
 def test_questions_are_answered_and_the_narration_tells_what_is_seen(bench) -> None:  # noqa: ANN001, E501
     from edge_vla.config import CameraConfig, SimConfig
     from edge_vla.sim.simulator import Simulator
@@ -340,6 +355,7 @@ def test_questions_are_answered_and_the_narration_tells_what_is_seen(bench) -> N
     # a question that cannot be read is refused, and the next one answered
     questions.publish(String(data='x' * 500))
     assert 'a question has 1 to 400 characters' in camera.report()[1]
+    bench.until(lambda: 'a question has 1 to 400 characters' in answers[-1][1].data, 'a refusal')
     assert ask('what is ahead?')
 
 
