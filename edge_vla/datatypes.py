@@ -136,7 +136,7 @@ class Action:
     yaw_rate : float
         rad/s about z up.
     info : dict
-        Read-outs for display: ``attention`` float32 [rows, cols] in [0, 1],
+        Read-outs for display: ``attention`` float32 [rows, cols] in [0, 1], 0 without a target,
         ``target_visible`` float in [0, 1], ``target_bearing`` rad (left positive),
         ``target_distance`` m, ``dark_s`` s since the picture last showed anything, ``covered``
         share of the picture that dirt on the lens covers, ``tokens`` int, ``step`` of the

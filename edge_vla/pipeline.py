@@ -429,9 +429,10 @@ class Pipeline:
             self.adaptation.rest(command, motion, dt)
         bearing, _, gap = self._grounding.located()
         grid = self._grounding.probability.reshape(layout.ROWS, layout.COLUMNS)
+        sought = bool(vector[len(VERBS):].any())  # else there is no target to be seen
         chosen = self.seeing.chosen if self.seeing and self._told == self._flight else None
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
-            'attention': grid.copy(), 'target_visible': float(features[0]),
+            'attention': grid * sought, 'target_visible': float(features[0]) * sought,
             'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._policy.dark_s,
             'covered': self._lens.share, 'tokens': kept,
             'kept': (self._memory.marks if chosen is None else chosen).reshape(grid.shape).copy(),

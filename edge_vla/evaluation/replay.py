@@ -195,6 +195,7 @@ def replay(job: Job, load: Callable[[], Pipeline],
         recording = stack.enter_context(job.open())
         source = job.source.resolve()
         if made.resolve() in (source, *source.parents) or \
+                source.is_dir() and source in (job.out.resolve(), *job.out.resolve().parents) or \
                 source in [(job.out / name).resolve() for name in RESULTS]:
             raise BagError(f'{job.source} is where the results go; choose another --out')
         if made.exists() and not (_replayed(made) or _unfinished(made)):

@@ -19,6 +19,7 @@ The format is specified in doc/reference/checkpoint_format.md: a safetensors fil
 those of `EngineModel` and whose metadata says what they are.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 import json
@@ -58,6 +59,8 @@ import numpy as np
 
 FILE = 'decoder.safetensors'
 FORMAT, VERSION = 'edge_vla decoder', '2'
+PARTIAL = '.partial'
+SUMMED = ('format', 'version', 'packing', 'head', 'config', 'crc32')
 COMPANIONS = ('tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja',
               'generation_config.json', 'special_tokens_map.json')
 
@@ -95,32 +98,49 @@ def save_model(model: AnyModel, folder: Path, companions: Path | None = None) ->
     Raises
     ------
     CheckpointError
-        `folder` is a file, the file cannot be written, or the tokenizer is not supported.
+        `folder` is a file or holds another checkpoint, the file cannot be written, or the
+        tokenizer is not supported.
 
     """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f'{folder}: is a file; name a folder to write')
+    elsewhere = companions is not None and folder_of(companions).resolve() != folder.resolve()
+    if elsewhere and has_original(folder):
+        raise CheckpointError(f'{folder}: holds another checkpoint, whose tokenizer would be '
+                              'overwritten; name another folder')
     beside = {} if companions is None else _companions(companions, folder)
     sums = {name: f'{zlib.crc32(np.ascontiguousarray(a)):08x}'
             for name, a in model.tensors.items()}
     path = folder / FILE
-    partial = path.with_suffix('.partial')
+    partial = {folder / name: folder / (name + PARTIAL) for name in (FILE, *beside)}
+    metadata = {'format': FORMAT, 'version': VERSION, 'packing': model.packing,
+                'head': model.head, 'config': model.config.to_json(),
+                'crc32': json.dumps(sums, sort_keys=True)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_safetensors(partial, model.tensors, {
-            'format': FORMAT, 'version': VERSION, 'packing': model.packing, 'head': model.head,
-            'config': model.config.to_json(), 'crc32': json.dumps(sums, sort_keys=True)})
-        if beside and folder_of(companions).resolve() != folder.resolve():
+        write_safetensors(partial[path], model.tensors,
+                          {**metadata, 'metadata_crc32': _metadata_sum(metadata)})
+        for name, content in beside.items():
+            partial[folder / name].write_bytes(content)
+        if beside and elsewhere:
             for name in COMPANIONS:  # what another model left would be taken too
                 (folder / name).unlink(missing_ok=True)
-        for name, content in beside.items():
-            (folder / name).write_bytes(content)
-        partial.replace(path)  # a file under its name is whole
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise CheckpointError(f'{path}: cannot be written ({error.strerror or error})') from error
+        for whole, part in partial.items():  # a file under its name is whole
+            part.replace(whole)
+    except BaseException as error:
+        for part in partial.values():
+            with suppress(OSError):
+                part.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise CheckpointError(f'{str(error.filename or path).removesuffix(PARTIAL)}: cannot be '
+                              f'written ({error.strerror or error})') from error
     return path
+
+
+def _metadata_sum(metadata: Mapping[str, str]) -> str:
+    """Return the checksum of what a file says of itself."""
+    return f'{zlib.crc32("".join(metadata.get(k, "") for k in SUMMED).encode()):08x}'
 
 
 def _companions(source: Path, folder: Path) -> dict[str, bytes]:
@@ -163,6 +183,9 @@ def load_model(path: Path, resident: bool = False) -> AnyModel:
     if metadata.get('version') != VERSION:
         raise CheckpointError(f'{path}: has format version {metadata.get("version")}, this '
                               f'edge_vla reads {VERSION}: convert the original again')
+    if metadata.get('metadata_crc32') not in (None, _metadata_sum(metadata)):  # None: older
+        raise CheckpointError(f'{path}: the metadata does not match its checksum: the file is '
+                              'corrupt, convert the original again')
     packing, head = metadata.get('packing', ''), metadata.get('head', '')
     try:
         values = json.loads(metadata['config'])
