@@ -52,3 +52,13 @@ def test_another_process_compiles(tmp_path: Path) -> None:
 def test_what_another_process_could_not_compile_is_compiled_here(
         executable: str, tmp_path: Path) -> None:
     assert hits_and_misses(tmp_path, executable) == [0, 1]
+
+
+@pytest.mark.parametrize('kind', ['nbi', 'nbc'])
+@pytest.mark.parametrize('left', [0, 40])
+def test_a_damaged_cache_is_written_anew(kind: str, left: int, tmp_path: Path) -> None:
+    hits_and_misses(tmp_path, sys.executable)
+    for path in tmp_path.rglob(f'*.{kind}'):
+        path.write_bytes(path.read_bytes()[:left])  # as a power failure leaves it
+    hits_and_misses(tmp_path, sys.executable)
+    assert hits_and_misses(tmp_path, sys.executable) == [1, 0]

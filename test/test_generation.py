@@ -350,7 +350,7 @@ def test_command(command: list[Any], capsys: pytest.CaptureFixture[str], tmp_pat
     (['--ids', '1 x'], "--ids '1 x': expected numbers"), (['--ids', '999'], 'lie in [0, 300)'),
     (['hi', '--temperature', '-1'], 'temperature: -1.0 is outside'),
     (['hi', '--top-p', 'nan'], 'top_p: nan is outside'), (['hi', '--kv', 'bits'], "kv is 'bits'"),
-    (['hi', '--context', '-1'], 'capacity'),
+    (['hi', '--context', '-1'], 'capacity'), (['--ids', '1', '--stop', 'x'], '--stop is text'),
     (['hi', '--max-tokens', '0'], 'max_tokens is 0'), (['hi', '--system', 'x'], 'needs a chat'),
 ])
 def test_errors_of_the_command_are_one_line(command: list[Any], arguments: list[str], said: str,
@@ -358,6 +358,17 @@ def test_errors_of_the_command_are_one_line(command: list[Any], arguments: list[
     assert main(['generate', '--model', 'm', *arguments]) == 2
     last = capsys.readouterr().err.removeprefix('compiling\n')
     assert last.startswith('edge-vla: ') and said in last and last.count('\n') == 1
+
+
+def test_closed_and_narrow_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('stdout', 'stderr'):
+        monkeypatch.setattr(f'sys.{name}', None)
+    assert main(['generate', '--model', '/nowhere', 'hi']) == 2
+    narrow = io.TextIOWrapper(io.BytesIO(), 'ascii')
+    monkeypatch.setattr('sys.stderr', narrow)
+    assert main(['generate', '--model', '/nöwhere', 'hi']) == 2
+    narrow.seek(0)
+    assert '/n?where' in narrow.read()
 
 
 def test_a_missing_model_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

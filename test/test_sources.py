@@ -181,6 +181,34 @@ def test_a_gguf_file_may_have_a_head(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.rows(HEAD, (40, 256)), head)
 
 
+@pytest.mark.parametrize(('said', 'ends'), [('{"eos_token_id": [7, 9]}', (7, 9)), ('{}', (3,)),
+                                            ('{"eos_token_id": null}', (3,))])
+def test_generation_config_says_what_ends_a_text(said: str, ends: tuple[int, ...],
+                                                 tmp_path: Path) -> None:
+    folder = multiply(tmp_path / 'it')
+    write_config(folder, eos_token_id=3)
+    (folder / 'generation_config.json').write_text(said)
+    assert BitNetConfig.from_dict(open_source(folder).config, 'it').eos_token_id == (
+        ends if len(ends) > 1 else ends[0])
+
+
+def test_a_gguf_file_beside_a_bare_config_is_read(tmp_path: Path) -> None:
+    gguf('I2_S')(tmp_path / 'it')
+    write_config(tmp_path / 'it')
+    assert isinstance(open_source(tmp_path / 'it'), GgufSource)
+
+
+@pytest.mark.parametrize(('more', 'message'), [
+    ({'split.count': 2}, 'one of 2 parts'),
+    ({'tokenizer.ggml.bos_token_id': 10**6}, 'bos_token_id.* beyond a vocabulary')])
+def test_metadata_that_cannot_be_is_refused(more: dict[str, int], message: str,
+                                            tmp_path: Path) -> None:
+    path = tmp_path / 'a.gguf'
+    path.write_bytes(gguf_bytes(metadata('bitnet-b1.58') | more, gguf_tensors()))
+    with pytest.raises(CheckpointError, match=message):
+        open_source(path)
+
+
 def test_newer_files_keep_the_rotation_elsewhere(tmp_path: Path) -> None:
     folder = multiply(tmp_path / 'it')
     write_config(folder, rope_theta=None, rope_parameters={'rope_type': 'default',

@@ -287,5 +287,9 @@ def test_the_bench_measures_and_writes_a_report(tmp_path: Path,
         assert all(np.isfinite(value) and value > 0 for value in row.values())
     assert report['memory_mb']['peak'] >= report['memory_mb']['before'] > 0
     assert 'decode' in capsys.readouterr().out
-    for wrong in (['--shape', '9b'], ['--threads', 'x'], ['--prompt', '9999'], ['--kv', 'q4']):
-        assert main(['bench', 'language', *wrong]) == 2
+    capsys.readouterr()
+    for wrong in (['--shape', '9b'], ['--threads', 'x'], ['--prompt', '9999'], ['--kv', 'q4'],
+                  ['--context', '64', '--prompt', '10'], ['--busy', '-1'], ['--rounds', '0'],
+                  ['--json', str(tmp_path / 'report.json' / 'x')]):
+        assert main(['bench', 'language', '--json', str(path), *wrong]) == 2
+        assert wrong[0].lstrip('-') in capsys.readouterr().err

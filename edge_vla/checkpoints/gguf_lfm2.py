@@ -54,6 +54,10 @@ def check_shared(file: GgufFile, config: dict[str, Any], get: Get) -> None:
     for name in _OPTIONAL:
         if f'tokenizer.ggml.{name}' in file.metadata:
             config[name] = get(f'tokenizer.ggml.{name}', int)
+            if not 0 <= config[name] < config['vocab_size']:
+                raise CheckpointError(f"{file.path}: the metadata 'tokenizer.ggml.{name}' is "
+                                      f'{config[name]}, beyond a vocabulary of '
+                                      f'{config["vocab_size"]} tokens')
     if count not in (None, config['vocab_size']):
         raise CheckpointError(f'{file.path}: the vocabulary has {count} tokens, but vocab_size is '
                               f'{config["vocab_size"]}')

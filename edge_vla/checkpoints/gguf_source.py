@@ -77,6 +77,9 @@ class GgufSource:
         if not self._lfm2 and architecture not in _BITNET:
             raise CheckpointError(f'{path}: the architecture is {architecture!r}, expected one of '
                                   f'{", ".join((*_BITNET, "lfm2"))}')
+        if self.metadata.get('split.count', 1) not in (0, 1):
+            raise CheckpointError(f'{path}: is one of {self.metadata["split.count"]} parts of a '
+                                  'model: put them together with llama-gguf-split --merge')
         self.config = (lfm2_config if self._lfm2 else _bitnet_config)(self._file, self._get)
         known = set(self._names(self.config['num_hidden_layers']))
         for name in self._file.tensors:  # one left out would change every answer

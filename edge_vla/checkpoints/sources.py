@@ -181,9 +181,10 @@ def open_source(path: Path | str) -> Source:
     path = Path(path)
     if not path.is_dir():
         return GgufSource(path)
-    if (path / 'config.json').exists():
-        return HuggingFaceSource(path)
     found = sorted(path.glob('*.gguf'))
+    config = (path / 'config.json').exists()
+    if config and (any(path.glob('model.safetensors*')) or len(found) != 1):
+        return HuggingFaceSource(path)
     if len(found) != 1:
         raise CheckpointError(f'{path}: has no config.json and {len(found)} GGUF files: give a '
                               'Hugging Face folder or one GGUF file')
@@ -248,6 +249,9 @@ class HuggingFaceSource:
         if isinstance(rope, dict) and 'rope_theta' in rope:
             self.config['rope_theta'] = rope['rope_theta']
         self.config['tie_word_embeddings'] = self._tied()
+        said = folder / 'generation_config.json'  # where there is one, it says what ends a text
+        if said.exists() and (ends := read_json(said).get('eos_token_id')) is not None:
+            self.config['eos_token_id'] = ends
 
     def close(self) -> None:
         """Let go of the files."""
@@ -288,7 +292,10 @@ class HuggingFaceSource:
             scale = float(self._floats(scale_key, () if size == () else (1,)).reshape(()))
             packing.check_scale(scale, scale_key)
             scale = 1 / scale if self._how == 'divide' else scale
-        packing.check_ternary(values, scale, key)
+        if masters:  # which have the size they have
+            packing.check_scale(scale, key)
+        else:
+            packing.check_ternary(values, scale, key)
         return values, scale
 
     def vector(self, name: str, size: int) -> np.ndarray:

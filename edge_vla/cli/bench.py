@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Measure this machine: the language engine, visual tokens, or the whole stack."""
+"""Measure this machine: the language engine, speculation, visual tokens, or the whole stack."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ import sys
 from typing import Any
 
 from edge_vla.cli import bench_tokens
+from edge_vla.cli.results import need_writable
 from edge_vla.exceptions import ConfigError
 
 
@@ -92,6 +93,7 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    need_writable(args.json)  # before hours of measuring
     return {'language': _language, 'tokens': bench_tokens.run, 'speculation': _speculation,
             'stack': _stack}[args.what](args)
 
@@ -120,7 +122,8 @@ def _speculation(args: argparse.Namespace) -> int:
     print(f'{"draft":>20} {"agrees":>7} {"kept":>6} {"speed-up":>9} {"range":>14} {"tokens/s":>9}')
     for row in rows:
         agrees = '' if row['agreement'] is None else f'{row["agreement"]:.0%}'
-        print(f'{row["kind"]:>20} {agrees:>7} {row["kept"]:6.1%} {row["speedup"]:8.2f}x '
+        kept = f'{row["kept"]:6.1%}' if row['proposed'] else f'{"none":>6}'
+        print(f'{row["kind"]:>20} {agrees:>7} {kept} {row["speedup"]:8.2f}x '
               f'{row["least"]:5.2f} to {row["most"]:5.2f} {row["tokens_per_second"]:9.1f}')
     print('plans, with a look at the reading of the small head', file=sys.stderr)
     plans = plan_speed.measure_plans(big, load_head(PipelineConfig()), tokenizers[0],
@@ -173,16 +176,22 @@ def _language(args: argparse.Namespace) -> int:
     try:
         counts = [int(n) for n in args.threads.split(',') if n] or sorted(
             {1, len(os.sched_getaffinity(0))})
+    except ValueError as error:
+        raise ConfigError('--threads is one number, or several with commas between') from error
+    try:
         settings = DecoderSettings(kv=args.kv, head=args.head, packing=args.packing,
                                    weights=args.weights, capacity=args.context)
         isa = best_isa(args.packing)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if args.shape not in speed.SHAPES or min(counts) < 1 or args.rounds < 1 or (
-            args.busy < 0) or not (
-            0 < args.prompt <= args.context and args.context > speed.CONTEXT + 8):
-        raise ConfigError(f'--shape is one of {", ".join(speed.SHAPES)}; --threads, --rounds and '
-                          '--prompt are positive; the prompt fits into --context')
+    for fits, rule in (
+            (args.shape in speed.SHAPES, f'--shape is one of {", ".join(speed.SHAPES)}'),
+            (min(counts) > 0 and args.rounds > 0, '--threads and --rounds are positive'),
+            (args.busy >= 0, '--busy is not negative'),
+            (args.context > speed.CONTEXT + 8, f'--context is above {speed.CONTEXT + 8}'),
+            (0 < args.prompt <= args.context, '--prompt is positive and fits into --context')):
+        if not fits:
+            raise ConfigError(rule)
     before = memory_mb()
     if args.model is None:
         print(f'making random weights of shape {args.shape}', file=sys.stderr)

@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     names = [flag[2:].replace('-', '_') for flag, *_ in SAMPLING]
     sampling = SamplingConfig(**{n: getattr(args, n) for n in names if n in args})
     prompt = _prompt(args)
+    if args.ids is not None and args.stop:
+        raise ConfigError('--stop is text, and --ids asks for none: leave out one of them')
     try:
         settings = DecoderSettings(threads=args.threads, kv=args.kv, head=args.head,
                                    weights=args.weights, capacity=args.context)

@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     3 a flight that nobody could judge, 130 an interruption.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     try:
         if argv[:1] == ['train'] and len(argv) > 1 and argv[1] in train.TRAINERS:
             return train.start(argv[1], argv[2:])  # its own parser knows the rest
@@ -86,6 +87,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a file that cannot be read or written
         print(f'edge-vla: {error}', file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f'edge-vla: there is not enough memory ({error})', file=sys.stderr)
+        return 2
+
+
+def _open_streams() -> None:
+    """Let what is printed go nowhere if a stream is closed, and not fail for a letter."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
+        elif getattr(stream, 'errors', '') == 'strict' and hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='replace')
 
 
 if __name__ == '__main__':

@@ -133,8 +133,8 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
     ------
     dict
         Of a case: ``kind``, ``agreement``, ``speedup`` (median over the texts of the time of
-        a token, plain over speculative), ``least`` and ``most`` of these, ``kept`` (share of the
-        proposed tokens) and ``tokens_per_second``.
+        a token, plain over speculative), ``least`` and ``most`` of these, ``proposed`` (tokens),
+        ``kept`` (share of them) and ``tokens_per_second``.
 
     Raises
     ------
@@ -169,6 +169,7 @@ def measure(decoder: Any, small: Any, tokenizers: tuple[TextTokenizer, TextToken
                'speedup': round(median(gains), 3), 'least': round(min(gains), 3),
                'most': round(max(gains), 3),
                'tokens_per_second': round(median(row[1] for row in rows), 2),
+               'proposed': sum(row[2] for row in rows),
                'kept': round(sum(row[3] for row in rows) / max(1, sum(row[2] for row in rows)), 3)}
 
 

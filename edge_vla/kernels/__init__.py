@@ -14,3 +14,8 @@
 
 
 """Numba kernels: pure functions on arrays."""
+
+from edge_vla.kernels.cached_files import outlive_damage
+from numba.core import caching
+
+outlive_damage(getattr(caching, 'IndexDataCacheFile', object))

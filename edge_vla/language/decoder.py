@@ -389,7 +389,12 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     """
     settings, path = settings or DecoderSettings(), Path(path)
     say = on_progress or (lambda line: None)
-    model = read_model(path, settings, say)
+    try:
+        model = read_model(path, settings, say)
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise
+        raise ConfigError(f'{path}: does not fit into memory') from error
     try:
         decoder = Decoder(model, settings, where=path)
     except (MemoryError, OSError) as error:

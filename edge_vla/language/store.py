@@ -72,9 +72,8 @@ def is_converted(path: Path) -> bool:
 
 def has_original(path: Path) -> bool:
     """Tell whether a folder holds what `open_source` reads beside what `save_model` wrote."""
-    if (path / 'config.json').exists():
-        return any(path.glob('model.safetensors*'))
-    return len([*path.glob('*.gguf')]) == 1
+    return len([*path.glob('*.gguf')]) == 1 or (
+        (path / 'config.json').exists() and any(path.glob('model.safetensors*')))
 
 
 def save_model(model: AnyModel, folder: Path, companions: Path | None = None) -> Path:
@@ -183,9 +182,6 @@ def load_model(path: Path, resident: bool = False) -> AnyModel:
     if metadata.get('version') != VERSION:
         raise CheckpointError(f'{path}: has format version {metadata.get("version")}, this '
                               f'edge_vla reads {VERSION}: convert the original again')
-    if metadata.get('metadata_crc32') not in (None, _metadata_sum(metadata)):  # None: older
-        raise CheckpointError(f'{path}: the metadata does not match its checksum: the file is '
-                              'corrupt, convert the original again')
     packing, head = metadata.get('packing', ''), metadata.get('head', '')
     try:
         values = json.loads(metadata['config'])
@@ -198,6 +194,9 @@ def load_model(path: Path, resident: bool = False) -> AnyModel:
     if packing not in (WEIGHTS if lfm2 else COLUMNS) or head not in HEADS:
         raise CheckpointError(f'{path}: packing {packing!r} or head {head!r} does not exist')
     _check_shapes(path, tensors, config, packing, head)
+    if metadata.get('metadata_crc32') not in (None, _metadata_sum(metadata)):  # None: older
+        raise CheckpointError(f'{path}: the metadata does not match its checksum: the file is '
+                              'corrupt, convert the original again')
     with ThreadPoolExecutor(4) as pool:  # crc32 lets others run
         found = dict(zip(tensors, pool.map(zlib.crc32, tensors.values()), strict=True))
     for name in tensors:

@@ -22,6 +22,8 @@ from statistics import median
 import threading
 import time
 
+from edge_vla.exceptions import ConfigError
+
 
 class Crew:
     """
@@ -80,9 +82,15 @@ class Crew:
 
     def _start(self) -> None:
         for k in range(self.threads - 1):
-            self._members.append(threading.Thread(
-                target=self._work, args=(k,), name=f'edge_vla decoder {k + 1}', daemon=True))
-            self._members[-1].start()
+            member = threading.Thread(target=self._work, args=(k,),
+                                      name=f'edge_vla decoder {k + 1}', daemon=True)
+            try:
+                member.start()
+            except RuntimeError as error:
+                self.close()
+                raise ConfigError(f'the system gives no {self.threads} threads ({error}): ask for '
+                                  'fewer') from error
+            self._members.append(member)
 
     def _work(self, k: int) -> None:
         if self._cores:
