@@ -296,7 +296,7 @@ def test_videos_replay_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('options', [(), ('--compressed',), ('--storage', 'sqlite3'),
-                                     ('--rate', '10', '--topic', '/front/image')])
+                                     ('--rate', '10', '--topic', 'front/image')])
 def test_a_video_becomes_a_bag(tmp_path: Path, options: tuple[str, ...]) -> None:
     video = make_video(tmp_path / 'film.mp4')
     assert main(['bag', 'from-video', str(video), str(tmp_path / 'bag'), *options]) == 0
@@ -317,6 +317,14 @@ def test_a_rate_out_of_range_is_said_to_be(tmp_path: Path, rate: str,
     video = make_video(tmp_path / 'film.mp4')
     assert main(['bag', 'from-video', str(video), str(tmp_path / 'bag'), '--rate', rate]) == 2
     assert 'images per second is out of range' in capfd.readouterr().err
+    assert not (tmp_path / 'bag').exists()
+
+
+@pytest.mark.parametrize('topic', ['bad topic', '/a//b', '/1a', '/a/'])
+def test_a_topic_that_is_no_name_is_refused(tmp_path: Path, topic: str) -> None:
+    video = make_video(tmp_path / 'film.mp4')
+    with pytest.raises(BagError, match='no name of a topic'):
+        bag_from_video(video, tmp_path / 'bag', topic)
     assert not (tmp_path / 'bag').exists()
 
 

@@ -217,7 +217,7 @@ def _lines(report: dict[str, Any], runs: Sequence[Any], out: Path,
         agreed = said['agreement']
         compared = '' if agreed is None else (
             f', {agreed["velocity_rmse"]:.2f} m/s from the {report["reference"]}')
-        name = f' {said["name"]}' if len(runs) > 1 else ''
+        name = f' {said["name"]}' if len(runs) > 1 and said['name'] != said['topic'] else ''
         lines.append((sys.stdout, (
             f'{report["source"]} {said["topic"]}{name}: {said["frames"]} frames, '
             f'understood "{said["understood"]}"{compared}, '

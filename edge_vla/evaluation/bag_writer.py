@@ -17,6 +17,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
@@ -107,12 +108,14 @@ def bag_from_video(video: Path, out: Path, topic: str = '', compressed: bool = F
     Raises
     ------
     BagError
-        The video cannot be read, or `out` exists.
+        The video cannot be read, `topic` is no name, or `out` exists.
 
     """
     if not video.is_file():
         raise BagError(f'{video} does not exist')
-    topic = topic or ('/image/compressed' if compressed else '/image')
+    topic = '/' + (topic.removeprefix('/') or ('image/compressed' if compressed else 'image'))
+    if not re.fullmatch(r'(/[A-Za-z_]\w*)+', topic, re.ASCII):
+        raise BagError(f'{topic} is no name of a topic: letters, digits and _ between slashes')
     count = 0
     with Video(video, rate) as source, BagWriter(out, storage) as writer:
         for sample in source:

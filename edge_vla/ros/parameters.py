@@ -78,7 +78,9 @@ def declare(node: Node, cls: type[T]) -> T:
             values[setting.name] = node.declare_parameter(
                 setting.name, setting.default, descriptor(setting)).value
         except Exception as error:  # noqa: B902  rclpy raises a different one for every reason
-            raise ConfigError(f'parameter {setting.name}: {error}') from error
+            point = ' (with a decimal point: 2.0, not 2)' if setting.type is float and (
+                'INTEGER' in str(error)) else ''
+            raise ConfigError(f'parameter {setting.name}: {error}{point}') from error
     return build(cls, values)
 
 

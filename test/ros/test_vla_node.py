@@ -456,6 +456,7 @@ def test_a_model_that_is_not_there_is_refused(bench, tmp_path) -> None:  # noqa:
 
 @pytest.mark.parametrize(('given', 'said'), [
     ({'safety__max_forward': 99.0}, 'safety.max_forward'),
+    ({'safety__max_forward': 2}, 'with a decimal point: 2.0, not 2'),
     ({'safety__max_forwardd': 1.0}, 'unknown parameter safety.max_forwardd; known: safety.max_'),
     ({'safety': 3}, 'unknown parameter safety; known: safety.max_'),
 ])
