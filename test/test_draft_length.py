@@ -113,6 +113,25 @@ def test_a_change_of_the_machine_is_no_fault_of_the_draft(slow: float) -> None:
     assert none < 300 and tokens / time > 2 / (1 + (slow - 1) / 2)
 
 
+@pytest.mark.parametrize('seed', range(40))
+def test_other_work_does_not_make_a_good_draft_given_up(seed: int) -> None:
+    """One step in fifty, of the model or the draft, takes up to 16 times as long."""
+    length, rng = DraftLength(), np.random.default_rng(seed)
+    tokens, time, prompt = 0, 0.0, 3.0
+
+    def slowed(seconds: float) -> float:
+        return seconds + (16 * rng.random() if rng.random() < .02 else 0)
+    for k in range(300):
+        n, plain = asked(length, plain=slowed(1.0)), 1.0
+        if n == 0:
+            tokens, time = tokens + 1, time + plain
+            continue
+        kept = int(np.argmin([*(rng.random(n) < .8), False]))
+        length.looked(n, kept, slowed(n * .08) + prompt, slowed(1 + n * .1))
+        tokens, time, prompt = tokens + kept + 1, time + 1 + n * .18 + prompt, 0.0
+    assert tokens / time > 1.5
+
+
 def test_chances_decide_how_much_is_worth_a_look() -> None:
     length = DraftLength()
     assert length.choose([.9] * 7) == 0  # a plain step must be known

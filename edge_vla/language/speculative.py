@@ -148,7 +148,8 @@ class DraftLength:
     is better than none, one is tried again, ever more rarely unless it is kept, and not before
     plain decoding took so long that what trials lost is a trifle; so is a free draft that won
     nothing, all told. Other work on the computer makes single steps slow, and all of them for a
-    while: times are medians of a few, and plain steps are taken anew before a draft is given up.
+    while: the least of a few times counts, and plain steps are taken anew before a draft is given
+    up.
 
     Attributes
     ----------
@@ -197,11 +198,11 @@ class DraftLength:
             return 0  # what a plain step costs must be known
         each, free = 0.0, chances is not None
         if chances is None:
-            if len(self._drafts) < 2:  # the first one includes reading the prompt
+            if len(self._drafts) < 3:  # the first one includes reading the prompt
                 return min(1, self.most)
-            each = median_low(self._drafts)
+            each = min(self._drafts)
             chances = [min(self._kept / self._tried, .999)] * self.most
-        known = {n: median_low(times) for n, times in self._looks.items()}
+        known = {n: min(times) for n, times in self._looks.items()}
         best, gain = 0, self.MARGIN
         tokens = chance = 1.0
         for n, c in enumerate(chances[:self.most], 1):
@@ -268,8 +269,8 @@ class DraftLength:
         if free:
             self._weigh(kept + 1, drafting + looking)
         elif len(self._drafts) > 1 and 0 in self._looks:
-            self._lost = max(0.0, self._lost + drafting + looking
-                             - (kept + 1) * median_low(self._looks[0]))
+            self._lost = max(0.0, self._lost + drafting + min(self._looks[proposed])
+                             - (kept + 1) * min(self._looks[0]))
         if self._left and kept == proposed and not free:  # a trial that went well: not the last
             self._lost += self._earned(self._left)
             self._left, self._wait = 0, self.OFTEN
@@ -280,7 +281,7 @@ class DraftLength:
 
     def _earned(self, steps: int) -> float:
         """Return what trials may lose for a rest; its last steps are counted when timed."""
-        return self.TRIFLE * max(0, steps - self.FRESH) * median_low(self._looks[0])
+        return self.TRIFLE * max(0, steps - self.FRESH) * min(self._looks[0])
 
     def _rest_longer(self) -> None:
         self._rest(self._wait)
