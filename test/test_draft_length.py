@@ -121,7 +121,7 @@ def test_other_work_does_not_make_a_good_draft_given_up(seed: int) -> None:
 
     def slowed(seconds: float) -> float:
         return seconds + (16 * rng.random() if rng.random() < .02 else 0)
-    for k in range(300):
+    for _ in range(300):
         n, plain = asked(length, plain=slowed(1.0)), 1.0
         if n == 0:
             tokens, time = tokens + 1, time + plain
