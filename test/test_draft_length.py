@@ -132,6 +132,19 @@ def test_other_work_does_not_make_a_good_draft_given_up(seed: int) -> None:
     assert tokens / time > 1.5
 
 
+@pytest.mark.parametrize('pause', [2.0, 60.0, 3600.0])
+def test_a_pause_of_the_machine_is_no_fault_of_a_free_draft(pause: float) -> None:
+    """Steps of 25 ms, and one look that takes a minute."""
+    length, rng, tokens, time = DraftLength(), np.random.default_rng(0), 0, 0.0
+    for k in range(4000):
+        n = asked(length, [.9] * 7, plain=.025)
+        kept = int(np.argmin([*(rng.random(n) < .9), False]))
+        if n:
+            length.looked(n, kept, 1e-5, .025 * (1 + .1 * n) + pause * (k == 100), free=True)
+        tokens, time = tokens + kept + 1, time + .025 * (1 + .1 * n)
+    assert tokens / time > 100
+
+
 def test_chances_decide_how_much_is_worth_a_look() -> None:
     length = DraftLength()
     assert length.choose([.9] * 7) == 0  # a plain step must be known

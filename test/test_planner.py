@@ -365,6 +365,11 @@ def test_what_is_no_instruction_is_refused(phrases: Planner, bad: Any) -> None:
         phrases.read(bad)
 
 
+def test_a_template_that_says_nothing_is_refused() -> None:
+    with pytest.raises(CheckpointError, match='template says nothing'):
+        planner_of(lfm2, 'words', ChatTemplate("{{ '' }}", BEGIN, END))
+
+
 def test_models_that_cannot_plan_are_refused() -> None:
     decoder = Scripted('land', Bytes())
     decoder.cache.capacity = 1500

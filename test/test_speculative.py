@@ -315,6 +315,69 @@ def test_sampled_tokens_follow_the_law(kind: str, law: SamplingConfig, samples: 
     assert chi_square(counts, want) < 5
 
 
+@pytest.mark.usefixtures('eager')
+@pytest.mark.parametrize('kind', ['model', 'intersection'])
+def test_texts_of_many_seeds_follow_the_law(kind: str) -> None:
+    """A new draft for every text, as a command makes one."""
+    target, bridge = Table(4, 3, SMALL, .5), Bridge(SMALL, OTHER, 4, 5)
+    small, other = Table(4, 9, sharp=.5), Table(5, 9, OTHER, .5)
+    law, prompt = SamplingConfig(temperature=1.0), [0, 1, 0]
+    want, counts = law_of(target, prompt, law, 3), np.zeros((4, 4, 4))
+    for seed in range(8000):
+        for table in (target, small, other):
+            table.truncate(0)
+        target.forward(prompt[:-1])
+        draft = ModelDraft(small, 4) if kind == 'model' else IntersectionDraft(other, bridge, 4)
+        sampler = Sampler(SamplingConfig(temperature=1.0, seed=seed))
+        ids, speculation = list(prompt), Speculation(target, draft, sampler)
+        while len(ids) < 6:
+            ids += speculation.step(ids[-1:], ids, 6 - len(ids))
+        counts[tuple(ids[3:6])] += 1
+    assert chi_square(counts, want) < 5
+
+
+def test_a_damaged_draft_proposes_nothing() -> None:
+    target, small = Table(4, 3, SMALL, .5), Table(4, 9)
+    small.table[:] = np.nan
+    done = [generate(target, [0, 1], max_tokens=9, draft=draft).ids
+            for draft in (None, ModelDraft(small, 4)) if not target.truncate(0)]
+    assert done[0] == done[1]
+
+
+@pytest.mark.parametrize('clock', [0.0, float('nan'), float('inf')])
+def test_a_clock_that_stands_or_is_broken_changes_no_text(clock: float) -> None:
+    target = Table(4, 3, SMALL, .5)
+    plain, drafts_made = generate(target, [0, 1], max_tokens=60).ids, (
+        NGramDraft(), ModelDraft(Table(4, 3, SMALL, .5), 4), ModelDraft(Table(4, 9), 4))
+    for draft in drafts_made:
+        target.truncate(0)
+        target.forward([0])
+        ids = [0, 1]
+        speculation = Speculation(target, draft, Sampler(SamplingConfig()), clock=lambda: clock)
+        while len(ids) < 62:
+            ids += speculation.step(ids[-1:], ids, 62 - len(ids))
+        assert tuple(ids[2:]) == plain
+
+
+def test_a_long_text_is_not_learned_anew_for_every_token() -> None:
+    learned = 0
+
+    class Counting(NGramDraft):
+        def _learn(self, ids: list[int], at: int) -> None:
+            nonlocal learned
+            learned += 1
+            super()._learn(ids, at)
+    draft = Counting(memory=300)
+    ids = np.random.default_rng(0).integers(0, 10**6, 3000).tolist()
+    for n in range(2000, 3000):
+        draft.propose(ids[:n], 4, SamplingConfig())
+    assert learned < 40_000
+    assert len(draft._after) + len(draft._next) < 20_000
+    for k in range(20):  # others are forgotten as before
+        draft.propose([10**6 + k, *ids[k:k + 60]], 4, SamplingConfig())
+    assert len(draft._after) + len(draft._next) < 800
+
+
 def test_chi_square_notices_a_wrong_law() -> None:
     rng, law = np.random.default_rng(0), np.full(64, 1 / 64)
     wrong = np.where(np.arange(64) < 8, 1.4, 1) / 67.2

@@ -64,7 +64,7 @@ def _add_language(parser: argparse.ArgumentParser) -> None:
 
 def _add_speculation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--shape', default='0.1b', help='of the model that is to agree: 0.1b '
-                        '(default), 0.7b or 2b4t; random weights')
+                        '(default), 0.7b, 2b4t or shipped; random weights')
     parser.add_argument('--threads', type=int, default=1, metavar='N', help='(default 1)')
     parser.add_argument('--rounds', type=int, default=5, help='texts (default 5)')
     parser.add_argument('--json', type=Path, metavar='FILE', default=Path('out/bench/'

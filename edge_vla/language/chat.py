@@ -216,7 +216,8 @@ def _template(source: Any, values: Mapping[str, Any], default: str) -> ChatTempl
         if isinstance(value, str):
             names[ours] = value
     names = ({'begin': '<|startoftext|>'} if default == CHATML else {}) | names
-    return ChatTemplate(source if isinstance(source, str) else default, **names)
+    given = isinstance(source, str) and source.strip()
+    return ChatTemplate(source if given else default, **names)
 
 
 def _compile(source: str) -> Any:

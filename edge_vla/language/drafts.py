@@ -42,14 +42,12 @@ class _Model:
     ----------
     decoder : Any
         As `generation.TextDecoder`.
-    seed : int
-        Of the random numbers, which must be others than those of the model that is to agree.
 
     """
 
-    def __init__(self, decoder: Any, seed: int = 0x5EED) -> None:
+    def __init__(self, decoder: Any) -> None:
         self.decoder, self._cached = decoder, CachedIds()
-        self.random = np.random.default_rng([seed, 1])
+        self._random, self._seed = np.random.default_rng(), -1
 
     def start(self, ids: list[int], count: int) -> list[int]:
         """Return what must be read before the first guess, nothing where there is no room."""
@@ -63,9 +61,18 @@ class _Model:
         self._cached.add(self.decoder.cache, new)
         return logits
 
-    def draw(self, law: np.ndarray) -> int:
-        """Return a token of a law."""
-        return pick(law, self.random.random())
+    def draw(self, law: np.ndarray, sampling: SamplingConfig) -> int:
+        """
+        Return a token of a law.
+
+        Another seed begins other random numbers, none of which are those of the model that is to
+        agree: over all seeds too its tokens have the model's law.
+        """
+        if sampling.seed != self._seed:
+            self._seed = sampling.seed
+            self._random = np.random.default_rng(np.random.SeedSequence(
+                sampling.seed, spawn_key=(1,)))
+        return pick(law, self._random.random())
 
 
 class ModelDraft:
@@ -100,8 +107,10 @@ class ModelDraft:
         new, laws = self._model.start(seen, count), []
         for _ in range(count if new else 0):
             logits = self._model.read(new)
+            if np.isnan(logits).any():  # a damaged draft is none
+                break
             law = probabilities(logits, seen, sampling)
-            seen.append(self._model.draw(law))
+            seen.append(self._model.draw(law, sampling))
             new = seen[-1:]
             laws.append(law)
         return Proposal(seen[len(ids):], laws if sampling.temperature > 0 else None)
@@ -259,7 +268,7 @@ class IntersectionDraft:
             law = self.law(self._model.read(new), context, sampling)
             if law is None or len(context) >= self._model.decoder.cache.capacity:
                 break
-            out.append(self._model.draw(law))
+            out.append(self._model.draw(law, sampling))
             laws.append(law)
             new = self._bridge.carried(out[-1:])[:1]
             context += new

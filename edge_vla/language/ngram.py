@@ -61,6 +61,7 @@ class NGramDraft:
         self._rates: dict[tuple[int, ...], tuple[float, float]] = {}
         self._after: dict[tuple[int, ...], dict[int, int]] = {}  # counts, the latest last
         self._next: dict[tuple[int, ...], int] = {}  # by a pair and what followed it before
+        self._own = 0  # contexts of the text at hand, which are not forgotten, as far as counted
         self._begin()
 
     def propose(self, ids: Sequence[int], count: int, sampling: SamplingConfig) -> Proposal:
@@ -68,12 +69,16 @@ class NGramDraft:
         ids = list(ids)
         if ids[:len(self._ids)] != self._ids:
             self._begin()
+            self._own = 0
         self._settle(ids)
-        if len(self._after) + len(self._next) > self._memory:
+        forget = len(self._after) + len(self._next) > self._memory + self._own
+        if forget:
             self._after, self._next = {}, {}
             self._begin()
         for at in range(max(1, len(self._ids)), len(ids)):
             self._learn(ids, at)
+        if forget:
+            self._own = len(self._after) + len(self._next)
         self._ids, self._asked = ids, []
         seen = ids[-max(self._longest, _PAIR):]
         said: dict[tuple[int, ...], int] = {}

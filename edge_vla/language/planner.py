@@ -111,6 +111,9 @@ class Planner:
         self._guesses = _Guesses(tokenizer, min(ends))
         self._chat = decoder.chat if tokenizer.special.keys() & ENDS[:2] else None
         self._room = decoder.cache.capacity - automaton.longest
+        if not self._prompt('go'):
+            raise CheckpointError("the model's chat template says nothing of what is said: no "
+                                  'instruction would reach it')
         if len(self._prompt('go')) > self._room:
             raise CheckpointError(f'the model takes {decoder.cache.capacity} tokens, too few for '
                                   'a planner')

@@ -24,7 +24,7 @@ is proposed follows from what it brought lately, down to nothing where it does n
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median_low
+import math
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +55,7 @@ class Proposal(NamedTuple):
 
 
 _NOTHING = Proposal([])
+_TICK = 1e-9  # s
 
 
 class Draft(Protocol):
@@ -161,6 +162,7 @@ class DraftLength:
     most: int = 7
     MARGIN = 1.05  # what must be won on paper
     OFTEN, SELDOM = 16, 256  # plain steps between trials
+    LONGEST = 2048  # after a free draft lost much at once
     TRIFLE = .015  # share of the time that trials may lose
     LATELY = 64  # looks for which the time of another length is remembered
     WINDOW, FRESH = 5, 3  # times of a kind that are kept; of plain steps, that must be new
@@ -235,13 +237,14 @@ class DraftLength:
             Of a free draft that was asked in vain.
 
         """
+        seconds = _elapsed(seconds)
         if 0 not in self._looks:
             self._looks[0] = deque(maxlen=self.WINDOW)
         self._looks[0].append(seconds)
         self._stale, self._fresh = 0, self._fresh + 1
         self._lost = max(0.0, self._lost - self.TRIFLE * seconds)
         if drafting is not None:
-            self._weigh(1, drafting + seconds)
+            self._weigh(1, _elapsed(drafting) + min(self._looks[0]))
 
     def looked(self, proposed: int, kept: int, drafting: float, looking: float,
                free: bool = False) -> None:
@@ -258,6 +261,7 @@ class DraftLength:
             Whether the draft is.
 
         """
+        drafting, looking = _elapsed(drafting), _elapsed(looking)
         self._drafts.append(drafting / proposed)
         self._looks.setdefault(proposed, deque(maxlen=self.WINDOW)).append(looking)
         self._stale, self._fresh = self._stale + 1, 0
@@ -267,7 +271,7 @@ class DraftLength:
         self._kept = self._FADES * self._kept + kept
         self._tried = self._FADES * self._tried + kept + (kept < proposed)
         if free:
-            self._weigh(kept + 1, drafting + looking)
+            self._weigh(kept + 1, drafting + min(self._looks[proposed]))
         elif len(self._drafts) > 1 and 0 in self._looks:
             self._lost = max(0.0, self._lost + drafting + min(self._looks[proposed])
                              - (kept + 1) * min(self._looks[0]))
@@ -294,13 +298,13 @@ class DraftLength:
         self._asked += 1
         if self._asked < self.OFTEN or 0 not in self._looks:
             return
-        plain = median_low(self._looks[0])
+        plain = min(self._looks[0])
         if self._tokens * plain > self._seconds:
             self._wait = self.OFTEN
             return
         self._rest_longer()
         lost = self._seconds / plain - self._tokens
-        self._left = max(self._left, round(lost / self.TRIFLE))
+        self._left = max(self._left, min(round(lost / self.TRIFLE), self.LONGEST))
         self._asked, self._tokens, self._seconds = 0, 0.0, 0.0
         self._looks = {0: self._looks[0]}  # one that was slow by accident is tried again
         self._since = {}
@@ -309,6 +313,11 @@ class DraftLength:
 def length_for(decoder: Any) -> DraftLength:
     """Return what chooses lengths for a decoder: with the token before, no more than one pass."""
     return DraftLength(getattr(decoder, 'at_once', 8) - 1)
+
+
+def _elapsed(seconds: float) -> float:
+    """Return a time that took place, whatever a coarse or broken clock says."""
+    return seconds if _TICK < seconds < math.inf else _TICK
 
 
 def _looking(known: dict[int, float], n: int) -> float:
