@@ -20,6 +20,7 @@ import multiprocessing
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 from edge_vla.cli import demo
@@ -286,6 +287,19 @@ def test_an_overlay_fits_any_picture(size: tuple[int, int]) -> None:
     arrow = draw(image, Overlay('go', velocity=(1.0, -.5, .3), yaw_rate=.5, state='stale'))
     assert (arrow != draw(image, Overlay('go'))).any()
     assert image.max() == image.min() == 90
+
+
+def test_a_text_of_megabytes_is_drawn_as_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may publish one, and a flying node draws it."""
+    image, measured, real = np.full((240, 320, 3), 90, np.uint8), [], cv2.getTextSize
+
+    def size(text: str, *how: Any) -> Any:
+        measured.append(len(text))
+        return real(text, *how)
+    monkeypatch.setattr(cv2, 'getTextSize', size)
+    shown = draw(image, Overlay('fly to ' * 10**6, narration='x' * 10**6))
+    assert sum(measured) < 20_000
+    assert (shown == draw(image, Overlay('fly to ' * 50, narration='x' * 300))).all()
 
 
 @pytest.mark.parametrize('size', [(12, 640), (32, 4096)])

@@ -16,6 +16,7 @@
 """What is wrong with a recording is one clear line, or is left out and noted."""
 
 from collections.abc import Callable, Collection
+from contextlib import closing
 import json
 import os
 from pathlib import Path
@@ -363,6 +364,50 @@ def test_times_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert said['runs'][0]['frames'] == 6
     assert said['notes'][0] == ('2 messages are damaged and left out; the first: bag: a stamp of '
                                 '2147483647 s and 4294967295 ns is no time')
+
+
+def test_an_unstamped_image_of_no_time_is_left_out(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for k in range(6):
+            at = SECOND_NS << 32 if k == 3 else SECOND_NS + k * STEP_NS
+            bag.image('/image', at, Frame(0, picture(k)))
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO, quick=False) == 0
+    said = report(tmp_path / 'out')
+    assert said['runs'][0]['frames'] == 5 and 'is no time' in said['notes'][0]
+
+
+def test_a_time_before_all_times_is_left_out(tmp_path: Path) -> None:
+    folder = make(tmp_path / 'bag', storage='sqlite3')
+    with closing(sqlite3.connect(next(folder.glob('*.db3')))) as base, base:
+        base.execute('update messages set timestamp = -5 where id = (select max(id) from '
+                     'messages)')
+    assert replay(tmp_path / 'out', folder, *GO, '--bag', 'all', quick=False) == 0
+    assert any('is no time' in note for note in report(tmp_path / 'out')['notes'])
+
+
+@pytest.mark.parametrize('name', ['..', '.', '/..'])
+def test_no_name_leads_out_of_the_results(tmp_path: Path, name: str) -> None:
+    beside = tmp_path / 'actions.json'
+    beside.write_text('mine')
+    make(tmp_path / 'bag')
+    assert replay(tmp_path / 'out', tmp_path / 'bag', *GO, '--compare', name) == 2 or (
+        beside.read_text() == 'mine' and not (tmp_path / 'out' / 'actions.json').exists())
+    assert {p.name for p in tmp_path.iterdir()} <= {'actions.json', 'bag', 'out'}
+
+
+def test_a_pilot_brakes_while_there_are_no_images(tmp_path: Path) -> None:
+    """In a gap as long as this a node's watchdog has ramped to zero."""
+    def first_after(gap_ns: int) -> float:
+        path = tmp_path / f'bag{gap_ns}'
+        with BagWriter(path) as bag:
+            for k in range(20):
+                at = SECOND_NS + k * STEP_NS + (gap_ns if k > 14 else 0)
+                bag.image('/image', at, Frame(at, picture(k)))
+        out = tmp_path / f'out{gap_ns}'
+        assert replay(out, path, *GO, quick=False) == 0
+        actions = json.loads((out / 'actions.json').read_text())['actions']
+        return float(np.linalg.norm(actions[15]['command']))
+    assert first_after(SECOND_NS * 9 // 10) < first_after(0)
 
 
 @pytest.mark.parametrize('kind', [POSITION_TARGET, TRAJECTORY_SETPOINT])

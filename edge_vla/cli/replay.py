@@ -149,7 +149,7 @@ def _folders(args: argparse.Namespace) -> dict[Path, Path]:
         return {sources[0]: args.out}
     folders: dict[Path, Path] = {}
     for source in sources:
-        folders[source] = args.out / _unused(source.stem or 'recording',
+        folders[source] = args.out / _unused(source.resolve().stem.strip('.') or 'recording',
                                              [f.name for f in folders.values()])
     return folders
 
@@ -202,7 +202,7 @@ def _jobs(args: argparse.Namespace, source: Path, out: Path, pilots: dict[str, A
         return jobs
     taken: list[str] = []
     for job in jobs:
-        plain = ''.join(c if c.isalnum() or c in '.-=' else '_' for c in job.name.strip('/'))
+        plain = ''.join(c if c.isalnum() or c in '.-=' else '_' for c in job.name.strip('/.'))
         taken.append(_unused(plain or 'run', taken))
     return [replace(job, out=out / name) for job, name in zip(jobs, taken, strict=True)]
 

@@ -188,13 +188,14 @@ class Bag:
             self._recall(others, self._from_ns)
         s = self._state
         for connection, time_ns, raw in self._messages(chosen, self._from_ns, self.stop_ns):
-            if every is not None:
+            timed = 0 <= time_ns <= LAST_NS
+            if every is not None and timed:
                 every(connection, time_ns, raw)
             image = connection in images
             if not image and connection not in others:
                 continue
             try:
-                if time_ns > LAST_NS:
+                if not timed:
                     raise BagError(f'{self.path}: a message was recorded at {time_ns} ns, which '
                                    'is no time')
                 with self._reading(message=True):
@@ -283,7 +284,7 @@ class Bag:
 
     def _sample(self, message: Any, kind: str, time_ns: int) -> Sample:
         """Decode an image; drivers without a clock leave its stamp zero."""
-        stamp = self._stamp(message) or time_ns
+        stamp = self._stamp(message, time_ns)
         s = self._state
         try:
             if kind == COMPRESSED:
@@ -303,13 +304,15 @@ class Bag:
         motion = s.motion if time_ns - s.motion_ns < MOTION_LIFE_S * SECOND_NS else None
         return Sample(Frame(stamp, image), time_ns, motion, s.instruction, s.sent)
 
-    def _stamp(self, message: Any) -> int:
+    def _stamp(self, message: Any, otherwise: int = 0) -> int:
+        """Return when a message was made, or another time where it does not say."""
         stamp = message.header.stamp
-        time_ns = stamp.sec * SECOND_NS + stamp.nanosec
-        if time_ns >= SECOND_NS << 31:  # ROS 2 could not write it
-            raise BagError(f'{self.path}: a stamp of {stamp.sec} s and {stamp.nanosec} ns is no '
-                           'time')
-        return time_ns
+        own = stamp.sec * SECOND_NS + stamp.nanosec
+        if (own or otherwise) >= SECOND_NS << 31:  # ROS 2 could not write it
+            what = f'a stamp of {stamp.sec} s and {stamp.nanosec} ns' if own else (
+                f'{otherwise} ns, when a message without a stamp was recorded,')
+            raise BagError(f'{self.path}: {what} is no time')
+        return own or otherwise
 
     def _keep(self, message: Any, connection: Any, time_ns: int) -> None:
         """Remember anything but an image."""
@@ -320,7 +323,8 @@ class Bag:
             if believable([*value, motion.roll, motion.pitch]):
                 s.motion, s.motion_ns, s.yaw = motion, time_ns, yaw_of(message)
                 self.measured.add(time_ns, value)
-            else:  # the node does not listen to these either
+            else:  # as the node does: what was measured before is no longer so
+                s.motion = None
                 self.measured.invalid += 1
         elif kind == STRING:
             s.instruction = message.data

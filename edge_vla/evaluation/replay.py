@@ -217,6 +217,10 @@ def replay(job: Job, load: Callable[[], Pipeline],
         samples = recording.samples(bag.copy) if isinstance(recording, Bag) and bag and \
             job.bag == 'all' else iter(recording)
         for sample in samples:
+            if len(track):  # a pilot that flies has braked meanwhile
+                gap = (sample.recorded_ns - track.recorded_ns[-1]) * 1e-9
+                if gap > job.config.safety.stale_after:
+                    gate.decay(gap)
             text = job.instruction.strip() or (
                 first if sample.instruction is None else sample.instruction)
             started = time.perf_counter()

@@ -92,17 +92,24 @@ class BagPlayerNode(Node):
         self._rewind()
         self._timer = self.create_timer(1 / config.clock_rate, self._run,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
+        images = self._outputs[self._bag.topic].topic_name
         self.get_logger().info(f'{config.bag}: {", ".join(self._outputs)}; waiting for '
-                               'somebody to listen to the images')
+                               f'somebody to listen to {images}')
 
     def _advertise(self) -> dict[str, Publisher]:
         """Return the publisher of every topic that is played, by its name in the recording."""
         bag, made = self._bag, {}
         extra = [t.strip() for t in self.config.topics.split(',') if t.strip()]
+        for name in extra:  # what was commanded then must not fly now
+            if self.resolve_topic_name(name) in (self.resolve_topic_name('cmd_vel'), '/clock'):
+                raise ConfigError(f'player.topics: {name} is written by the pilot or the player '
+                                  'itself')
         kinds = {c.topic: c.msgtype for c in bag.reader.connections}
         if unknown := [t for t in extra if t not in kinds]:
             raise BagError(f'{bag.path} has no topic {", ".join(unknown)}; it has '
                            f'{", ".join(sorted(kinds))}')
+        kept = {c.topic for c in bag.reader.connections if 'TRANSIENT_LOCAL' in str(
+            getattr(c.ext, 'offered_qos_profiles', ''))}
         ours = {bag.topic: 'image' if kinds[bag.topic] == bags.IMAGE else 'image/compressed',
                 bag.odometry: 'odom'}
         for topic in (bag.topic, *([bag.odometry] if bag.odometry else []), *extra):
@@ -112,7 +119,9 @@ class BagPlayerNode(Node):
             except (ImportError, AttributeError):
                 self.get_logger().warning(f'{topic} is left out: {kinds[topic]} is not installed')
                 continue
-            made[topic] = self.create_publisher(kind, ours.get(topic, topic), qos.SENSOR_OUT)
+            made[topic] = self.create_publisher(
+                kind, ours.get(topic, topic),
+                qos.SENSOR_OUT if topic in ours else qos.played(topic in kept))
         return made
 
     def _rewind(self) -> None:

@@ -66,7 +66,7 @@ def no_images(node: Node, topics: Sequence[str], waited: float) -> str:
     waiting = [node.resolve_topic_name(topic) for topic in topics]
     text = f'no images on {" or ".join(waiting)}'
     if any(map(node.count_publishers, waiting)):
-        text += ', though somebody publishes there'
+        text += ', though somebody publishes there: none came lately, or none with a new stamp'
     else:
         others = [name for name, kinds in node.get_topic_names_and_types()
                   if IMAGES.intersection(kinds) and node.count_publishers(name)

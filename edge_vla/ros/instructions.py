@@ -74,7 +74,11 @@ def _sent(info: Mapping[str, Any]) -> int:
     return min(info.get('source_timestamp') or 0, time.time_ns())
 
 
+def shortened(instruction: str) -> str:
+    """Return an instruction as it is shown: anybody may send a text of megabytes."""
+    return instruction if len(instruction) <= SHOWN else instruction[:SHOWN] + '...'
+
+
 def refusal(instruction: str, error: Exception) -> str:
     """Say which instruction cannot be read, and why."""
-    shown = instruction if len(instruction) <= SHOWN else instruction[:SHOWN] + '...'
-    return f'"{shown}" is refused, hovering: {said(error)}'
+    return f'"{shortened(instruction)}" is refused, hovering: {said(error)}'

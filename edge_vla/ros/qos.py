@@ -39,3 +39,10 @@ CLOCK = SENSOR
 PX4 = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1,
     durability=DurabilityPolicy.VOLATILE)
+
+
+def played(kept: bool) -> QoSProfile:
+    """Return how a recorded topic is played to any listener, `kept` for those that come late."""
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=100,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE)

@@ -30,7 +30,7 @@ from edge_vla.memory import memory_mb
 from edge_vla.motion import believable, MOTION_LIFE_S
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
-from edge_vla.ros.instructions import refusal, Words
+from edge_vla.ros.instructions import refusal, shortened, Words
 from edge_vla.safety import SafetyGate
 from edge_vla.visualization.live import LiveView, View
 from geometry_msgs.msg import TwistStamped
@@ -284,8 +284,8 @@ class VlaNode(LifecycleNode):
         self._busy.add((now - received) * 1e3)
         self._delay.add((self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-6)
         if self._live is not None:
-            self._live.show(View(frame, action, command, self._instruction, self._told(),
-                                 (now - received) * 1e3))
+            self._live.show(View(frame, action, command, shortened(self._instruction),
+                                 self._told(), (now - received) * 1e3))
         if self._debug.get_subscription_count():
             try:
                 self._draw(frame, action, command)
@@ -483,7 +483,7 @@ class VlaNode(LifecycleNode):
                 'tokens': self._doing.get('tokens', 0),
                 'memory [MB]': f'{memory_mb():.0f}',
                 'safety': self._state, 'enabled': self._enabled,
-                'instruction': self._instruction,
+                'instruction': shortened(self._instruction),
                 'plan': 'none' if context is None else context.text,
                 'confidence': 'none' if context is None else f'{context.confidence:.3f}',
                 'step': self._doing.get('step', 0), 'doing': self._doing.get('doing', 'nothing'),

@@ -15,6 +15,7 @@
 
 """Camera pictures with what the pilot was told, understood, looked at and commanded."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
@@ -23,6 +24,7 @@ import cv2
 import numpy as np
 
 FONT = cv2.FONT_HERSHEY_DUPLEX
+LONGEST = 400  # characters of a line that are looked at
 WHITE, GREY, DARK = (245, 245, 245), (176, 182, 190), (18, 20, 24)
 ACCENT, WARNING, READ = (255, 176, 46), (255, 92, 80), (84, 170, 255)
 FULL_SPEED = 1.8  # m/s that fill the dial
@@ -130,11 +132,11 @@ def _width(text: str, unit: float) -> int:
 
 def _text(out: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, int, int],
           unit: float, room: int | None = None) -> None:
-    text = text.encode('ascii', 'replace').decode()  # the stroke fonts know no more
+    # the stroke fonts know no more than ASCII; anybody may send a text of megabytes
+    text = text[:LONGEST].encode('ascii', 'replace').decode()
     if room is not None and _width(text, unit) > room:
-        while text and _width(text + '...', unit) > room:
-            text = text[:-1]
-        text = text.rstrip() + '...'
+        fits = bisect_right(range(len(text)), room, key=lambda n: _width(text[:n] + '...', unit))
+        text = text[:max(0, fits - 1)].rstrip() + '...'
     cv2.putText(out, text, at, FONT, 0.5 * unit, colour, max(1, int(unit)), cv2.LINE_AA)
 
 

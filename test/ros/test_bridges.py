@@ -150,7 +150,7 @@ def recording(tmp_path: Path) -> Path:
 def test_a_recording_is_played_as_it_was(bench, recording: Path) -> None:  # noqa: ANN001
     images = bench.listen(Image, 'image', qos.SENSOR_OUT)
     states = bench.listen(Odometry, 'odom', qos.SENSOR_OUT)
-    words = bench.listen(String, '/word', qos.SENSOR_OUT)
+    words = bench.listen(String, '/word', qos.COMMAND)
     clocks = bench.listen(Clock, '/clock', qos.SENSOR_OUT)
     process = bench.start('bag_player_node', player__bag=recording, player__topics='/word',
                           player__start=.25, player__rate=.5)
@@ -230,6 +230,7 @@ def test_where_no_image_can_be_played_the_player_fails(bench, tmp_path: Path) ->
     ({'player__bag': 'nowhere'}, 'nowhere'),
     ({'player__start': 99.0}, 'only 1.1 s long'),
     ({'player__topics': '/nothing'}, 'has no topic /nothing'),
+    ({'player__topics': '/word,/cmd_vel'}, '/cmd_vel is written by the pilot'),
     ({'player__actions': 'replay', 'player__loop': True}, 'compared at the end'),
     ({'player__image': '/word'}, 'has no image topic /word'),
 ])

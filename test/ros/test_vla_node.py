@@ -323,8 +323,8 @@ def test_a_pilot_that_waits_for_images_says_where(bench) -> None:  # noqa: ANN00
     bench.until(lambda: text in bench.log('vla_node'), 'a warning in the log')
     bench.node.destroy_publisher(elsewhere)
     unseen = bench.node.create_publisher(Image, 'image', qos.SENSOR_OUT)
-    bench.until(lambda: reports[-1][1].status[0].message.endswith(
-        'though somebody publishes there'), 'another reason')
+    bench.until(lambda: 'though somebody publishes there' in reports[-1][1].status[0].message,
+                'another reason')
     bench.node.destroy_publisher(unseen)
 
 
