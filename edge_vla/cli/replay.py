@@ -149,8 +149,9 @@ def _folders(args: argparse.Namespace) -> dict[Path, Path]:
         return {sources[0]: args.out}
     folders: dict[Path, Path] = {}
     for source in sources:
-        folders[source] = args.out / _unused(source.resolve().stem.strip('.') or 'recording',
-                                             [f.name for f in folders.values()])
+        folders[source] = args.out / _unused(
+            source.stem.strip('.') or source.resolve().stem or 'recording',
+            [f.name for f in folders.values()])
     return folders
 
 

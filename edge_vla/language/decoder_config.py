@@ -161,9 +161,9 @@ class DecoderConfig(ABC):
 def token_ids(value: Any) -> tuple[int, ...]:
     """Return the ids of tokens that a file gives as one, as a list, or as None for none."""
     ids = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    if wrong := [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]:
+    if wrong := [i for i in ids if isinstance(i, bool) or not isinstance(i, int | float) or i % 1]:
         raise TypeError(f'{wrong[0]!r} is no token')
-    return tuple(ids)
+    return tuple(int(i) for i in ids)
 
 
 def _plain(kind: type, name: str, value: Any, where: str) -> Any:

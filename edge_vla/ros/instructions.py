@@ -21,7 +21,7 @@ from typing import Any
 
 from edge_vla.ros.diagnostics import said
 
-SHOWN = 40  # characters of a refused instruction
+SHOWN, LONGEST = 40, 400  # characters of a refused instruction, and of any
 
 
 class Words:
@@ -74,11 +74,11 @@ def _sent(info: Mapping[str, Any]) -> int:
     return min(info.get('source_timestamp') or 0, time.time_ns())
 
 
-def shortened(instruction: str) -> str:
+def shortened(instruction: str, most: int = LONGEST) -> str:
     """Return an instruction as it is shown: anybody may send a text of megabytes."""
-    return instruction if len(instruction) <= SHOWN else instruction[:SHOWN] + '...'
+    return instruction if len(instruction) <= most else instruction[:most] + '...'
 
 
 def refusal(instruction: str, error: Exception) -> str:
     """Say which instruction cannot be read, and why."""
-    return f'"{shortened(instruction)}" is refused, hovering: {said(error)}'
+    return f'"{shortened(instruction, SHOWN)}" is refused, hovering: {said(error)}'

@@ -395,10 +395,16 @@ def test_parameters_and_services(bench) -> None:  # noqa: ANN001
     # an instruction by parameter, one that cannot be read, and silence
     assert set_parameter(bench, 'pipeline.instruction', 'orbit the blue box clockwise')[0]
     bench.until(lambda: 'orbit the blue box' in camera.narrations[-1][1].data, 'the narration')
-    camera.instruction.publish(String(data='x' * 1000))
+    pictures = bench.listen(Image, '/vla_node/debug/image', qos.SENSOR)
+    camera.instruction.publish(String(data='x' * 100_000))
     bench.until(lambda: 'refused' in camera.report()[1], 'a word about the instruction')
     camera.fly(20)
     assert numbers(camera.commands[-1][1]) == pytest.approx([0, 0, 0, 0], abs=1e-9)
+    # nor does drawing it hold up what flies
+    assert camera.report()[2]['instruction'] == 'x' * 400 + '...'
+    known = len(pictures), len(camera.commands)
+    camera.fly(20)
+    bench.until(lambda: len(pictures) > known[0] and len(camera.commands) > known[1], 'pictures')
 
 
 def change(bench, transition: int) -> bool:  # noqa: ANN001
