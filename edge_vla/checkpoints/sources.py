@@ -179,16 +179,21 @@ def open_source(path: Path | str) -> Source:
 
     """
     path = Path(path)
-    if not path.is_dir():
-        return GgufSource(path)
-    found = sorted(path.glob('*.gguf'))
-    config = (path / 'config.json').exists()
-    if config and (any(path.glob('model.safetensors*')) or len(found) != 1):
-        return HuggingFaceSource(path)
-    if len(found) != 1:
-        raise CheckpointError(f'{path}: has no config.json and {len(found)} GGUF files: give a '
-                              'Hugging Face folder or one GGUF file')
-    return GgufSource(found[0])
+    found = checkpoint_in(path) if path.is_dir() else path
+    if found is None and (path / 'config.json').exists():
+        found = path  # which then says what it lacks
+    if found is None:
+        raise CheckpointError(f'{path}: has no config.json and {len([*path.glob("*.gguf")])} GGUF '
+                              'files: give a Hugging Face folder or one GGUF file')
+    return HuggingFaceSource(found) if found.is_dir() else GgufSource(found)
+
+
+def checkpoint_in(folder: Path) -> Path | None:
+    """Return what of a folder `open_source` reads: itself, its only GGUF file, or nothing."""
+    if (folder / 'config.json').exists() and any(folder.glob('model.safetensors*')):
+        return folder
+    found = [*folder.glob('*.gguf')]
+    return found[0] if len(found) == 1 else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -149,10 +149,10 @@ class Demo:
         heard = time.monotonic()
         while not leg.over and leg.elapsed < limit:
             session.spin(SPIN_S)
-            if session.narration and not leg.narration:
-                leg.narration = session.narration
-                self._line.end(f'{label} {self._meaning(leg)}')
+            first = session.narration and not leg.narration
             leg.narration = session.narration or leg.narration
+            if first:
+                self._line.end(f'{label} {self._meaning(leg)}')
             odometry = session.odometry
             known = len(leg.stamps_ns)
             if odometry is not None:

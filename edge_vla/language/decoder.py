@@ -19,7 +19,8 @@ One code for BitNet b1.58 (2B4T and the shipped language head) and for LFM2; wha
 jitted program with its arrays, see `programs`, and the cache.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 import errno
 from functools import cached_property
@@ -29,7 +30,7 @@ from threading import RLock, Timer
 from typing import Any
 import weakref
 
-from edge_vla.checkpoints.sources import open_source
+from edge_vla.checkpoints.sources import checkpoint_in, open_source
 from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.kernels import team
 from edge_vla.kernels.compiling import release_compiler
@@ -46,7 +47,7 @@ from edge_vla.language.lfm2_config import Lfm2Config
 from edge_vla.language.lfm2_engine import build_lfm2, Lfm2Model, WEIGHTS
 from edge_vla.language.programs import AnyModel, program_of
 from edge_vla.language.sketch import sketched
-from edge_vla.language.store import has_original, is_converted, load_model
+from edge_vla.language.store import is_converted, load_model
 from edge_vla.language.text_tokenizer import load_text_tokenizer, TextTokenizer
 from edge_vla.language.threads import Crew, Pace
 import numpy as np
@@ -389,21 +390,12 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     """
     settings, path = settings or DecoderSettings(), Path(path)
     say = on_progress or (lambda line: None)
-    try:
+    with _fitting(f'{path}: does not fit into memory'):
         model = read_model(path, settings, say)
-    except (MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
-            raise
-        raise ConfigError(f'{path}: does not fit into memory') from error
-    try:
+    with _fitting(f'{path}: what {settings.capacity or model.config.context} tokens of '
+                  f'{model.config.max_position_embeddings} positions need does not fit into '
+                  'memory: give a smaller capacity (--context), or max_position_embeddings'):
         decoder = Decoder(model, settings, where=path)
-    except (MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
-            raise
-        raise ConfigError(
-            f'{path}: what {settings.capacity or model.config.context} tokens of '
-            f'{model.config.max_position_embeddings} positions need does not fit into memory: '
-            'give a smaller capacity (--context), or max_position_embeddings') from error
     slow = Timer(1, say, [f'compiling kernels for {decoder.isa.name}, once'])
     slow.start()
     decoder.warm_up()
@@ -411,6 +403,17 @@ def load_decoder(path: Path | str, settings: DecoderSettings | None = None,
     if not is_small(decoder.config):
         release_compiler(decoder._program.run)
     return decoder
+
+
+@contextmanager
+def _fitting(message: str) -> Iterator[None]:
+    """Say so where memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise
+        raise ConfigError(message) from error
 
 
 def read_model(path: Path, settings: DecoderSettings, on_progress: Callable[[str], None],
@@ -436,7 +439,7 @@ def read_model(path: Path, settings: DecoderSettings, on_progress: Callable[[str
 
     """
     packing = settings.packing if settings.packing != 'auto' else best_isa().packing
-    if is_converted(path) and not (original and has_original(path)):
+    if is_converted(path) and not (original and checkpoint_in(path)):
         model = load_model(path, not settings.mapped)
         if settings.head not in ('auto', model.head):
             raise CheckpointError(f'{path}: was converted with an {model.head} head, not '

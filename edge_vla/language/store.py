@@ -27,6 +27,7 @@ from pathlib import Path
 import zlib
 
 from edge_vla.checkpoints.safetensors import read_safetensors, write_safetensors
+from edge_vla.checkpoints.sources import checkpoint_in
 from edge_vla.exceptions import CheckpointError
 from edge_vla.kernels.ternary_layout import COLUMNS
 from edge_vla.language.config import BitNetConfig
@@ -70,12 +71,6 @@ def is_converted(path: Path) -> bool:
     return path.name == FILE or (path / FILE).exists()
 
 
-def has_original(path: Path) -> bool:
-    """Tell whether a folder holds what `open_source` reads beside what `save_model` wrote."""
-    return len([*path.glob('*.gguf')]) == 1 or (
-        (path / 'config.json').exists() and any(path.glob('model.safetensors*')))
-
-
 def save_model(model: AnyModel, folder: Path, companions: Path | None = None) -> Path:
     """
     Write a model, and copy the tokenizer's files next to it.
@@ -104,7 +99,7 @@ def save_model(model: AnyModel, folder: Path, companions: Path | None = None) ->
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f'{folder}: is a file; name a folder to write')
     elsewhere = companions is not None and folder_of(companions).resolve() != folder.resolve()
-    if elsewhere and has_original(folder):
+    if elsewhere and checkpoint_in(folder) is not None:
         raise CheckpointError(f'{folder}: holds another checkpoint, whose tokenizer would be '
                               'overwritten; name another folder')
     beside = {} if companions is None else _companions(companions, folder)

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 import time
 from typing import Any
 
+from edge_vla.language.head import LONGEST
 from edge_vla.ros.diagnostics import said
 
-SHOWN, LONGEST = 40, 400  # characters of a refused instruction, and of any
+SHOWN = 40  # characters of a refused instruction
 
 
 class Words:
@@ -75,7 +76,7 @@ def _sent(info: Mapping[str, Any]) -> int:
 
 
 def shortened(instruction: str, most: int = LONGEST) -> str:
-    """Return an instruction as it is shown: anybody may send a text of megabytes."""
+    """Return an instruction as it is shown: cut at what can be read, for some are of megabytes."""
     return instruction if len(instruction) <= most else instruction[:most] + '...'
 
 
