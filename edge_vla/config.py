@@ -62,6 +62,10 @@ class SafetyConfig:
     ramp_time: float = setting(0.15, 'a stale command reaches zero within this time', 's', 0.0,
                                2.0, dynamic=True)
 
+    def __post_init__(self) -> None:
+        for s in settings_of(self):  # however it is made: no limit may be none
+            s.check(s.default)
+
 
 @dataclass(frozen=True)
 class PipelineConfig:

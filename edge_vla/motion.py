@@ -32,9 +32,8 @@ def believable(values: Sequence[float] | np.ndarray) -> bool:
 
 
 def measured(motion: Motion | None) -> TypeGuard[Motion]:
-    """Tell whether there are a velocity and a yaw rate, and both are numbers."""
-    return motion is not None and bool(
-        np.isfinite((*motion.velocity, motion.yaw_rate)).all())
+    """Tell whether there are a velocity and a yaw rate, and both can be believed."""
+    return motion is not None and believable((*motion.velocity, motion.yaw_rate))
 
 
 def motion_from_odometry(stamp_ns: int, quaternion: Sequence[float], linear: Sequence[float],

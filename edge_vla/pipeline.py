@@ -341,7 +341,7 @@ class Pipeline:
         return self.seeing.answer(question, self.view())
 
     def view(self) -> VisualTokens:
-        """Return a copy of the visual tokens of the last frames; may be called from any thread."""
+        """Return the visual tokens of the last frames, from any thread; not to be written to."""
         with self._remembering:
             if self._viewed is None or self._viewed[0] != self._memory.frame:
                 self._viewed = self._memory.frame, VisualTokens(
@@ -374,8 +374,7 @@ class Pipeline:
             if not 0 < dt <= self.config.max_gap:
                 self._restart()
                 dt = FIRST_DT_S
-        motion = observation.motion
-        self._last = self._fly(frame, motion, self.context, dt)
+        self._last = self._fly(frame, observation.motion, self.context, dt)
         return self._last
 
     def _read(self, instruction: str) -> None:
@@ -418,10 +417,11 @@ class Pipeline:
             self.opinion.condition(target, self._grounding, dt)
         command = self._policy.step(features, motion, vector, dt, blank)
         command = np.zeros(4) if mission is None else mission.direct(
-            self._grounding, command, motion, dt)
-        if target is not None and target is mission.target:
-            command = self.opinion.steer(target, command) if not blank else self._policy.limit(
-                command, vector, self.config.longest_dark)
+            self._grounding, command, motion, dt, blank)
+        if blank and mission is not None and mission.flying:
+            command = self._policy.limit(command, vector, self.config.longest_dark)
+        elif target is not None and target is mission.target:
+            command = self.opinion.steer(target, command)
         self.opinion.move(motion, command, dt)
         if mission is not None and mission.flying:
             command = self.adaptation.step(command, motion, dt)

@@ -50,21 +50,22 @@ class SafetyGate:
         """
         Pass an action through the limits.
 
-        Elapsed time for the slew limit comes from the stamps; after a gap or a step back of
-        the clock a short step is assumed. An action that is not finite brakes to zero.
+        Elapsed time for the slew limit comes from the stamps: none where one is repeated; after
+        a gap or a step back of the clock a short step is assumed. An action that is not finite,
+        or no velocity of three axes, brakes to zero.
         """
-        wanted = np.zeros(4)
         try:
-            wanted[:3] = action.velocity
-            wanted[3] = action.yaw_rate
-        except (TypeError, ValueError):
-            wanted[:] = np.nan
+            wanted = np.array([*action.velocity, action.yaw_rate], np.float64)
+        except (TypeError, ValueError, OverflowError):
+            wanted = np.full(4, np.nan)
+        if wanted.shape != (4,):
+            wanted = np.full(4, np.nan)
         state = 'ok'
         if not np.isfinite(wanted).all():
             wanted[:], state = 0.0, 'rejected'
         limited = self._limit(wanted)
         dt = FIRST_STEP_S
-        if self._stamp_ns is not None and action.stamp_ns > self._stamp_ns:
+        if self._stamp_ns is not None and action.stamp_ns >= self._stamp_ns:
             dt = min((action.stamp_ns - self._stamp_ns) * 1e-9, LONGEST_STEP_S)
         self._stamp_ns = action.stamp_ns
         out = self._limit(self._slew(limited, dt))

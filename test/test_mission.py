@@ -181,6 +181,21 @@ def test_what_is_not_in_view_is_looked_for_and_then_given_up() -> None:
     assert m.direct(sight, np.ones(4), moving(), DT).tolist() == [0, 0, 0, TURN_RATE]
 
 
+def test_a_turn_is_what_was_turned_and_seen() -> None:
+    plan, frames = Plan('go', ANY, 'cone', 'nearest'), math.ceil(FULL_TURN / TURN_RATE / DT) + 2
+    slow, dark, sight = mission(plan), mission(plan), FakeSight()
+    for _ in range(frames):  # an autopilot that allows less; a camera that shows nothing
+        slow.direct(sight, np.zeros(4), moving(yaw_rate=TURN_RATE / 2), DT)
+        command = dark.direct(sight, np.zeros(4), moving(yaw_rate=TURN_RATE), DT, blank=True)
+    assert 'looking for' in slow.say and 'looking for' in dark.say
+    assert command.tolist() == [0, 0, 0, TURN_RATE]
+    for _ in range(frames):
+        slow.direct(sight, np.zeros(4), moving(yaw_rate=TURN_RATE / 2), DT)
+        dark.direct(sight, np.zeros(4), moving(yaw_rate=TURN_RATE), DT)
+    assert 'cannot see' in slow.say and 'cannot see' in dark.say
+    assert not dark.direct(sight, np.zeros(4), moving(), DT, blank=True).any()
+
+
 def test_sightings_come_from_the_tokens() -> None:
     sight = FakeSight()
     middle = layout.ROWS // 2 * layout.COLUMNS
@@ -288,7 +303,7 @@ def test_who_never_sank_has_not_landed() -> None:
 def test_a_pause_ends_by_itself_and_the_last_step_never() -> None:
     m, sight = mission(Plan('hover'), Plan('hover')), FakeSight()
     for _ in range(math.ceil(3 * PAUSE_S / DT)):
-        m.direct(sight, np.zeros(4), None, DT)
+        assert not m.direct(sight, np.ones(4), None, DT).any()  # whatever the policy wants
     assert m.index == 1
 
 

@@ -232,6 +232,31 @@ def test_what_is_asked_for_in_the_dark_is_not_flown_to(pipeline: Pipeline, fligh
     assert commands[25:30, 0].any() and not commands[30:, :3].any()
 
 
+@pytest.mark.parametrize('frames', [0, 40])
+def test_to_stop_is_to_stand_still_lit_and_in_the_dark(flight: list, frames: int) -> None:
+    still = Pipeline.load(adaptation=AdaptationConfig(enabled=False))
+    told = [replace(o, instruction='stop') for o in darkened(flight, frames, 255)[10:]]
+    commands = fly(still, [*flight[:10], *told])
+    assert commands[9, 0] > 0 and not commands[10:].any()
+
+
+def test_a_bare_vector_is_not_flown_for_ever_in_the_dark(flight: list) -> None:
+    pipeline = Pipeline.load(PipelineConfig(longest_dark=.5))
+    pipeline.set_context(Context(Plan('go', 'red', 'sphere').vector(), 'red sphere', '', 1.0))
+    actions = [pipeline.step(o) for o in darkened(flight, 40, 255)]
+    assert actions[29].velocity.any() and not any(a.velocity.any() for a in actions[50:])
+
+
+@pytest.mark.parametrize('what', [{'velocity': np.full(3, 1e39)}, {'yaw_rate': 1e308},
+                                  {'roll': -1e39}])
+def test_motion_that_nobody_can_believe_is_none(flight: list, what: dict) -> None:
+    want = fly(Pipeline.load(), [replace(o, motion=None) for o in flight])
+    got = fly(Pipeline.load(), [replace(o, motion=replace(o.motion, **what)) for o in flight])
+    if 'roll' not in what:  # with which velocities are measured all the same
+        np.testing.assert_array_equal(got, want)
+    assert np.isfinite(got).all() and got[20:, 0].any()
+
+
 def test_in_the_dark_it_still_lands(pipeline: Pipeline, flight: list) -> None:
     dark = [replace(o, instruction='land', motion=None) for o in darkened(flight[:2], 150, 0)]
     assert fly(pipeline, dark)[-1, 2] < 0

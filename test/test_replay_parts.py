@@ -149,3 +149,14 @@ def test_only_what_a_replay_wrote_is_one_of_its_bags(tmp_path: Path) -> None:
     assert replaying._replayed(tmp_path / 'out' / 'bag')
     (tmp_path / 'out' / 'bag' / 'metadata.yaml').unlink()
     assert replaying._unfinished(tmp_path / 'out' / 'bag')
+
+
+def test_odometry_without_stamps_is_of_when_it_was_recorded(tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch
+                                                            ) -> None:
+    header = BagWriter.header
+    monkeypatch.setattr(BagWriter, 'header', lambda self, stamp_ns, frame: header(
+        self, 0 if frame == 'odom' else stamp_ns, frame))
+    with Bag(make(tmp_path / 'bag', odometry=('/odom',))) as bag:
+        stamps = [s.motion.stamp_ns for s in bag]
+    assert min(np.diff(stamps)) > 0

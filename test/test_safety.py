@@ -19,6 +19,7 @@ import math
 
 from edge_vla.config import SafetyConfig
 from edge_vla.datatypes import Action
+from edge_vla.exceptions import ConfigError
 from edge_vla.safety import SafetyGate
 from hypothesis import given, settings, strategies as st
 import numpy as np
@@ -120,8 +121,25 @@ def test_zero_is_zero() -> None:
     assert gate.filter(action(8, x=1.2)).velocity[0] < .2  # starts from standstill
 
 
-def test_misshapen_actions_brake() -> None:
+@pytest.mark.parametrize('velocity', [np.zeros(2), np.ones(1), np.ones((3, 1)), [10 ** 400, 0, 0],
+                                      None, 'abc', 1.0])
+def test_misshapen_actions_brake(velocity: object) -> None:
     gate = SafetyGate(C)
     settle(gate, x=1.2)
-    c = gate.filter(Action(61 * FRAME_NS, np.zeros(2), 0.0))
+    c = gate.filter(Action(61 * FRAME_NS, velocity, 0.0))
     assert c.state == 'rejected' and c.velocity[0] < 1.2
+
+
+def test_no_time_passes_between_two_of_one_stamp() -> None:
+    gate = SafetyGate(C)
+    first = gate.filter(action(FRAME_NS, x=1.2))
+    assert first.velocity[0] > 0
+    for _ in range(5):
+        assert gate.filter(action(FRAME_NS, x=1.2)).velocity == first.velocity
+
+
+@pytest.mark.parametrize('limits', [{'max_forward': math.nan}, {'max_acceleration': math.nan},
+                                    {'max_forward': -1.0}, {'ramp_time': math.inf}])
+def test_limits_that_are_none_are_refused(limits: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(limits))):
+        SafetyConfig(**limits)

@@ -250,6 +250,13 @@ def test_only_what_changed_is_kept() -> None:
     assert stream.push(-still) == 3  # no more than the budget, whatever moved
 
 
+def test_a_similarity_at_the_threshold_is_judged_alike_by_stream_and_clip() -> None:
+    frames = np.array([[[1, 0]], [[24, 7]]], np.float32)  # as close to 0.96 as float32 comes
+    for threshold in (.96, float(np.float32(.96)), np.nextafter(np.float32(.96), np.float32(1))):
+        s = TemporalSettings(pruning_rate=0.0, threshold=float(threshold))
+        assert_same(stream_of(frames, s)[0].gather(), compress_clip(frames, s))
+
+
 def test_a_scene_cut_is_kept_whole_and_begins_a_window() -> None:
     rng = np.random.default_rng(5)
     scenes = [clip(rng, 6, 30, 32, .1) for _ in range(3)]

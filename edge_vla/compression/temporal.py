@@ -131,7 +131,7 @@ def compress_clip(frames: np.ndarray, settings: TemporalSettings | None = None) 
             else:
                 least = np.argsort(similarity, kind='stable')[:s.budget(n)]
                 marks[:] = 0
-                marks[least[similarity[least] < s.threshold]] = 1
+                marks[least[similarity[least].astype(np.float64) < s.threshold]] = 1
                 twins[i] = twins[reference]
         counts[i + 1] = keep_marked(frames[i], marks, twins[i], s.mode == 'merge', rows, sizes,
                                     patches, counts[i])

@@ -304,7 +304,7 @@ class Bag:
         motion = s.motion if time_ns - s.motion_ns < MOTION_LIFE_S * SECOND_NS else None
         return Sample(Frame(stamp, image), time_ns, motion, s.instruction, s.sent)
 
-    def _stamp(self, message: Any, otherwise: int = 0) -> int:
+    def _stamp(self, message: Any, otherwise: int) -> int:
         """Return when a message was made, or another time where it does not say."""
         stamp = message.header.stamp
         own = stamp.sec * SECOND_NS + stamp.nanosec
@@ -318,7 +318,7 @@ class Bag:
         """Remember anything but an image."""
         s, kind = self._state, connection.msgtype
         if kind == ODOMETRY:
-            motion = motion_from_message(message, self._stamp(message))
+            motion = motion_from_message(message, self._stamp(message, time_ns))
             value = np.array([*motion.velocity, motion.yaw_rate])
             if believable([*value, motion.roll, motion.pitch]):
                 s.motion, s.motion_ns, s.yaw = motion, time_ns, yaw_of(message)

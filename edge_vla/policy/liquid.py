@@ -21,6 +21,7 @@ from edge_vla.datatypes import Motion
 from edge_vla.kernels.dense import dense
 from edge_vla.kernels.grounding import ground, pool, score_queries
 from edge_vla.language.plan import COLOURS, CONTEXT_SIZE, Plan, SHAPES
+from edge_vla.motion import believable
 from edge_vla.policy.cell_tensors import take_linear
 from edge_vla.policy.cfc import CfC
 from edge_vla.vision import layout
@@ -176,7 +177,7 @@ class LiquidPolicy:
         features : numpy.ndarray
             float32 [VISION_FEATURES].
         motion : Motion or None
-            None, or one that is not finite, counts as unknown.
+            None, or one that is not `believable`, counts as unknown.
         context : numpy.ndarray
             float32 [CONTEXT_SIZE].
         dt : float
@@ -188,7 +189,7 @@ class LiquidPolicy:
         x[n:n + layout.MOTION_FEATURES] = 0
         if motion is not None:
             m = (*motion.velocity, motion.yaw_rate, motion.roll, motion.pitch)
-            if all(math.isfinite(v) for v in m):
+            if believable(m):
                 x[n:n + 6] = m
                 x[n + 6] = 1
         x[n + layout.MOTION_FEATURES:INPUTS] = context

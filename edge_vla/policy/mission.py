@@ -108,8 +108,8 @@ class Mission:
         if self._resolver is not None:  # nothing to fly to yet
             self.vector, self.say = Plan('hover').vector(), self._resolver.say
 
-    def direct(self, sight: Sight, command: np.ndarray, motion: Motion | None,
-               dt: float) -> np.ndarray:
+    def direct(self, sight: Sight, command: np.ndarray, motion: Motion | None, dt: float,
+               blank: bool = False) -> np.ndarray:
         """
         Take the policy's command of this frame and return the one to send.
 
@@ -123,22 +123,30 @@ class Mission:
             Measured motion; without one what was commanded is taken for it.
         dt : float
             Seconds since the last frame.
+        blank : bool
+            Whether this frame shows nothing.
 
         """
         if self._plain:
             return command
         if self._resolver is not None:
-            return self._resolve(self._resolver, sight, dt)
+            return self._resolve(self._resolver, sight, motion, dt, blank)
         if self.plan.verb == 'land':
             return self._land(motion, dt)
         if self.index + 1 < len(self._steps) and self._done(sight, command, motion, dt):
             self._begin(self.index + 1)
+        if self.plan.verb == 'hover':  # to stand still needs no picture
+            return np.zeros(4)
         if sight.features[0] < VISIBLE:  # no camera tells the height of empty ground: keep it
             command = command * LEVEL
         return command
 
-    def _resolve(self, resolver: Resolver, sight: Sight, dt: float) -> np.ndarray:
-        status = resolver.update(sightings(sight), dt)
+    def _resolve(self, resolver: Resolver, sight: Sight, motion: Motion | None, dt: float,
+                 blank: bool) -> np.ndarray:
+        if blank:
+            return np.array([0.0, 0.0, 0.0, resolver.wait()])
+        status = resolver.update(sightings(sight), dt,
+                                 motion.yaw_rate if measured(motion) else None)
         self.say = resolver.say
         if status == CHOSEN:
             self.plan, self.vector = resolver.plan, resolver.plan.vector()

@@ -108,7 +108,7 @@ class Resolver:
         self._choices: deque[tuple[float, tuple[str, str]] | None] = deque(maxlen=LAST)
         self._looked = self._turned = 0.0
 
-    def update(self, seen: Sequence[Sighting], dt: float) -> str:
+    def update(self, seen: Sequence[Sighting], dt: float, turning: float | None = None) -> str:
         """
         Take what one frame shows and return the new status.
 
@@ -118,6 +118,8 @@ class Resolver:
             All objects in view.
         dt : float
             Seconds since the last frame.
+        turning : float, optional
+            Measured yaw rate, rad/s; as asked for by default.
 
         """
         if self.status in (CHOSEN, MISSING):
@@ -125,7 +127,8 @@ class Resolver:
         options = candidates(self.plan, seen)
         if not options:
             # the question which one was meant stands, whatever leaves the view meanwhile
-            return self.status if self.status == AMBIGUOUS else self._look_around(dt)
+            return self.status if self.status == AMBIGUOUS else self._look_around(
+                dt, self.turn if turning is None else turning)
         self.turn = 0.0
         self._looked += dt
         names = dict.fromkeys((s.colour, s.shape) for s in options)
@@ -148,8 +151,12 @@ class Resolver:
         self.say = f'that is the {colour} {shape}'
         return self.status
 
-    def _look_around(self, dt: float) -> str:
-        self._turned += TURN_RATE * dt
+    def wait(self) -> float:
+        """Return the yaw rate of a frame that shows nothing, which proves nothing either."""
+        return TURN_RATE if self.status == LOOKING else 0.0
+
+    def _look_around(self, dt: float, turning: float) -> str:
+        self._turned += turning * dt
         self._choices.clear()
         self._looked, self.turn = 0.0, TURN_RATE
         if self._turned > FULL_TURN:

@@ -22,6 +22,7 @@ and a NumPy scalar would arrive as garbage without any error.
 
 from array import array
 import math
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from edge_vla.datatypes import Command, Frame, Motion
@@ -30,12 +31,18 @@ from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 import numpy as np
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 
 def to_nanoseconds(stamp: Time) -> int:
     """Return a stamp in nanoseconds."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def stamp_of(message: Any, node: Node) -> int:
+    """Return a message's stamp in nanoseconds; of a driver without a clock, when it came."""
+    return to_nanoseconds(message.header.stamp) or node.get_clock().now().nanoseconds
 
 
 def to_stamp(nanoseconds: int) -> Time:
@@ -90,9 +97,10 @@ def frame_to_image(frame: Frame, frame_id: str) -> Image:
     return message
 
 
-def odometry_to_motion(message: Odometry) -> Motion:
-    """Turn odometry into motion in the heading frame."""
-    return motion_from_message(message, to_nanoseconds(message.header.stamp))
+def odometry_to_motion(message: Odometry, stamp_ns: int | None = None) -> Motion:
+    """Turn odometry into motion in the heading frame; `stamp_ns` as in `image_to_frame`."""
+    return motion_from_message(
+        message, to_nanoseconds(message.header.stamp) if stamp_ns is None else stamp_ns)
 
 
 def command_to_twist(command: Command, frame_id: str) -> TwistStamped:

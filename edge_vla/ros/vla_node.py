@@ -244,9 +244,7 @@ class VlaNode(LifecycleNode):
             return False
         received = time.monotonic()
         try:
-            stamp_ns = conversions.to_nanoseconds(message.header.stamp)
-            if stamp_ns == 0:  # a driver that does not stamp: time of arrival is the best there is
-                stamp_ns = self.get_clock().now().nanoseconds
+            stamp_ns = conversions.stamp_of(message, self)
             if stamp_ns == self._stamp_ns and self._last_good is not None:
                 return False  # a camera that hangs may repeat itself for ever: nothing new came
             frame = decode(message, stamp_ns)
@@ -324,7 +322,7 @@ class VlaNode(LifecycleNode):
             self._send(self._gate.decay(age))
 
     def _on_odometry(self, message: Odometry) -> None:
-        motion = conversions.odometry_to_motion(message)
+        motion = conversions.odometry_to_motion(message, conversions.stamp_of(message, self))
         if believable([*motion.velocity, motion.yaw_rate, motion.roll, motion.pitch]):
             self._motion = (time.monotonic(), motion)
         else:

@@ -16,6 +16,7 @@
 
 from array import array
 import math
+from types import SimpleNamespace
 
 from edge_vla.config import SimConfig
 from edge_vla.datatypes import Command, Frame
@@ -120,6 +121,15 @@ def test_odometry_tells_the_motion_of_the_simulator() -> None:
         body = message.twist.twist.linear  # turned, not scaled
         assert math.hypot(body.x, body.y, body.z) == pytest.approx(
             np.linalg.norm(simulator.velocity_world))
+
+
+@pytest.mark.parametrize(('stamp', 'want'), [(Time(), STAMP),
+                                             (Time(sec=3, nanosec=4), 3 * 10**9 + 4)])
+def test_who_has_no_clock_is_stamped_on_arrival(stamp: Time, want: int) -> None:
+    message, clock = Odometry(), SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=STAMP))
+    message.header.stamp = stamp
+    stamp_ns = conversions.stamp_of(message, SimpleNamespace(get_clock=lambda: clock))
+    assert conversions.odometry_to_motion(message, stamp_ns).stamp_ns == want
 
 
 @settings(max_examples=200, deadline=None)
