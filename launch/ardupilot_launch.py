@@ -36,7 +36,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Describe both nodes, now that the arguments are known."""
-    given = {'use_sim_time': launching.truth(context, 'use_sim_time')}
+    given: dict[str, str | bool] = {**launching.truths(context, 'use_sim_time')}
     if topics := launching.value(context, 'ardupilot_topics'):
         given['ardupilot.topics'] = topics
     return launching.pilot(

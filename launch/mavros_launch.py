@@ -24,6 +24,7 @@ from launch_ros.actions import Node
 # its exit status does not tell whether the node agreed, its words do
 SET = ('said=$(ros2 param set "$0" mav_frame "$1" 2>&1); status=$?; echo "$said"; '
        'case "$said" in *successful*) exit $status;; *) exit 1;; esac')
+KEEP = 'keep'
 ODOMETRY, VELOCITY = 'local_position/odom', 'setpoint_velocity'
 
 
@@ -36,9 +37,9 @@ def generate_launch_description() -> LaunchDescription:
                            f'{VELOCITY}/cmd_vel of MAVROS')),
         launching.argument('mavros', '/mavros', 'namespace of MAVROS'),
         launching.argument('mav_frame', 'BODY_NED',
-                           'frame that MAVROS takes velocities in; empty leaves it as it is, '
+                           'frame that MAVROS takes velocities in; keep leaves it as it is, '
                            'which is the world unless MAVROS was told otherwise',
-                           ['BODY_NED', 'BODY_OFFSET_NED', '']),
+                           ['BODY_NED', 'BODY_OFFSET_NED', KEEP]),
         launching.middleware(), OpaqueFunction(function=nodes)])
 
 
@@ -50,7 +51,7 @@ def nodes(context: LaunchContext) -> list[ExecuteProcess | RegisterEventHandler 
             context.launch_configurations[name] = f'{mavros}/{topic}'
     pilot = launching.pilot(context)
     frame = launching.value(context, 'mav_frame')
-    if not frame:
+    if frame == KEEP:
         return pilot
     setting = ExecuteProcess(
         cmd=['sh', '-c', SET, f'{mavros}/{VELOCITY}', frame],

@@ -27,17 +27,17 @@ def generate_launch_description() -> LaunchDescription:
         *launching.arguments(),
         launching.argument('px4_params_file', str(launching.share() / 'config' / 'px4.yaml'),
                            'YAML file with the parameters of px4_offboard_node'),
-        launching.argument('allow_commands', 'false',
+        launching.argument('allow_commands', '',
                            'let the services ~/arm and ~/offboard command PX4; nothing is '
-                           'ever armed without a call of them', launching.BOOL),
+                           'ever armed without a call of them; empty leaves that to '
+                           'px4_params_file', launching.MAYBE),
         launching.single_process(), launching.middleware(), OpaqueFunction(function=nodes)])
 
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Describe both nodes, now that the arguments are known."""
-    given = {'use_sim_time': launching.truth(context, 'use_sim_time')}
-    if launching.truth(context, 'allow_commands'):  # false must not hide that of the file
-        given['px4.allow_commands'] = True
+    given = launching.truths(context, 'use_sim_time') | {
+        f'px4.{name}': v for name, v in launching.truths(context, 'allow_commands').items()}
     return launching.pilot(
         context, 'px4_offboard_node', [launching.value(context, 'px4_params_file')], given,
         [(name, launching.value(context, f'{name}_topic')) for name in ('odom', 'cmd_vel')])

@@ -27,8 +27,8 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument('bag', description='recording (folder, .mcap or .db3)'),
         launching.argument('rate', '', 'recorded seconds per second'),
         launching.argument('lockstep', '', 'hold after every image until its command has come: '
-                           'no frame is lost, however slow the computer', ['', *launching.BOOL]),
-        launching.argument('loop', '', 'begin again at the end', ['', *launching.BOOL]),
+                           'no frame is lost, however slow the computer', launching.MAYBE),
+        launching.argument('loop', '', 'begin again at the end', launching.MAYBE),
         launching.argument('actions', '', 'actions.json of edge-vla replay, to compare the '
                            'commands with; the result goes to live.json beside it'),
         launching.argument('adaptation', 'false', 'adapt, although the vehicle that was recorded '
@@ -48,8 +48,8 @@ def nodes(context: LaunchContext) -> list[Node]:
         given['player.rate'] = float(rate)
     if actions := launching.value(context, 'actions'):
         given['player.actions'] = actions
-    given |= {f'player.{name}': launching.truth(context, name) for name in ('lockstep', 'loop')
-              if launching.value(context, name)}
+    given |= {f'player.{name}': v
+              for name, v in launching.truths(context, 'lockstep', 'loop').items()}
     image = launching.value(context, 'image_topic')
     return launching.pilot(
         context, 'bag_player_node', [launching.value(context, 'player_params_file')], given,

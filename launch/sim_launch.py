@@ -20,14 +20,16 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
+TASK = 'fly to the red sphere'
+
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the arguments, the simulator and the pilot."""
     return LaunchDescription([
         *launching.arguments(
             use_sim_time='true',
-            instruction=('fly to the red sphere',
-                         'what to do; the objects it names are put into the scene'),
+            instruction=('', 'what to do; the objects it names are put into the scene; empty is '
+                         f'what the parameter files say, or "{TASK}" if neither says anything'),
             clock_topic=('', 'topic of the simulated time; empty is /clock, or clock where a '
                          'namespace is given')),
         launching.argument('seed', '', 'which scene; empty leaves that to sim_params_file'),
@@ -42,11 +44,17 @@ def nodes(context: LaunchContext) -> list[Node]:
     if not launching.value(context, 'clock_topic'):
         # every simulator has a time of its own: in a namespace it stays in there
         context.launch_configurations['clock_topic'] = 'clock' if namespace else '/clock'
-    given = {'sim.instruction': launching.value(context, 'instruction')}
+    sim_file = launching.value(context, 'sim_params_file')
+    text = launching.value(context, 'instruction')
+    if not text and not launching.told(sim_file, 'sim.instruction'):
+        text = launching.told(launching.value(context, 'params_file'), 'pipeline.instruction')
+        if not text:
+            text = context.launch_configurations['instruction'] = TASK
+    given: dict[str, str | int] = {'sim.instruction': text} if text else {}
     if seed := launching.value(context, 'seed'):
         given['sim.seed'] = int(seed)
     remappings = [(name, launching.value(context, f'{name}_topic'))
                   for name in ('odom', 'cmd_vel', 'image')]
     return launching.pilot(
-        context, 'sim_node', [launching.value(context, 'sim_params_file')], given,
+        context, 'sim_node', [sim_file], given,
         [*remappings, *([('/tf', 'tf')] if namespace else [])])

@@ -136,6 +136,7 @@ def test_parameter_files_hold_every_setting_with_its_default(root: Path, name: s
     content = yaml.safe_load(text)
     assert list(content) == ['/**']  # a bare node name would not reach a node in a namespace
     values = flatten(content['/**']['ros__parameters'])
+    assert values.pop('autostart', None) is (True if name == 'vla.yaml' else None)  # the node's
     assert values == {s.name: s.default for s in settings_of(tree)}
     for s in settings_of(tree):  # ROS takes no integer for a double
         assert type(values[s.name]) is s.type, s.name

@@ -44,7 +44,7 @@ class ArduPilotNode(Node):
         self.config = parameters.declare(self, ArduPilotNodeConfig).ardupilot
         self.core = ArduPilotVelocity(self.config)
         self._pose: tuple[float, Any] | None = None
-        prefix = self.config.topics
+        prefix = self.config.topics.rstrip('/')
         self._command = self.create_publisher(TwistStamped, f'{prefix}/cmd_vel', qos.COMMAND)
         self._odometry = self.create_publisher(Odometry, 'odom', qos.SENSOR_OUT)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE)

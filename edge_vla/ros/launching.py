@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
+from edge_vla.config import flatten
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.conditions import UnlessCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
+import yaml
 
 BOOL = ['true', 'false']
+MAYBE, LEFT = ['', *BOOL], 'empty leaves that to params_file'
 RESPAWN_DELAY_S = 2.0
 
 
@@ -53,12 +56,11 @@ def arguments(only: Collection[str] = (),
         'params_file': (str(share() / 'config' / 'vla.yaml'),
                         'YAML file with the parameters of vla_node', None),
         'namespace': ('', 'namespace of all nodes and their topics, for example drone1', None),
-        'instruction': ('', 'instruction in force from the start; empty leaves that to '
-                        'params_file', None),
-        'use_sim_time': ('false', 'take time from the clock topic', BOOL),
+        'instruction': ('', f'instruction in force from the start; {LEFT}', None),
+        'use_sim_time': ('', f'take time from the clock topic; {LEFT}', MAYBE),
         'clock_topic': ('/clock', 'topic of the simulated time', None),
-        'autostart': ('true', 'configure and activate vla_node without a lifecycle manager',
-                      BOOL),
+        'autostart': ('', f'configure and activate vla_node without a lifecycle manager; {LEFT}',
+                      MAYBE),
         'respawn': ('false', f'start a node that ended again, after {RESPAWN_DELAY_S:g} s', BOOL),
         'log_level': ('info', 'logging level', ['debug', 'info', 'warn', 'error', 'fatal']),
         'image_topic': ('image', 'topic of the camera images; compressed ones below it', None),
@@ -106,6 +108,36 @@ def truth(context: LaunchContext, name: str) -> bool:
     return value(context, name).lower() == 'true'
 
 
+def truths(context: LaunchContext, *names: str) -> dict[str, bool]:
+    """Return those of some arguments that are given: what is not must not hide a file's."""
+    return {name: truth(context, name) for name in names if value(context, name)}
+
+
+def parameter_file(name: str) -> Path:
+    """
+    Return a file of parameters, which must be there: without one its limits would be none.
+
+    Raises
+    ------
+    RuntimeError
+        It is not.
+
+    """
+    path = Path(name).expanduser()  # no shell does that after :=
+    if not path.is_file():
+        raise RuntimeError(f'{name} is no parameter file')
+    return path
+
+
+def told(name: str, parameter: str) -> str:
+    """Return the text that a file of parameters gives one of them, or nothing."""
+    nodes = yaml.safe_load(parameter_file(name).read_text(encoding='utf-8'))
+    groups = nodes.values() if isinstance(nodes, dict) else ()
+    texts = [flatten(g.get('ros__parameters') or {}).get(parameter)
+             for g in groups if isinstance(g, dict)]
+    return next((str(text) for text in reversed(texts) if text), '')
+
+
 def pilot(context: LaunchContext, partner: str = '', partner_files: Sequence[str] = (),
           partner_values: Mapping[str, Any] | None = None,
           remappings: Sequence[tuple[str, str]] = (), ends: bool = False,
@@ -131,10 +163,11 @@ def pilot(context: LaunchContext, partner: str = '', partner_files: Sequence[str
         Parameters of vla_node beside its file.
 
     """
-    values: dict[str, Any] = {name: truth(context, name) for name in (
-        'use_sim_time', 'autostart')} | dict(own or {})
+    values: dict[str, Any] = truths(context, 'use_sim_time', 'autostart') | dict(own or {})
     if value(context, 'instruction'):  # an empty one must not hide that of the params_file
         values['pipeline.instruction'] = typed(value(context, 'instruction'))
+    own_file, *partner_files = map(
+        parameter_file, (value(context, 'params_file'), *partner_files))
     image = value(context, 'image_topic')
     clock = ('/clock', value(context, 'clock_topic'))
     ours = [('image', image), ('image/compressed', f'{image}/compressed'),
@@ -150,11 +183,11 @@ def pilot(context: LaunchContext, partner: str = '', partner_files: Sequence[str
                      if ends else {})
     if partner and truth(context, 'single_process'):
         return [Node(executable='single_process', arguments=['vla_node', partner],
-                     parameters=[value(context, 'params_file'), *partner_files, values | theirs],
+                     parameters=[own_file, *partner_files, values | theirs],
                      remappings=[*ours, *remappings], **last)]
     nodes: list[Node] = [LifecycleNode(
         executable='vla_node', name='vla_node', remappings=ours,
-        parameters=[value(context, 'params_file'), values], **common)]
+        parameters=[own_file, values], **common)]
     if partner:
         nodes.append(Node(
             executable=partner, name=partner, remappings=[clock, *remappings],

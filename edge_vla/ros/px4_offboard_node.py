@@ -56,7 +56,7 @@ class Px4OffboardNode(Node):
         self._late = 0
 
         def topic(kind: type, name: str) -> str:
-            return px4_messages.versioned(kind, f'{self.config.topics}/{name}')
+            return px4_messages.versioned(kind, f'{self.config.topics.rstrip("/")}/{name}')
 
         create, hear = self.create_publisher, self.create_subscription
         self._heartbeat, self._setpoint, self._command = (

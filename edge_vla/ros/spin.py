@@ -24,6 +24,7 @@ import types
 
 from edge_vla.exceptions import EdgeVlaError
 import rclpy
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -88,8 +89,9 @@ def run_all(makers: Mapping[str, Callable[[], Node]], arguments: Sequence[str]) 
         while rclpy.ok() and not stopping and not any(
                 getattr(node, 'finished', False) for node in nodes):
             executor.spin_once(timeout_sec=0.1)
-    except EdgeVlaError as error:
-        print(f'{list(makers)[min(len(nodes), len(makers) - 1)]}: {error}', file=sys.stderr)
+    except (EdgeVlaError, NameValidationException) as error:  # of topics
+        print(f'{list(makers)[min(len(nodes), len(makers) - 1)]}: {" ".join(str(error).split())}',
+              file=sys.stderr)
         return 2
     except ExternalShutdownException:
         pass

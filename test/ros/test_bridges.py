@@ -55,6 +55,14 @@ def twist(stamp_ns: int, frame: str, x: float, y: float, z: float, turn: float) 
     return message
 
 
+def test_topics_that_are_none_are_refused_in_one_line(bench) -> None:  # noqa: ANN001
+    process = bench.start('ardupilot_node', ardupilot__topics='/a b')
+    bench.until(lambda: process.poll() is not None, 'the end of ardupilot_node')
+    assert process.returncode == 2
+    line, = bench.log('ardupilot_node').splitlines()
+    assert line.startswith('ardupilot_node: ') and '/a b' in line
+
+
 def test_ardupilot_gets_the_world_and_gives_odometry(bench) -> None:  # noqa: ANN001
     create = bench.node.create_publisher
     poses = create(PoseStamped, '/ap/pose/filtered', qos.SENSOR_OUT)
@@ -63,7 +71,7 @@ def test_ardupilot_gets_the_world_and_gives_odometry(bench) -> None:  # noqa: AN
     sent = bench.listen(TwistStamped, '/ap/cmd_vel', qos.SENSOR)
     odometry = bench.listen(Odometry, 'odom', qos.SENSOR)
     reports = bench.listen(DiagnosticArray, '/diagnostics', qos.RELIABLE)
-    bench.start('ardupilot_node', ardupilot__diagnostics_period=.1)
+    bench.start('ardupilot_node', ardupilot__diagnostics_period=.1, ardupilot__topics='/ap/')
     pose = PoseStamped()  # nose north
     pose.pose.position.x = 4.0
     pose.pose.orientation.z = pose.pose.orientation.w = HALF

@@ -148,7 +148,7 @@ def test_every_file_runs_with_nothing_but_what_it_needs(launched: Launched, name
     for record in pilots:
         assert record['parameters']['autostart'] is True
         simulated = name in ('sim_launch.py', 'fleet_launch.py', 'replay_launch.py')
-        assert record['parameters']['use_sim_time'] is simulated
+        assert record['parameters'].get('use_sim_time', False) is simulated
     if name == 'fleet_launch.py':
         assert declared >= {'drones', 'instructions', 'seed', 'respawn', 'single_process'}
     else:
@@ -173,7 +173,28 @@ def test_the_pilot_alone(launched: Launched) -> None:
                  'image/compressed:=eye/image/compressed', 'odom:=odom', '/clock:=/time'):
         assert word in record['words']
     defaults = {s.name: s.default for s in settings_of(VlaNodeConfig)}
-    assert record['parameters'] == defaults | {'use_sim_time': False, 'autostart': True}
+    assert record['parameters'] == defaults | {'autostart': True}
+
+
+OWN = 'autostart: false, use_sim_time: true, safety: {max_forward: .3}'
+
+
+@pytest.mark.parametrize('given', [{}, {'autostart': 'true'}, {'use_sim_time': 'false'}])
+def test_a_file_of_the_users_own_holds_unless_an_argument_says_otherwise(
+        launched: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict) -> None:
+    (tmp_path / 'own.yaml').write_text(f'/**:\n  ros__parameters: {{{OWN}}}\n')
+    monkeypatch.setenv('HOME', str(tmp_path))  # no shell expands this after :=
+    values = launched('vla_launch.py', params_file='~/own.yaml', **given)['vla_node']['parameters']
+    want = {'autostart': False, 'use_sim_time': True, 'safety.max_forward': .3}
+    assert values == want | {name: text == 'true' for name, text in given.items()}
+
+
+@pytest.mark.parametrize(('name', 'argument'), [
+    ('vla_launch.py', 'params_file'), ('sim_launch.py', 'sim_params_file'),
+    ('px4_launch.py', 'px4_params_file'), ('ardupilot_launch.py', 'ardupilot_params_file')])
+def test_nobody_flies_without_the_limits_of_a_file_that_is_not_there(
+        launched: Launched, name: str, argument: str) -> None:
+    assert launched(name, **{argument: 'nowhere.yaml'}) == {}
 
 
 @pytest.mark.parametrize(('variable', 'text', 'profile'), [
@@ -204,6 +225,24 @@ def test_the_seed_of_the_parameter_file_holds(launched: Launched, tmp_path: Path
     assert records['vla_node']['parameters']['autostart'] is False
 
 
+@pytest.mark.parametrize(('pilot', 'simulator', 'want'), [
+    ('orbit the green box', '', ('orbit the green box', 'orbit the green box')),
+    ('', 'a red cone', ('', 'a red cone')),
+    ('land', 'a red cone', ('land', 'a red cone'))])
+def test_the_instructions_of_the_parameter_files_hold(launched: Launched, tmp_path: Path,
+                                                      pilot: str, simulator: str,
+                                                      want: tuple[str, str]) -> None:
+    files = {}
+    for key, group, text in (('params_file', 'pipeline', pilot),
+                             ('sim_params_file', 'sim', simulator)):
+        files[key] = str(tmp_path / f'{group}.yaml')
+        Path(files[key]).write_text(
+            f'/**:\n  ros__parameters:\n    {group}: {{instruction: "{text}"}}\n')
+    records = launched('sim_launch.py', **files)
+    assert (records['vla_node']['parameters']['pipeline.instruction'],
+            records['sim_node']['parameters']['sim.instruction']) == want
+
+
 def test_two_drones_share_nothing_but_the_graph(launched: Launched) -> None:
     records = launched('fleet_launch.py', instructions='orbit the blue box; land', seed='5')
     assert set(records) == {f'{n}_drone{k}' for n in ('vla_node', 'sim_node') for k in (1, 2)}
@@ -217,12 +256,17 @@ def test_two_drones_share_nothing_but_the_graph(launched: Launched) -> None:
         assert '/tf:=tf' in simulator['words']
 
 
-def test_px4_gets_leave_only_when_asked(launched: Launched) -> None:
+def test_px4_gets_leave_only_when_asked(launched: Launched, tmp_path: Path) -> None:
     bridge = launched('px4_launch.py', namespace='drone1',
                       use_sim_time='true')['px4_offboard_node_drone1']
     assert bridge['parameters']['px4.allow_commands'] is False
     assert bridge['parameters']['use_sim_time'] is True
     assert bridge['parameters']['px4.topics'] == 'fmu'  # /drone1/fmu, as PX4 has it with -n
+    own = tmp_path / 'own.yaml'
+    own.write_text('/**:\n  ros__parameters:\n    px4: {allow_commands: true}\n')
+    for given, want in (({}, True), ({'allow_commands': 'false'}, False)):
+        records = launched('px4_launch.py', px4_params_file=str(own), **given)
+        assert records['px4_offboard_node']['parameters']['px4.allow_commands'] is want
     records = launched('px4_launch.py', allow_commands='true', cmd_vel_topic='wanted')
     assert records['px4_offboard_node']['parameters']['px4.allow_commands'] is True
     for node in ('vla_node', 'px4_offboard_node'):
@@ -248,7 +292,7 @@ def test_without_the_frame_the_pilot_does_not_start(launched: Launched,
 
 
 def test_mavros_may_be_left_as_it_is(launched: Launched) -> None:
-    assert set(launched('mavros_launch.py', mav_frame='')) == {'vla_node'}
+    assert set(launched('mavros_launch.py', mav_frame='keep')) == {'vla_node'}
 
 
 def test_ardupilot_topics(launched: Launched) -> None:
@@ -274,8 +318,8 @@ def test_replay(launched: Launched) -> None:
     assert records['bag_player_node']['parameters']['player.actions'] == 'out/actions.json'
     assert '/clock:=/clock' in records['vla_node']['words']
     records = launched('replay_launch.py', bag='b', namespace='drone1', clock_topic='clock')
-    for record in records.values():
-        assert '/clock:=clock' in record['words']
+    for name in FILES['replay_launch.py'] + ('vla_node',):
+        assert '/clock:=clock' in records[f'{name}_drone1']['words']
 
 
 def test_a_node_that_ends_is_started_again(launched: Launched,
