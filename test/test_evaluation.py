@@ -88,6 +88,12 @@ def die_in_a_worker() -> Pipeline:
     return Pipeline.load()
 
 
+def test_processes_of_others_are_left_alone() -> None:
+    with multiprocessing.get_context('spawn').Pool(1) as own:
+        evaluate(Pipeline.load, 2, 5, jobs=2, setting=Setting(SimConfig(), SMALL))
+        assert own.apply(os.getpid) in {child.pid for child in multiprocessing.active_children()}
+
+
 def test_a_dead_process_is_said_and_not_waited_for() -> None:
     with pytest.raises(EdgeVlaError, match='a process of the evaluation died'):
         evaluate(die_in_a_worker, 2, 5, jobs=2, setting=Setting(camera=SMALL))

@@ -74,6 +74,10 @@ def test_one_seed_gives_one_result_and_an_interruption_changes_nothing(
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
     same = [(tmp_path / d / 'model.safetensors').read_bytes() for d in 'ab']
     assert same[0] == same[1]
+    (tmp_path / 'c').mkdir()  # where a run of another recipe left off before its checkpoint
+    (tmp_path / 'c' / 'tokenizer.json').write_text('{}')
+    language.train(RECIPE, tmp_path / 'c')
+    assert (tmp_path / 'c' / 'model.safetensors').read_bytes() == same[0]
     with pytest.raises(ConfigError, match='language.pt was made with seed'):
         run(tmp_path / 'b', tokenizer_file, replace(RECIPE, seed=RECIPE.seed + 1))
 

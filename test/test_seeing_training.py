@@ -16,12 +16,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-import shutil
 from types import SimpleNamespace
 
 from edge_vla.checkpoints.safetensors import read_safetensors
 from edge_vla.compression.temporal import compress_clip, TemporalSettings
-from edge_vla.exceptions import ConfigError
+from edge_vla.exceptions import CheckpointError, ConfigError
 from edge_vla.language.plan import UNSEEN_PAIRS
 from edge_vla.language.seeing import SCHEMES, SeeingHead
 from edge_vla.language.sight import describe, DISTANCES, SIDES
@@ -259,7 +258,9 @@ def test_a_run_that_goes_on_begins_with_what_the_head_says(
     assert len(sizes.unique()) > .9 * sizes.numel()  # float weights that can change sides
 
     monkeypatch.setattr(seeing, 'accuracy', lambda *a, **k: {'all': 0.0})
-    shutil.copyfile(run / 'flights.npz', tmp_path / 'flights.npz')
+    (tmp_path / 'flights.npz').write_bytes(b'left by another run')
+    with pytest.raises(CheckpointError, match='flights.npz is corrupt: delete it'):
+        flown_module.flown(tmp_path / 'flights.npz', SHIPPED_MODEL, 1, 2, 3)
     still = replace(RECIPE, steps=1, rate=1e-6, float_share=0.0)
     seeing.train(still, tmp_path, begin=run)
     kept, _ = read_safetensors(tmp_path / 'model.safetensors')

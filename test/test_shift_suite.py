@@ -42,6 +42,9 @@ def test_unknown_names_are_refused_with_those_there_are() -> None:
         find('noise:huge')
     with pytest.raises(ConfigError, match='unknown shift'):
         conditions(['noise', 'nosie'])
+    for own in ('noise:strong', 'none:weak'):
+        with pytest.raises(ConfigError, match=f'{own}: the shifts of a suite'):
+            conditions(['mass', own])
     assert find('noise:strong') == SHIFTS['noise'].effects[2]
     assert conditions(['noise', 'none'], STRENGTHS)[:2] == [('none', ''), ('noise', 'weak')]
     assert len(conditions()) == len(SHIFTS) + 1
@@ -66,14 +69,15 @@ def test_the_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
     done = [Pilot(p.name, False, never) for p in crew(diver, climber)]
     assert run_suite(done, pairs, 2, 3, 1, SMALL, log) == first
     whole = log.read_text()
-    log.write_text(whole[:-40])  # interrupted while it wrote
+    # interrupted while it wrote, and lines of others
+    log.write_bytes(b'\xff\n{"status": 3, "episodes": 1}\n[]\n' + whole[:-40].encode())
     seen.clear()
     assert fly(progress=lambda done, total: seen.append((done, total))) == first
     assert seen == [(11, 12), (12, 12)]
     # other weights, another seed or camera are other cells
     again = [Pilot('diver', False, diver, 'new'), Pilot('diver', True, diver)]
     run_suite(again, pairs[:1], 2, 3, 1, SMALL, log)
-    assert len(log.read_text().splitlines()) == 6 + 2 + 1  # the line that was cut stays
+    assert len(log.read_bytes().splitlines()) == 3 + 6 + 2 + 1  # the line that was cut stays
     with pytest.raises(ConfigError, match='the same name'):
         run_suite(crew(diver, diver), pairs, 1, 1)
 
@@ -203,6 +207,13 @@ def test_the_command_flies_one_shift(stubs: list, tmp_path: Path) -> None:
     (('--suite', 'shift', '--shifts', 'rain'), "unknown shift 'rain'"),
     (('--suite', 'shift', '--policies', 'a'), 'wants NAME=FOLDER'),
     (('--suite', 'shift', '--task', 'go'), 'not for a suite'),
+    (('--suite', 'shift', '--shifts', 'mass:weak'), 'not their own'),
+    (('--suite', 'shift', '--json', '{}/a.jsonl'), 'are different files'),
+    (('--suite', 'shift', '--json', '{}/a.md'), 'are different files'),
+    (('--suite', 'shift', '--json', '{}/a.png', '--plot', '{}/a.png'), 'are different files'),
+    (('--suite', 'shift', '--plot', '{}/a.foo'), 'is no picture: its name ends with one of'),
+    (('--suite', 'shift', '--json', '{}/taken.json'), 'taken.md'),
+    (('--task', 'relation', '--shift', 'lookalikes', '--episodes', '1'), 'with the task relation'),
     (('--adaptation', 'both'), 'need --suite shift'),
     (('--camera', 'big'), 'no size like 320x240'),
     (('--drop', '1'), 'a probability below 1'),
@@ -213,8 +224,10 @@ def test_the_command_flies_one_shift(stubs: list, tmp_path: Path) -> None:
     (('--shift', 'mass', '--strength', 'strong'), '--shift NAME:STRENGTH'),
     (('--rate', '0'), 'outside')])
 def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str,
+                                      tmp_path: Path,
                                       capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['evaluate', *arguments]) == 2
+    (tmp_path / 'taken.md').mkdir()
+    assert main(['evaluate', *(a.format(tmp_path) for a in arguments)]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
 

@@ -296,6 +296,8 @@ def test_gymnasium_interface() -> None:
     from gymnasium.utils.env_checker import check_env
     env = EdgeVlaEnv(camera=CameraConfig(width=96, height=72, rate=10.0))
     check_env(env, skip_render_check=True)
+    with pytest.raises(ConfigError, match='two_step'):
+        env.reset(options={'task': 'two_step'})
     env = gymnasium.make('EdgeVla-v0', task='go').unwrapped
     _, info = env.reset(seed=3)
     total, ended = 0.0, False

@@ -346,8 +346,20 @@ def test_a_run_goes_on_with_its_own_recipe_only(tmp_path: Path) -> None:
 
 def test_both_stages_say_how_they_were_made(tmp_path: Path) -> None:
     policy.train_grounding(TINY, tmp_path)
-    grounded = tmp_path / 'grounding.pt'
+    grounded, other = tmp_path / 'grounding.pt', tmp_path / 'other.pt'
     imitation.train_imitation(TINY, tmp_path, grounded)
+    changed = torch.load(grounded, weights_only=False)
+    torch.save(changed | {'step': 1}, other)
+    with pytest.raises(ConfigError, match='imitation.pt was made from other files'):
+        imitation.train_imitation(replace(TINY, iterations=3), tmp_path, other)
+    with pytest.raises(ConfigError, match='grounding.pt was made from other files'):
+        policy.train_grounding(TINY, tmp_path, other)
+    before = grounded.read_bytes()
+    options = [f'--{k}={v}' for k, v in policy.asdict(
+        replace(TINY, grounding_steps=TINY.grounding_steps + 1)).items()]
+    with pytest.raises(ConfigError, match='imitation.pt was made with grounding_steps'):
+        policy.main(['--out', str(tmp_path), *options])
+    assert grounded.read_bytes() == before  # nothing was trained first
     with pytest.raises(ConfigError, match='grounding.pt was made with seed 0'):
         policy.train_grounding(replace(TINY, seed=5), tmp_path)
     with pytest.raises(ConfigError, match='imitation.pt was made with seed 0'):

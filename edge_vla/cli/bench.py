@@ -144,7 +144,7 @@ def _stack(args: argparse.Namespace) -> int:
         os.environ[name] = str(args.threads)  # BLAS reads it when NumPy is loaded
     if args.plot is not None:
         from edge_vla.visualization.style import need_matplotlib
-        need_matplotlib()
+        need_matplotlib(args.plot)
     from edge_vla.evaluation import stack
     from edge_vla.evaluation.stack_rows import Scale
     if args.shape not in stack.SHAPES:

@@ -55,8 +55,11 @@ def run(args: argparse.Namespace) -> int:
     from edge_vla.pipeline import SHIPPED_MODEL
     from edge_vla.sim.shifts import find
 
-    if args.episodes < 0 or args.jobs < 1 or not 1 <= args.frames <= 64:
-        raise ConfigError('--episodes is not negative, --jobs at least 1, --frames in 1 to 64')
+    if min(args.episodes, args.seed) < 0 or args.jobs < 1 or not 1 <= args.frames <= 64:
+        raise ConfigError('--episodes and --seed are not negative, --jobs at least 1, --frames in '
+                          '1 to 64')
+    if args.suite and not args.episodes:
+        raise ConfigError('a suite wants flights: --episodes is at least 1')
     if args.shape:
         _check_shape(args.shape)  # now, not after the flights
     if args.suite and args.shift != 'none':

@@ -78,7 +78,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'unknown task {args.task!r}; known: {known}')
     if not 0 <= args.drop < 1:
         raise ConfigError('--drop is a probability below 1')
-    for file in filter(None, (args.json, args.plot)):  # now, not after hours of flights
+    files = [file for file in (args.json, args.plot) if file is not None]
+    if args.suite is not None and args.json is not None:  # beside it go the flights and a table
+        files += [args.json.with_suffix('.jsonl'), args.json.with_suffix('.md')]
+    if len(set(files)) < len(files):
+        raise ConfigError('--json, --plot, and beside the former .jsonl and .md of a suite, are '
+                          'different files: choose other names')
+    for file in files:  # now, not after hours of flights
         need_writable(file)
     camera = camera_of(args.camera or ('160x120' if args.suite else ''), args.rate)
     if args.suite is not None:
@@ -139,7 +145,8 @@ def _run_one(args: argparse.Namespace, camera: Any) -> int:
         flights = evaluate(load, args.episodes, args.seed, args.task,
                            min(args.jobs, args.episodes), setting, watched)
     report = summarise(flights, args.seed, backend=args.backend, task=args.task or 'all',
-                       style=setting.sim.style, wind=setting.sim.wind, camera_rate=camera.rate,
+                       style=setting.sim.style, wind=setting.sim.wind,
+                       camera_rate=min(camera.rate, shift.rate),
                        camera=f'{camera.width}x{camera.height}', drop=args.drop,
                        shift=args.shift, adaptation=args.adaptation, world=args.world,
                        settings=args.set)
@@ -162,7 +169,7 @@ def _run_suite(args: argparse.Namespace, camera: Any) -> int:
     if args.plot is not None:
         from edge_vla.visualization.shift_plot import plot_shifts
         from edge_vla.visualization.style import need_matplotlib
-        need_matplotlib()  # now, not after hours of flights
+        need_matplotlib(args.plot)  # now, not after hours of flights
     names = [n for n in args.shifts.split(',') if n] if args.shifts else list(SHIFTS)
     strengths = STRENGTHS if args.strength == 'all' else (args.strength or 'medium',)
     pairs = conditions(names, strengths)

@@ -79,9 +79,13 @@ def conditions(shifts: Iterable[str] = tuple(SHIFTS),
     Raises
     ------
     ConfigError
-        A shift or a strength is unknown.
+        A shift or a strength is unknown, or a shift is named with a strength of its own.
 
     """
+    shifts = tuple(shifts)
+    if own := [shift for shift in shifts if ':' in shift]:
+        raise ConfigError(f'{", ".join(own)}: the shifts of a suite have its strength, not their '
+                          'own')
     pairs = [(shift, strength) for strength in strengths for shift in shifts if shift != NONE]
     for pair in pairs:
         find(*pair)
@@ -175,12 +179,13 @@ def _read(log: Path | None) -> dict[str, dict[str, Any]]:
     if log is None or not log.is_file():
         return {}
     finished = {}
-    for line in log.read_text(encoding='utf-8').splitlines():
+    for line in log.read_bytes().splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and len(record.get('status', ())) == record.get('episodes'):
+        status = record.get('status') if isinstance(record, dict) else None
+        if isinstance(status, list) and len(status) == record.get('episodes'):
             finished[_key(record)] = record
     return finished
 

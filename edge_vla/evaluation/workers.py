@@ -95,6 +95,7 @@ def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int
         A process died.
 
     """
+    others = set(active_children())
     pool = ProcessPoolExecutor(processes, get_context('spawn'), _begin, (start, *arguments))
     pending: dict[Future, T] = {}
     # futures.wait takes the locks of all: interrupted in the midst of that, it keeps some for ever
@@ -122,7 +123,7 @@ def on_processes(function: Callable[[T], Any], work: Sequence[T], processes: int
             # Python 3.11 waits at its end until the queue was read, by processes that are ended
             queue.cancel_join_thread()
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():  # only left after an error or an interruption
+        for process in set(active_children()) - others:  # after an error or an interruption
             process.terminate()
 
 

@@ -24,7 +24,7 @@ from string import printable
 from typing import Any
 
 from edge_vla.config import CameraConfig, SimConfig
-from edge_vla.exceptions import MissingDependencyError
+from edge_vla.exceptions import ConfigError, MissingDependencyError
 from edge_vla.language.plan import VERBS
 from edge_vla.policy.liquid import ACTION_SCALE
 from edge_vla.sim.expert import Expert
@@ -80,7 +80,10 @@ class EdgeVlaEnv(gymnasium.Env):
         super().reset(seed=seed)
         sim = self._sim
         world = int(self.np_random.integers(2**31))
-        sim.reset(world, (options or {}).get('task', self._task))
+        task = (options or {}).get('task', self._task)
+        if task == 'two_step':
+            raise ConfigError('an episode has one step: two_step has two')
+        sim.reset(world, task)
         self._judge = Judge(sim.scene, sim.plan, sim.position, sim.yaw, sim.time_ns)
         self._expert = Expert(VERBS.index(sim.plan.verb))
         self._progress = 0.0

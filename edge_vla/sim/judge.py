@@ -196,6 +196,11 @@ class Judge:
                        float(r[TIME]))
 
 
+def _lifted(position: np.ndarray) -> np.ndarray:
+    """Return a place no lower than one crashes at: who has landed has not."""
+    return np.array([*position[:2], max(position[2], FLOOR)])
+
+
 class MissionJudge:
     """
     Judges several steps in order; a step begins when the one before it succeeded.
@@ -223,14 +228,20 @@ class MissionJudge:
     def __init__(self, scene: Scene, plans: Sequence[Plan], position: np.ndarray, yaw: float,
                  time_ns: int) -> None:
         self._scene, self._plans, self.step, self._began = scene, tuple(plans), 0, time_ns
+        self._standing = False  # on the ground, where the step before ended
         self._judge = Judge(scene, self._plans[0], position, yaw, time_ns)
 
     def update(self, time_ns: int, position: np.ndarray, velocity_world: np.ndarray,
                yaw: float) -> Verdict:
         """Take one pose; progress counts all steps, time runs from the instruction."""
+        self._standing = self._standing and bool(position[2] < TOUCHDOWN)
+        if self._standing:
+            position = _lifted(position)
         verdict = self._judge.update(time_ns, position, velocity_world, yaw)
         status = verdict.status
         if status == 'success' and self.step + 1 < len(self._plans):
+            if self._plans[self.step].verb == 'land':
+                self._standing, position = True, _lifted(position)
             self.step += 1
             self._judge = Judge(self._scene, self._plans[self.step], position, yaw, time_ns)
             verdict = replace(verdict, progress=0.0)

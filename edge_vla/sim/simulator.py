@@ -102,11 +102,14 @@ class Simulator:
         Raises
         ------
         ConfigError
-            `task` is unknown.
+            `task` is unknown, or under this shift not what is meant any more.
 
         """
         if task is not None and task not in (*TASKS, *MISSIONS):
             raise ConfigError(f'unknown task {task!r}; known: {", ".join((*TASKS, *MISSIONS))}')
+        if task == 'relation' and self.shift.distractors:
+            raise ConfigError('a shift that adds objects makes "the nearest box" mean another '
+                              'one: not with the task relation')
         seed = self.config.seed if seed is None else seed
         rng = np.random.default_rng(seed)
         drawn = str(rng.choice(TASKS))

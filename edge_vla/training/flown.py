@@ -17,10 +17,12 @@
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 from edge_vla.config import AdaptationConfig, CameraConfig, PipelineConfig
 from edge_vla.datatypes import Action
 from edge_vla.evaluation.closed_loop import Flyer, Setting
+from edge_vla.exceptions import CheckpointError
 from edge_vla.pipeline import Pipeline
 from edge_vla.sim.simulator import Simulator
 import numpy as np
@@ -111,8 +113,22 @@ class Watch:
 
 
 def flown(path: Path, model: Path, flights: int, frames: int, seed: int) -> Flown:
-    """Return what `fly` did, from a file if it is there, and write it if not."""
+    """
+    Return what `fly` did, from a file if it is there, and write it if not.
+
+    Raises
+    ------
+    CheckpointError
+        The file is corrupt.
+
+    """
     if not path.exists():
-        np.savez_compressed(path, **fly(model, flights, frames, seed)._asdict())
-    with np.load(path) as stored:
-        return Flown(**stored)
+        whole = path.with_suffix('.tmp')
+        with whole.open('wb') as file:
+            np.savez_compressed(file, **fly(model, flights, frames, seed)._asdict())
+        whole.replace(path)
+    try:
+        with np.load(path) as stored:
+            return Flown(**stored)
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise CheckpointError(f'{path} is corrupt: delete it, and it is flown again') from error

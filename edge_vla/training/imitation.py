@@ -24,7 +24,6 @@ flies with the policy of one iteration ago while this one learns.
 
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict
-from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ from edge_vla.training.grounding import (
     TRAIN_STYLES,
     WIDE_STYLES,
 )
-from edge_vla.training.optimise import descend, record, resume, save, schedule
+from edge_vla.training.optimise import descend, digest, record, resume, save, schedule
 from edge_vla.training.pilot_torch import initial_weights, PilotNet
 from edge_vla.vision import layout
 from edge_vla.vision.exposure import expose
@@ -339,8 +338,9 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
     from edge_vla.training.export import export_pilot
     check(recipe)
     net, recall, optimiser = _grounded(recipe, grounded, keep)
-    path = out / 'imitation.pt'
-    state = resume(path, recipe, 'iterations', net=net, recall=recall, optimiser=optimiser)
+    path, sources = out / 'imitation.pt', digest(grounded)
+    state = resume(path, recipe, 'iterations', sources=sources, net=net, recall=recall,
+                   optimiser=optimiser)
     start = state.get('iteration', 0)
     blocks = [_load(out / f'flights_{k:04d}.npz') for k in range(start)]
     styles = WIDE_STYLES if recipe.wide else TRAIN_STYLES
@@ -376,7 +376,7 @@ def train_imitation(recipe: 'Recipe', out: Path, grounded: Path,
             bar.set_postfix({n: v for n, v in readings.items() if n != 'iteration'})
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), iteration=k + 1,
                  fleet=fleet, flying=flying, recall=recall and recall.state_dict(),
-                 recipe=asdict(recipe))
+                 recipe=asdict(recipe), sources=sources)
     export_pilot(net, recipe, out)
     return net
 
@@ -451,7 +451,7 @@ def train_on_flights(recipe: 'Recipe', out: Path, grounded: Path, flights: Path)
                           'frames; choose a smaller one')
     net, recall, optimiser = _grounded(recipe, grounded)
     path = out / 'on_flights.pt'
-    sources = [(f.name, f.stat().st_size) for f in files], sha256(grounded.read_bytes()).digest()
+    sources = [(f.name, f.stat().st_size) for f in files], digest(grounded)
     start = resume(path, recipe, 'iterations', sources=sources, net=net, recall=recall,
                    optimiser=optimiser).get('iteration', 0)
     bar = tqdm(range(start, recipe.iterations), f'{recipe.policy} on flights', initial=start,

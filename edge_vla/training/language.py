@@ -378,7 +378,8 @@ def adopt(net: BitNet, folder: Path, seed: int) -> None:
 def train(recipe: LanguageRecipe, out: Path) -> BitNet:
     """Run the training, from its checkpoint if there is one; exports unless ``unquantised``."""
     torch.manual_seed(recipe.seed)
-    if not (out / 'tokenizer.json').exists():
+    path = out / 'language.pt'
+    if not (path.exists() and (out / 'tokenizer.json').exists()):  # of a run before
         train_tokenizer(corpus_of(recipe), special_tokens(), recipe.vocabulary,
                         out / 'tokenizer.json')
     tokenizer = Tokenizer.load(out / 'tokenizer.json')
@@ -388,7 +389,6 @@ def train(recipe: LanguageRecipe, out: Path) -> BitNet:
     net = BitNet(config, quantised=not recipe.unquantised)
     optimiser = optimiser_of(net, recipe.rate)
     rng = np.random.default_rng(recipe.seed + 1)
-    path = out / 'language.pt'
     state = resume(path, recipe, 'steps', net=net, optimiser=optimiser)
     start = state.get('step', 0)
     rng.bit_generator.state = state.get('rng', rng.bit_generator.state)

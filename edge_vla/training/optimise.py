@@ -16,6 +16,7 @@
 
 from collections.abc import Collection
 from dataclasses import asdict
+from hashlib import sha256
 import json
 import math
 from pathlib import Path
@@ -120,10 +121,15 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
-           sources: Any = None, **parts: Any) -> dict[str, Any]:
+def digest(path: Path | None) -> bytes | None:
+    """Return what tells a file from others, for ``sources``; None of none."""
+    return None if path is None else sha256(path.read_bytes()).digest()
+
+
+def resumable(path: Path, recipe: Any, length: str, names: Collection[str] = (),
+              sources: Any = None) -> dict[str, Any]:
     """
-    Go on from a checkpoint if there is one.
+    Return a checkpoint, empty if there is none, after a look whether it may be gone on from.
 
     Parameters
     ----------
@@ -138,26 +144,19 @@ def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
     sources : Any
         What tells the files apart that it is made from, by default nothing; ``sources`` of the
         checkpoint.
-    parts : Any
-        What has a ``load_state_dict``, by its name in the checkpoint; None is left out.
-
-    Returns
-    -------
-    dict
-        The checkpoint, empty if there is none.
 
     Raises
     ------
     ConfigError
         The recipe is another, or the files that it is made from are.
     CheckpointError
-        The file is corrupt, or is of another network.
+        The file is corrupt.
 
     """
     if not path.exists():
         return {}
     state, now = load(path), asdict(recipe)
-    anew = f'choose another --out, or delete {path.name} to begin anew'
+    anew = _anew(path)
     # old checkpoints do not say how they were made; what they did not know was as by default
     made = asdict(type(recipe)()) | state['recipe'] if 'recipe' in state else now
     other = [f'{name} {made[name]} (now {now[name]})' for name in names or now
@@ -169,13 +168,46 @@ def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
     done = state.get('iteration', state.get('step', 0))
     if done > now[length]:
         raise ConfigError(f'{path} has come further ({done}) than {length} {now[length]}: {anew}')
+    return state
+
+
+def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
+           sources: Any = None, **parts: Any) -> dict[str, Any]:
+    """
+    Go on from a checkpoint if there is one.
+
+    Parameters
+    ----------
+    path, recipe, length, names, sources
+        As for `resumable`, which raises the same errors.
+    parts : Any
+        What has a ``load_state_dict``, by its name in the checkpoint; None is left out.
+
+    Returns
+    -------
+    dict
+        The checkpoint, empty if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        It is of another network.
+
+    """
+    state = resumable(path, recipe, length, names, sources)
+    if not state:
+        return state
     try:
         for name, part in parts.items():
             if part is not None:
                 part.load_state_dict(state[name])
     except (KeyError, TypeError, ValueError, RuntimeError):
-        raise CheckpointError(f'{path} does not fit what is trained now: {anew}') from None
+        raise CheckpointError(f'{path} does not fit what is trained now: {_anew(path)}') from None
     return state
+
+
+def _anew(path: Path) -> str:
+    return f'choose another --out, or delete {path.name} to begin anew'
 
 
 def record(path: Path, readings: dict[str, Any]) -> None:

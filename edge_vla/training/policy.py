@@ -29,7 +29,15 @@ from edge_vla.config import add_arguments, from_arguments, setting
 from edge_vla.exceptions import ConfigError
 from edge_vla.training.export import export_pilot
 from edge_vla.training.grounding import Frames, grounding_loss
-from edge_vla.training.optimise import descend, record, resume, save, schedule
+from edge_vla.training.optimise import (
+    descend,
+    digest,
+    record,
+    resumable,
+    resume,
+    save,
+    schedule,
+)
 from edge_vla.training.pilot_torch import initial_weights, PilotNet
 import torch
 from tqdm import tqdm
@@ -108,8 +116,8 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
         if recipe.likeness:
             teacher = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.grounding_rate, weight_decay=1e-3)
-    path = out / 'grounding.pt'
-    start = resume(path, recipe, 'grounding_steps', STAGE_1, net=net,
+    path, sources = out / 'grounding.pt', digest(initial)
+    start = resume(path, recipe, 'grounding_steps', STAGE_1, sources, net=net,
                    optimiser=optimiser).get('step', 0)
     frames = torch.utils.data.Subset(Frames(recipe.seed, recipe.grounding_steps, recipe.wide),
                                      range(start, recipe.grounding_steps))
@@ -131,7 +139,7 @@ def train_grounding(recipe: Recipe, out: Path, initial: Path | None = None) -> P
             bar.set_postfix({k: f'{v:.3f}' for k, v in means.items()})
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.grounding_steps:
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), step=step + 1,
-                 recipe=asdict(recipe))
+                 recipe=asdict(recipe), sources=sources)
     return net
 
 
@@ -157,6 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.stage != 'grounding':
         from edge_vla.training.imitation import check, train_imitation, train_on_flights
         check(recipe, args.flights is not None)  # now, not after stage 1
+        if args.stage == 'all' and args.grounding is None:
+            resumable(args.out / ('imitation.pt' if args.flights is None else 'on_flights.pt'),
+                      recipe, 'iterations')
     whole = args.initial is not None and args.initial.suffix == '.safetensors'
     if args.stage in ('grounding', 'all') and args.grounding is None:
         net = train_grounding(recipe, args.out, args.initial)

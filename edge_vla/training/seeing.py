@@ -52,7 +52,15 @@ from edge_vla.training.lessons import (
     MOST_FRAMES,
     SeeingRecipe,
 )
-from edge_vla.training.optimise import descend, optimiser_of, record, resume, save, schedule
+from edge_vla.training.optimise import (
+    descend,
+    digest,
+    optimiser_of,
+    record,
+    resume,
+    save,
+    schedule,
+)
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import PatchEncoder
 import numpy as np
@@ -255,11 +263,12 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
     """
     torch.manual_seed(recipe.seed)
     encoder = PatchEncoder(read_safetensors(model / 'policy.safetensors')[0])
+    path, sources = out / 'seeing.pt', digest(model / 'policy.safetensors')
     if begin is not None:
         if not all((begin / name).is_file() for name in FILES):
             raise ConfigError(f'{begin} holds no trained seeing head, which is {", ".join(FILES)}')
         shutil.copyfile(begin / 'tokenizer.json', out / 'tokenizer.json')
-    if not (out / 'tokenizer.json').exists():
+    elif not (path.exists() and (out / 'tokenizer.json').exists()):  # of a run before
         rng = np.random.default_rng([recipe.seed, 1])
         drawn = (d for clip in ClipSampler(rng, encoder, 0).batch(400, 1)
                  for d in ask(rng, clip, 30, 'train'))
@@ -274,8 +283,10 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
         eye, _ = read_safetensors(begin / 'projection.safetensors')
         net.projection.load_state_dict({k: torch.as_tensor(np.array(v)) for k, v in eye.items()})
     optimiser = optimiser_of(net, recipe.rate)
-    path = out / 'seeing.pt'
-    start = resume(path, recipe, 'steps', net=net, optimiser=optimiser).get('step', 0)
+    start = resume(path, recipe, 'steps', sources=sources, net=net,
+                   optimiser=optimiser).get('step', 0)
+    if not start:  # those of a run before
+        (out / 'flights.npz').unlink(missing_ok=True)
     flights = flown(out / 'flights.npz', model, recipe.flights, MOST_FRAMES,
                     recipe.seed + FLIGHTS_SEED) if recipe.flights else None
     lessons = torch.utils.data.DataLoader(
@@ -318,7 +329,7 @@ def train(recipe: SeeingRecipe, out: Path, model: Path = SHIPPED_MODEL,
             watched.watched = True
             record(out / 'seeing.jsonl', readings)
             save(path, net=net.state_dict(), optimiser=optimiser.state_dict(), step=done,
-                 recipe=asdict(recipe))
+                 recipe=asdict(recipe), sources=sources)
     export(net.decoder, recipe, out)
     write_safetensors(out / 'projection.safetensors', {
         name: p.detach().numpy() for name, p in net.projection.named_parameters()}, {

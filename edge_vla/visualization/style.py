@@ -18,19 +18,21 @@
 from pathlib import Path
 from typing import Any
 
-from edge_vla.exceptions import MissingDependencyError
+from edge_vla.exceptions import ConfigError, MissingDependencyError
 
 INK, FAINT, GREY, GROUND = '#22262b', '#d9ddd2', '#7b828a', '#f4f6f0'
 
 
-def need_matplotlib() -> None:
+def need_matplotlib(file: Path | None = None) -> None:
     """
-    Do nothing if pictures can be drawn.
+    Do nothing if pictures can be drawn, and written to a file of that name.
 
     Raises
     ------
     MissingDependencyError
         matplotlib is not installed.
+    ConfigError
+        It knows no such kind of file.
 
     """
     try:
@@ -38,6 +40,12 @@ def need_matplotlib() -> None:
     except ImportError as error:
         raise MissingDependencyError(
             "pictures need matplotlib: pip install 'edge_vla[viz]'") from error
+    if file is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+        kinds = FigureCanvasBase.get_supported_filetypes()
+        if file.suffix.removeprefix('.').lower() not in kinds:
+            raise ConfigError(f'{file} is no picture: its name ends with one of '
+                              f'{", ".join("." + kind for kind in kinds)}')
 
 
 def blank(size: tuple[float, float], dpi: int) -> Any:
