@@ -65,7 +65,7 @@ class SafetyGate:
             wanted[:], state = 0.0, 'rejected'
         limited = self._limit(wanted)
         dt = FIRST_STEP_S
-        if self._stamp_ns is not None and action.stamp_ns >= self._stamp_ns:
+        if state == 'ok' and self._stamp_ns is not None and action.stamp_ns >= self._stamp_ns:
             dt = min((action.stamp_ns - self._stamp_ns) * 1e-9, LONGEST_STEP_S)
         self._stamp_ns = action.stamp_ns
         out = self._limit(self._slew(limited, dt))

@@ -41,7 +41,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def drones(context: LaunchContext) -> list[GroupAction]:
     """Describe the drones, now that the arguments are known."""
-    texts = [t.strip() for t in launching.value(context, 'instructions').split(';')]
+    texts = [t.strip() or 'hover' for t in launching.value(context, 'instructions').split(';')]
     forwarded = {name: launching.value(context, name) for name in FORWARDED}
     source = PythonLaunchDescriptionSource(str(launching.share() / 'launch' / 'sim_launch.py'))
     return [GroupAction([IncludeLaunchDescription(source, launch_arguments=(forwarded | {

@@ -241,7 +241,7 @@ def test_to_stop_is_to_stand_still_lit_and_in_the_dark(flight: list, frames: int
 
 
 def test_a_bare_vector_is_not_flown_for_ever_in_the_dark(flight: list) -> None:
-    pipeline = Pipeline.load(PipelineConfig(longest_dark=.5))
+    pipeline = Pipeline.load(PipelineConfig(longest_dark=.5), synchronous=False)
     pipeline.set_context(Context(Plan('go', 'red', 'sphere').vector(), 'red sphere', '', 1.0))
     actions = [pipeline.step(o) for o in darkened(flight, 40, 255)]
     assert actions[29].velocity.any() and not any(a.velocity.any() for a in actions[50:])

@@ -354,6 +354,8 @@ def test_both_stages_say_how_they_were_made(tmp_path: Path) -> None:
         imitation.train_imitation(replace(TINY, iterations=3), tmp_path, other)
     with pytest.raises(ConfigError, match='grounding.pt was made from other files'):
         policy.train_grounding(TINY, tmp_path, other)
+    assert policy.main(['--out', str(tmp_path), *(
+        f'--{k}={v}' for k, v in policy.asdict(TINY).items())]) == 0  # the same command again
     before = grounded.read_bytes()
     options = [f'--{k}={v}' for k, v in policy.asdict(
         replace(TINY, grounding_steps=TINY.grounding_steps + 1)).items()]

@@ -79,13 +79,15 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.drop < 1:
         raise ConfigError('--drop is a probability below 1')
     files = [file for file in (args.json, args.plot) if file is not None]
-    if args.suite is not None and args.json is not None:  # beside it go the flights and a table
-        files += [args.json.with_suffix('.jsonl'), args.json.with_suffix('.md')]
-    if len(set(files)) < len(files):
-        raise ConfigError('--json, --plot, and beside the former .jsonl and .md of a suite, are '
-                          'different files: choose other names')
     for file in files:  # now, not after hours of flights
         need_writable(file)
+    if args.suite is not None and args.json is not None:  # beside it go the flights and a table
+        beside = [args.json.with_suffix('.jsonl'), args.json.with_suffix('.md')]
+        if len({*files, *beside}) < len(files) + 2:
+            raise ConfigError('--json, --plot, and beside the former .jsonl and .md of a suite, '
+                              'are different files: choose other names')
+        for file in beside:
+            need_writable(file)
     camera = camera_of(args.camera or ('160x120' if args.suite else ''), args.rate)
     if args.suite is not None:
         if args.world != 'builtin':

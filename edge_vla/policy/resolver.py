@@ -36,6 +36,7 @@ LOOKS = 4  # frames that must have agreed
 LAST = 256  # frames that are looked back at: a question may stand for an hour
 TURN_RATE = 0.6  # rad/s while what was named is not in view
 FULL_TURN = 2 * math.pi + 0.5  # rad, then it is not there
+LONGEST_S = 5 * FULL_TURN / TURN_RATE  # s of looking round, for who does not turn
 IN_LINE = 0.5  # rad, what stands behind or in front of something is this close to its bearing
 CHOSEN, LOOKING, AMBIGUOUS, MISSING = 'chosen', 'looking', 'ambiguous', 'missing'
 
@@ -106,7 +107,7 @@ class Resolver:
         self.say = f'looking for {plan.text().split(" the ", 1)[-1]}'
         # bearing and name of the choice of each of the last frames, None for an open one
         self._choices: deque[tuple[float, tuple[str, str]] | None] = deque(maxlen=LAST)
-        self._looked = self._turned = 0.0
+        self._looked = self._turned = self._sought = 0.0
 
     def update(self, seen: Sequence[Sighting], dt: float, turning: float | None = None) -> str:
         """
@@ -128,7 +129,7 @@ class Resolver:
         if not options:
             # the question which one was meant stands, whatever leaves the view meanwhile
             return self.status if self.status == AMBIGUOUS else self._look_around(
-                dt, self.turn if turning is None else turning)
+                dt, self.turn if turning is None else min(max(turning, 0.0), 2 * TURN_RATE))
         self.turn = 0.0
         self._looked += dt
         names = dict.fromkeys((s.colour, s.shape) for s in options)
@@ -157,9 +158,10 @@ class Resolver:
 
     def _look_around(self, dt: float, turning: float) -> str:
         self._turned += turning * dt
+        self._sought += dt
         self._choices.clear()
         self._looked, self.turn = 0.0, TURN_RATE
-        if self._turned > FULL_TURN:
+        if self._turned > FULL_TURN or self._sought > LONGEST_S:
             self.status, self.turn = MISSING, 0.0
             self.say = f'I cannot see {self.plan.text().partition(" the ")[2]}'
         return self.status

@@ -131,11 +131,12 @@ def parameter_file(name: str) -> Path:
 
 def told(name: str, parameter: str) -> str:
     """Return the text that a file of parameters gives one of them, or nothing."""
-    nodes = yaml.safe_load(parameter_file(name).read_text(encoding='utf-8'))
-    groups = nodes.values() if isinstance(nodes, dict) else ()
-    texts = [flatten(g.get('ros__parameters') or {}).get(parameter)
-             for g in groups if isinstance(g, dict)]
-    return next((str(text) for text in reversed(texts) if text), '')
+    text, files = '', list(yaml.safe_load_all(parameter_file(name).read_text(encoding='utf-8')))
+    for tree in files:  # of namespaces and nodes
+        for key, given in flatten(tree if isinstance(tree, dict) else {}).items():
+            if given and key.endswith(f'ros__parameters.{parameter}'):
+                text = str(given)
+    return text
 
 
 def pilot(context: LaunchContext, partner: str = '', partner_files: Sequence[str] = (),

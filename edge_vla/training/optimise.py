@@ -127,7 +127,7 @@ def digest(path: Path | None) -> bytes | None:
 
 
 def resumable(path: Path, recipe: Any, length: str, names: Collection[str] = (),
-              sources: Any = None) -> dict[str, Any]:
+              sources: Any = ...) -> dict[str, Any]:
     """
     Return a checkpoint, empty if there is none, after a look whether it may be gone on from.
 
@@ -142,8 +142,8 @@ def resumable(path: Path, recipe: Any, length: str, names: Collection[str] = (),
     names : collection of str
         The settings that matter, by default all.
     sources : Any
-        What tells the files apart that it is made from, by default nothing; ``sources`` of the
-        checkpoint.
+        What tells the files apart that it is made from, None of none, ``sources`` of the
+        checkpoint; not compared by default.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def resumable(path: Path, recipe: Any, length: str, names: Collection[str] = (),
              if made[name] != now[name] and name not in (*FREE, length)]
     if other:
         raise ConfigError(f'{path} was made with {", ".join(other)}: {anew}')
-    if state.get('sources', sources) != sources:
+    if sources is not ... and state.get('sources', sources) != sources:
         raise ConfigError(f'{path} was made from other files: {anew}')
     done = state.get('iteration', state.get('step', 0))
     if done > now[length]:
@@ -172,7 +172,7 @@ def resumable(path: Path, recipe: Any, length: str, names: Collection[str] = (),
 
 
 def resume(path: Path, recipe: Any, length: str, names: Collection[str] = (),
-           sources: Any = None, **parts: Any) -> dict[str, Any]:
+           sources: Any = ..., **parts: Any) -> dict[str, Any]:
     """
     Go on from a checkpoint if there is one.
 

@@ -43,7 +43,7 @@ def need_matplotlib(file: Path | None = None) -> None:
     if file is not None:
         from matplotlib.backend_bases import FigureCanvasBase
         kinds = FigureCanvasBase.get_supported_filetypes()
-        if file.suffix.removeprefix('.').lower() not in kinds:
+        if file.suffix and file.suffix.removeprefix('.').lower() not in kinds:
             raise ConfigError(f'{file} is no picture: its name ends with one of '
                               f'{", ".join("." + kind for kind in kinds)}')
 
