@@ -103,7 +103,9 @@ def test_dirt_that_was_wiped_off_is_forgotten() -> None:
 @pytest.mark.parametrize('motion', [
     None, Motion(0, np.full(3, np.nan), .8, 0., 0.),
     Motion(0, np.array([.01, 0, 0]), np.nan, 0., 0.),
-    Motion(0, np.zeros(3), .8, 0., 0.)], ids=['none', 'nan', 'nan turn', 'no velocity'])
+    Motion(0, np.array([1e9, 0, 0]), .8, 0., 0.), Motion(0, np.array([.01, 0, 0]), 1e9, 0., 0.),
+    Motion(0, np.zeros(3), .8, 0., 0.)],
+    ids=['none', 'nan', 'nan turn', 'not set', 'turn not set', 'no velocity'])
 def test_without_measured_motion_nothing_is_found(motion: Motion | None) -> None:
     sim, lens = world(Effect(occlusion=.1)), Lens()
     for _ in range(150):

@@ -336,15 +336,17 @@ def test_two_steps_are_judged_in_order() -> None:
     assert verdict.status == 'success' and verdict.progress == 1
 
 
-def test_who_has_landed_has_not_crashed_until_it_flew_again() -> None:
+@pytest.mark.parametrize('asked_on_the_ground', [False, True])
+def test_who_has_landed_has_not_crashed_until_it_flew_again(asked_on_the_ground: bool) -> None:
     scene, _ = sample_two_steps(np.random.default_rng(3), 'meadow')
     target = scene.objects[0]
-    judge = MissionJudge(scene, [Plan('land'), Plan('go', target.colour, target.shape)],
-                         scene.start[:3], float(scene.start[3]), 0)
+    plans = [Plan('land'), Plan('go', target.colour, target.shape)][asked_on_the_ground:]
+    start = scene.start[:3] * (1, 1, 0) + (0, 0, .08) if asked_on_the_ground else scene.start[:3]
+    judge = MissionJudge(scene, plans, start, float(scene.start[3]), 0)
     heights = [.2, .1, .08, .08, .3, 1.0, .1]
     status = [judge.update(k * 100_000_000, scene.start[:3] * (1, 1, 0) + (0, 0, z), np.zeros(3),
                            0.0).status for k, z in enumerate(heights, 1)]
-    assert status == ['running'] * 6 + ['collision'] and judge.step == 1
+    assert status == ['running'] * 6 + ['collision'] and judge.step == len(plans) - 1
 
 
 @pytest.mark.parametrize(('text', 'want'), [

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from bitnet_models import config_of, decoder_of
+from edge_vla.cli.main import main
 from edge_vla.compression.temporal import compress_clip
 from edge_vla.compression.visual_tokens import VisualTokens
 from edge_vla.config import CameraConfig, PipelineConfig, SimConfig
@@ -281,6 +282,19 @@ def test_the_bench_flies_every_scheme_and_keeps_whole_views() -> None:
             patch.setattr(token_bench.Pipeline, 'load', lambda *a, **k: SimpleNamespace(
                 seeing=None))
             token_bench.load_pilot('x')
+
+
+@pytest.mark.parametrize('wrong', [
+    ['--suite', 'shift', '--episodes', '0'], ['--suite', 'shift', '--shift', 'fog'],
+    ['--shape', 'lfm2-1.2b'], ['--jobs', '0'], ['--frames', '65'], ['--seed', '-1']])
+def test_wrong_arguments_of_the_bench_end_before_a_flight(
+        wrong: list[str], monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ('load_pilot', 'fly_schemes'):
+        monkeypatch.setattr(token_bench, name, lambda *a, **k: pytest.fail('it flies'))
+    assert main(['bench', 'tokens', *wrong]) == 2
+    said = capsys.readouterr().err
+    assert wrong[-2] in said and said.count('\n') == 1
 
 
 def test_the_shipped_head_gives_the_golden_answers(root: Path) -> None:

@@ -202,6 +202,15 @@ def test_the_command_flies_one_shift(stubs: list, tmp_path: Path) -> None:
     assert stubs == [('', 'numba', True, 'pipeline.tokens=full')]
 
 
+@pytest.mark.parametrize(('shift', 'said'), [('none', '20'), ('frame_rate:strong', '5')])
+def test_a_report_says_the_rate_that_was_flown(shift: str, said: str, stubs: list,
+                                               tmp_path: Path) -> None:
+    file = tmp_path / 'report.json'
+    assert main(['evaluate', '--shift', shift, '--episodes', '1', '--jobs', '1', '--rate', '20',
+                 '--camera', '48x36', '--json', str(file)]) == 0
+    assert json.loads(file.read_text())['camera_rate'] == float(said)
+
+
 @pytest.mark.parametrize(('arguments', 'said'), [
     (('--shift', 'rain'), "unknown shift 'rain'; known: none, winter"),
     (('--suite', 'shift', '--shifts', 'rain'), "unknown shift 'rain'"),

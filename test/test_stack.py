@@ -384,7 +384,8 @@ def test_without_matplotlib_it_says_so_before_it_measures(
 
 def test_blas_is_held_to_the_threads_before_anything_loads_it(
         blas: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    def loads_numpy() -> None:
+    def loads_numpy(file: Path | None = None) -> None:
+        assert file == Path('x.png')
         raise MissingDependencyError(f'with {os.environ["OPENBLAS_NUM_THREADS"]} threads')
     monkeypatch.setattr('edge_vla.visualization.style.need_matplotlib', loads_numpy)
     assert main(['bench', 'stack', '--threads', '3', '--plot', 'x.png']) == 2

@@ -228,8 +228,9 @@ class MissionJudge:
     def __init__(self, scene: Scene, plans: Sequence[Plan], position: np.ndarray, yaw: float,
                  time_ns: int) -> None:
         self._scene, self._plans, self.step, self._began = scene, tuple(plans), 0, time_ns
-        self._standing = False  # on the ground, where the step before ended
-        self._judge = Judge(scene, self._plans[0], position, yaw, time_ns)
+        self._standing = bool(position[2] < TOUCHDOWN)  # who is asked on the ground has landed
+        self._judge = Judge(scene, self._plans[0],
+                            _lifted(position) if self._standing else position, yaw, time_ns)
 
     def update(self, time_ns: int, position: np.ndarray, velocity_world: np.ndarray,
                yaw: float) -> Verdict:
