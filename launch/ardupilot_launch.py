@@ -36,9 +36,9 @@ def generate_launch_description() -> LaunchDescription:
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Describe both nodes, now that the arguments are known."""
-    given: dict[str, str | bool] = {**launching.truths(context, 'use_sim_time')}
-    if topics := launching.value(context, 'ardupilot_topics'):
-        given['ardupilot.topics'] = topics
+    given, topics = launching.truths(context, 'use_sim_time'), launching.value(
+        context, 'ardupilot_topics')
     return launching.pilot(
-        context, 'ardupilot_node', [launching.value(context, 'ardupilot_params_file')], given,
+        context, 'ardupilot_node', [launching.value(context, 'ardupilot_params_file')],
+        given | ({'ardupilot.topics': topics} if topics else {}),
         [(name, launching.value(context, f'{name}_topic')) for name in ('odom', 'cmd_vel')])

@@ -25,8 +25,8 @@ import math
 from typing import Any
 
 from builtin_interfaces.msg import Time
-from edge_vla.datatypes import Command, Frame, Motion
-from edge_vla.motion import motion_from_message, rotate
+from edge_vla.datatypes import Command, Frame
+from edge_vla.motion import rotate
 from edge_vla.vision.image_encodings import decode_compressed, to_rgb
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
@@ -95,12 +95,6 @@ def frame_to_image(frame: Frame, frame_id: str) -> Image:
     data.frombytes(np.ascontiguousarray(frame.image).data)
     message.data = data
     return message
-
-
-def odometry_to_motion(message: Odometry, stamp_ns: int | None = None) -> Motion:
-    """Turn odometry into motion in the heading frame; `stamp_ns` as in `image_to_frame`."""
-    return motion_from_message(
-        message, to_nanoseconds(message.header.stamp) if stamp_ns is None else stamp_ns)
 
 
 def command_to_twist(command: Command, frame_id: str) -> TwistStamped:

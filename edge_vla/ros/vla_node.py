@@ -27,7 +27,7 @@ from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observat
 from edge_vla.exceptions import EdgeVlaError, InstructionError
 from edge_vla.language.slow_loop import SlowLoop
 from edge_vla.memory import memory_mb
-from edge_vla.motion import believable, MOTION_LIFE_S
+from edge_vla.motion import believable, motion_from_message, MOTION_LIFE_S
 from edge_vla.pipeline import Pipeline
 from edge_vla.ros import conversions, diagnostics, parameters, qos, spin
 from edge_vla.ros.instructions import refusal, shortened, Words
@@ -322,7 +322,7 @@ class VlaNode(LifecycleNode):
             self._send(self._gate.decay(age))
 
     def _on_odometry(self, message: Odometry) -> None:
-        motion = conversions.odometry_to_motion(message, conversions.stamp_of(message, self))
+        motion = motion_from_message(message, conversions.stamp_of(message, self))
         if believable([*motion.velocity, motion.yaw_rate, motion.roll, motion.pitch]):
             self._motion = (time.monotonic(), motion)
         else:

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from edge_vla.config import SimConfig
 from edge_vla.datatypes import Command, Frame
 from edge_vla.exceptions import ImageError
+from edge_vla.motion import motion_from_message
 from edge_vla.sim.simulator import Simulator
 from hypothesis import given, settings, strategies as st
 import numpy as np
@@ -113,7 +114,8 @@ def test_odometry_tells_the_motion_of_the_simulator() -> None:
         message = conversions.pose_to_odometry(
             simulator.time_ns, simulator.position, simulator.quaternion,
             simulator.velocity_world, simulator.angular_velocity_body, 'odom', 'base_link')
-        motion, truth = conversions.odometry_to_motion(message), simulator.motion()
+        stamp_ns = conversions.to_nanoseconds(message.header.stamp)
+        motion, truth = motion_from_message(message, stamp_ns), simulator.motion()
         assert motion.stamp_ns == truth.stamp_ns == simulator.time_ns
         assert motion.velocity == pytest.approx(truth.velocity, abs=1e-9)
         assert (motion.yaw_rate, motion.roll, motion.pitch) == pytest.approx(
@@ -129,7 +131,7 @@ def test_who_has_no_clock_is_stamped_on_arrival(stamp: Time, want: int) -> None:
     message, clock = Odometry(), SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=STAMP))
     message.header.stamp = stamp
     stamp_ns = conversions.stamp_of(message, SimpleNamespace(get_clock=lambda: clock))
-    assert conversions.odometry_to_motion(message, stamp_ns).stamp_ns == want
+    assert stamp_ns == want
 
 
 @settings(max_examples=200, deadline=None)
@@ -140,7 +142,7 @@ def test_odometry_of_any_numbers_is_taken(values: list) -> None:
     o.x, o.y, o.z, o.w = values[:4]
     t.linear.x, t.linear.y, t.linear.z = values[4:7]
     t.angular.x, t.angular.y, t.angular.z = values[7:]
-    motion = conversions.odometry_to_motion(message)
+    motion = motion_from_message(message, STAMP)
     if any(math.isnan(v) for v in values[:7]):  # and is never mistaken for a measurement
         assert not np.isfinite(motion.velocity).all()
 
