@@ -138,9 +138,10 @@ class Action:
     info : dict
         Read-outs for display: ``attention`` float32 [rows, cols] in [0, 1], 0 without a target,
         ``target_visible`` float in [0, 1], ``target_bearing`` rad (left positive),
-        ``target_distance`` m, ``dark_s`` s since the picture last showed anything, ``covered``
-        share of the picture that dirt on the lens covers, ``tokens`` int, ``step`` of the
-        mission being flown (from 1, 0 without one) and ``doing``, what that is in words.
+        ``target_distance`` m, ``dark_s`` s since the picture last showed anything, ``hangs``
+        whether the camera repeats it while the vehicle moves, ``covered`` share of the picture
+        that dirt on the lens covers, ``tokens`` int, ``step`` of the mission being flown (from 1,
+        0 without one) and ``doing``, what that is in words.
 
     """
 

@@ -41,3 +41,10 @@ class InstructionError(EdgeVlaError):
 
 class MissingDependencyError(EdgeVlaError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, in one line; unexpected ones with their type."""
+    told = ' '.join(str(error).split())
+    known = isinstance(error, EdgeVlaError | TimeoutError)
+    return told if known else f'{type(error).__name__}: {told}'

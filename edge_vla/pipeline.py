@@ -29,7 +29,7 @@ from edge_vla.compression.temporal import TemporalStream
 from edge_vla.compression.visual_tokens import VisualTokens
 from edge_vla.config import AdaptationConfig, PipelineConfig
 from edge_vla.datatypes import Action, Command, Context, Frame, Motion, Observation
-from edge_vla.exceptions import CheckpointError, EdgeVlaError, InstructionError
+from edge_vla.exceptions import CheckpointError, in_one_line, InstructionError
 from edge_vla.language.head import LanguageHead, understood
 from edge_vla.language.plan import CONTEXT_SIZE, not_understood, VERBS
 from edge_vla.language.planner import objection, Planner
@@ -41,6 +41,7 @@ from edge_vla.policy.mission import Mission
 from edge_vla.policy.second_opinion import Name, SecondOpinion, Sighted
 from edge_vla.vision import layout
 from edge_vla.vision.encoder import check_image, PatchEncoder
+from edge_vla.vision.hanging import HangingCamera
 from edge_vla.vision.lens import Lens
 import numpy as np
 
@@ -142,7 +143,7 @@ class Pipeline:
         self.mission: Mission | None = None
         self._synchronous = synchronous
         self._encoder, self._grounding, sighted = self._pilot(tensors, kind)
-        self._lens = Lens()
+        self._camera, self._lens = HangingCamera(), Lens()
         self._policy = BlackoutPolicy(sighted, memory)
         self._attended: np.ndarray | None = None
         self.opinion, self.look = SecondOpinion(), None
@@ -181,7 +182,7 @@ class Pipeline:
             if config.planner:
                 planner = Planner.load(config.planner, config.planner_threads, say)
         except Exception as error:  # noqa: B902  the pilot flies without one
-            (say or _print)(f'no planner, the small head reads alone: {_line(error)}')
+            (say or _print)(f'no planner, the small head reads alone: {in_one_line(error)}')
         pipeline = cls(tensors, head, config, synchronous, metadata.get('kind', 'cfc'), adaptation,
                        seeing, planner, say, _load_memory(folder))
         pipeline.warm_up()
@@ -231,6 +232,7 @@ class Pipeline:
         self.mission = None
 
     def _restart(self) -> None:
+        self._camera.reset()
         self._encoder.reset()
         self._lens.lose()
         self._policy.reset()
@@ -276,7 +278,7 @@ class Pipeline:
             words = f' reads "{planned.text}" ({planned.confidence:.2f})'
             why = objection(context, planned, self.config.min_confidence)
         except Exception as error:  # noqa: B902  the small head's reading is there
-            why = _line(error)
+            why = in_one_line(error)
         took = f'{time.monotonic() - began:.1f} s'
         self._say(f'the planner{words}, {took}' + (
             f'; the reading of the small head stays: {why}' if why else ''))
@@ -392,7 +394,7 @@ class Pipeline:
     def _fly(self, frame: Frame, motion: Motion | None, context: Context | None,
              dt: float) -> Action:
         clean = partial(self._lens.clean, motion=motion, dt=dt) if self.config.clean_lens else None
-        tokens = self._encoder.encode(frame.image, clean)
+        tokens = self._encoder.encode(self._camera.look(frame.image, motion, dt), clean)
         blank = self._encoder.blank
         if clean is None:
             self._lens.reset()
@@ -434,7 +436,7 @@ class Pipeline:
         return Action(frame.stamp_ns, command[:3], float(command[3]), {
             'attention': grid * sought, 'target_visible': float(features[0]) * sought,
             'target_bearing': bearing, 'target_distance': gap, 'dark_s': self._policy.dark_s,
-            'covered': self._lens.share, 'tokens': kept,
+            'hangs': self._camera.hangs, 'covered': self._lens.share, 'tokens': kept,
             'kept': (self._memory.marks if chosen is None else chosen).reshape(grid.shape).copy(),
             'step': 0 if mission is None else mission.index + 1,
             'doing': 'hover' if mission is None else mission.say})
@@ -491,10 +493,3 @@ def _folder(config: PipelineConfig) -> Path:
 
 def _print(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def _line(error: Exception) -> str:
-    """Return what an error says, in one line; unexpected ones with their type."""
-    told = ' '.join(str(error).split())
-    known = isinstance(error, EdgeVlaError | TimeoutError)
-    return told if known else f'{type(error).__name__}: {told}'

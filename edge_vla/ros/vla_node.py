@@ -465,7 +465,8 @@ class VlaNode(LifecycleNode):
         elif context is None:
             message = 'no instruction: hovering'
         elif dark := self._doing.get('dark_s', 0.0):
-            level, message = diagnostics.WARN, f'the picture shows nothing since {dark:.1f} s'
+            why = 'camera repeats itself' if self._doing.get('hangs') else 'picture shows nothing'
+            level, message = diagnostics.WARN, f'the {why} since {dark:.1f} s'
         elif (covered := self._doing.get('covered', 0.0)) > COVERED:
             level, message = diagnostics.WARN, f'dirt on {covered:.0%} of the picture'
         name = self.get_fully_qualified_name().lstrip('/')

@@ -43,7 +43,7 @@ class Unreliable:
         self.language, self.context, self.look = language, None, None
         self.adaptation = Adaptation()
         self.fault: object = None
-        self.resets, self.dark_s, self.covered = 0, 0.0, 0.0
+        self.resets, self.dark_s, self.covered, self.hangs = 0, 0.0, 0.0, False
 
     def load(self, config: object, synchronous: bool, adaptation: object,
              say: object) -> 'Unreliable':
@@ -56,7 +56,7 @@ class Unreliable:
             raise self.fault
         velocity = np.array([1., 0., 0.]) if self.fault is None else self.fault
         return Action(observation.frame.stamp_ns, velocity, 0.0, {
-            'dark_s': self.dark_s, 'covered': self.covered})
+            'dark_s': self.dark_s, 'covered': self.covered, 'hangs': self.hangs})
 
     def sent(self, command: Command) -> None:
         """Hear what the gate let out."""
@@ -180,6 +180,9 @@ def test_a_camera_that_shows_nothing_is_told(cockpit: Cockpit) -> None:
     cockpit.pipeline.dark_s = 1.26
     cockpit.fly(1)
     assert cockpit.report()[:2] == (b'\x01', 'the picture shows nothing since 1.3 s')
+    cockpit.pipeline.hangs = True
+    cockpit.fly(1)
+    assert cockpit.report()[:2] == (b'\x01', 'the camera repeats itself since 1.3 s')
     cockpit.pipeline.dark_s, cockpit.pipeline.covered = 0.0, .12
     cockpit.fly(1)
     level, message, values = cockpit.report()
