@@ -18,6 +18,7 @@ A camera that hangs: its driver stamps one picture anew for ever.
 Such a picture shows where things were, and a pilot that believes it flies on without end. A camera
 has noise, and a moving one sees something else, so a vehicle that has moved since the picture was
 first seen, as measured, has seen nothing: it gets a black one, and flies as without a picture.
+Turning alone does not count: it leads nowhere, and bare simulated worlds look alike all round.
 """
 
 from edge_vla.datatypes import Motion
@@ -26,8 +27,8 @@ from edge_vla.vision import layout
 from edge_vla.vision.encoder import fit_image
 import numpy as np
 
-MOVED, TURNED = .15, .05  # m, rad: after which the smallest picture has changed somewhere
-SLOW, STEADY = .1, .05  # m/s, rad/s: no more than this may be noise of who stands still
+MOVED = .15  # m: after which the smallest picture has changed somewhere
+SLOW = .1  # m/s: no more than this may be noise of who stands still
 
 
 class HangingCamera:
@@ -51,7 +52,7 @@ class HangingCamera:
     def reset(self) -> None:
         """Forget the last picture."""
         self._known = self.hangs = False
-        self._moved = self._turned = 0.0
+        self._moved = 0.0
 
     def look(self, image: np.ndarray, motion: Motion | None, dt: float) -> np.ndarray:
         """
@@ -81,10 +82,9 @@ class HangingCamera:
         if not self._known or not np.array_equal(self._now, self._before):
             self._before[:] = self._now
             self._known, self.hangs = True, False
-            self._moved = self._turned = 0.0
+            self._moved = 0.0
         elif measured(motion):
-            speed, rate = float(np.linalg.norm(motion.velocity)), abs(motion.yaw_rate)
+            speed = float(np.linalg.norm(motion.velocity))
             self._moved += speed * dt if speed > SLOW else 0.0
-            self._turned += rate * dt if rate > STEADY else 0.0
-            self.hangs = self.hangs or self._moved > MOVED or self._turned > TURNED
+            self.hangs = self.hangs or self._moved > MOVED
         return self._black if self.hangs else self._now
